@@ -1,0 +1,304 @@
+"""Configuration sections shared by all tasks: frozen, typed, unknown keys refused.
+
+The sections of the tasks live with the tasks; `astrodl.schema` composes all of them into the root configuration.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from astrodl.errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+
+
+class Section(BaseModel):
+    """Base of every configuration section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class SimulateSettings(Section):
+    """A simulated survey with known truth."""
+
+    n_objects: Annotated[int, Field(ge=1)] = 3000
+    """Number of galaxies."""
+    size: Annotated[int, Field(ge=16, multiple_of=8)] = 64
+    """Side of a cutout in pixels."""
+    pixel_scale_arcsec: Annotated[float, Field(gt=0)] = 0.06
+    """Pixel scale in arcsec."""
+    bands: Annotated[tuple[Name, ...], Field(min_length=1)] = ("F435W", "F606W", "F775W", "F850LP", "F160W")
+    """Band-passes, blue to red, among those that `astrodl.survey.bands` knows."""
+    truth_band: Name | None = None
+    """Band of the bulge, disk and clump truth maps; by default the middle band."""
+    magnitude_limit: Annotated[float, Field(gt=15, lt=30)] = 24.0
+    """Faintest AB magnitude in the truth band."""
+    oddity_fraction: Fraction = 0.05
+    """Fraction of objects that carry an injected oddity."""
+    seed: Annotated[int, Field(ge=0)] = 1
+    """Seed of the whole survey."""
+
+
+class BandSettings(Section):
+    """One band of a survey: where its pixels are and how they are calibrated."""
+
+    name: Name
+    """Name of the band."""
+    extension: str | int | None = None
+    """Extension of the FITS file (name or number); by default the band's name, or the first image where a file holds one band."""
+    plane: Annotated[int, Field(ge=0)] | None = None
+    """Plane of a cube or channel of an RGB image; by default the position of the band in the list."""
+    path: str | None = None
+    """Path template of this band's file, instead of the survey's."""
+    zero_point: float | None = None
+    """AB magnitude of one count per pixel; without it the header's, else fluxes stay relative."""
+
+
+class LabelSettings(Section):
+    """Pixel labels: one FITS file per object with an extension per label."""
+
+    path: str
+    """Path template of the label file."""
+    extensions: dict[Name, str]
+    """Label name -> extension name."""
+
+
+class DataSettings(Section):
+    """A real survey: a catalogue and images."""
+
+    root: str = "."
+    """Folder of catalogue and images (environment variables are expanded); no path may leave it."""
+    catalog: str
+    """Table that astropy reads (FITS, ECSV, CSV, VOTable), relative to `root`."""
+    layout: Literal["extensions", "files", "cube", "rgb"]
+    """One FITS per object with an extension per band; one FITS per object and band; one cube per object; one JPEG or PNG per object."""
+    path: str | None = None
+    """Path template relative to `root`; `{column}` stands for a catalogue column, `{band}` for the band's name."""
+    bands: Annotated[tuple[BandSettings, ...], Field(min_length=1)]
+    """Bands in the order of the store."""
+    id_column: str = "object_id"
+    """Catalogue column with the unique identifier."""
+    ra_column: str | None = None
+    """Right ascension in degrees; with `dec_column` it decides the splits."""
+    dec_column: str | None = None
+    """Declination in degrees."""
+    columns: dict[Name, str] = {}
+    """Columns to keep: name in the store -> catalogue column (for example `z: z_spec`)."""
+    replace: dict[Name, dict[str, str]] = {}
+    """Per kept text column: values to rename."""
+    labels: LabelSettings | None = None
+    """Pixel labels, where there are any."""
+    size: Annotated[int, Field(ge=16, multiple_of=8)] = 64
+    """Side of the stored cutout in pixels: central crop, or pad with NaN."""
+    rebin: Annotated[int, Field(ge=1)] = 1
+    """Sum blocks of this many pixels on a side before cropping."""
+    pixel_scale_arcsec: Annotated[float, Field(gt=0)] | None = None
+    """Pixel scale of the stored cutout; by default from the first WCS."""
+    zero_is_missing: bool = False
+    """Treat pixels that are exactly zero as not observed."""
+    background: Literal["none", "border"] = "none"
+    """Subtract nothing, or the sigma-clipped median of the cutout's border."""
+    max_bad_fraction: Fraction = 0.1
+    """Stop when more than this fraction of the objects is quarantined."""
+
+    @field_validator("bands")
+    @classmethod
+    def _distinct(cls, bands: tuple[BandSettings, ...]) -> tuple[BandSettings, ...]:
+        names = [band.name for band in bands]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a band is named twice in {names}")
+        return bands
+
+    @model_validator(mode="after")
+    def _complete(self) -> "DataSettings":
+        if self.path is None and any(band.path is None for band in self.bands):
+            raise ValueError("give `path`, or a `path` for each band")
+        if (self.ra_column is None) != (self.dec_column is None):
+            raise ValueError("give both `ra_column` and `dec_column`, or neither")
+        return self
+
+
+class SplitSettings(Section):
+    """How objects are divided into training, validation and test."""
+
+    validation: Fraction = 0.1
+    """Fraction of objects for validation (with one fold)."""
+    test: Fraction = 0.2
+    """Fraction of objects for the test split."""
+    folds: Annotated[int, Field(ge=1)] = 1
+    """Number of cross-validation folds of what is not test."""
+    nside: Annotated[int, Field(ge=1)] = 1024
+    """HEALPix resolution of the cells that stay together (a power of two)."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the split."""
+
+    @model_validator(mode="after")
+    def _sane(self) -> "SplitSettings":
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test is {self.validation + self.test:g}, must stay below 1")
+        if self.nside & (self.nside - 1):
+            raise ValueError(f"nside is {self.nside}, must be a power of two")
+        return self
+
+
+class IngestSettings(Section):
+    """What `astrodl ingest` needs: the data and how to split it."""
+
+    survey: Name = "demo"
+    """Name of the survey, recorded in the store."""
+    data: DataSettings
+    split: SplitSettings = SplitSettings()
+
+
+class TrainSettings(Section):
+    """The training loop; a task overrides defaults in a subclass."""
+
+    epochs: Annotated[int, Field(ge=1)] = 20
+    """Passes over the training split."""
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    """Objects per update."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """Optimizer of every phase."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak learning rate."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    """Decoupled weight decay (AdamW) or L2 penalty (the others)."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.99)
+    """Moment decay rates of Adam and AdamW; the first is the momentum of SGD."""
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    """Learning-rate schedule after the warm-up."""
+    warmup: Fraction = 0.05
+    """Fraction of all updates over which the learning rate rises linearly."""
+    clip: Annotated[float, Field(gt=0)] | None = 5.0
+    """Largest gradient norm; null: no clipping."""
+    ema: Fraction = 0.0
+    """Decay of the moving average of the weights that is validated and saved; 0: the weights themselves."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many epochs without improvement of the validation loss; null: never."""
+    validate_every: Annotated[int, Field(ge=1)] = 1
+    """Validate after every so many epochs (and the last)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Autocast: auto is bfloat16 on CUDA and float32 on the CPU."""
+    compile: bool = False
+    """Pass the network through `torch.compile`."""
+
+
+class TaskSettings(Section):
+    """Base of the tasks' sections."""
+
+    folds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    """Folds to train; each is a job."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    """Seeds to train; each is a job, predictions average over them."""
+    train: TrainSettings = TrainSettings()
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def parse(section: type[SectionT], values: Mapping[str, Any], source: str = "settings") -> SectionT:
+    """Validate `values` as `section`.
+
+    Raises
+    ------
+    ConfigError
+        One line for the first key that is wrong: source, key, value, what is accepted.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(section, error, source)) from None
+
+
+def _explain(section: type[Section], error: ValidationError, source: str) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "(root)"
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{source}: key '{key}' is not known; accepted here: {', '.join(_siblings(section, first['loc']))}; correct or remove it{more}"
+    if first["type"] == "missing":
+        return f"{source}: key '{key}' is missing; add it{more}"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    return f"{source}: {key} = {first['input']!r:.80}: {message}; correct the value{more}"
+
+
+def _siblings(section: type[Section], location: tuple[int | str, ...]) -> list[str]:
+    """List the keys accepted beside the last part of `location`."""
+    schema = node = section.model_json_schema()
+    for part in location[:-1]:
+        node = _resolve(node, schema)
+        node = node.get("properties", {}).get(part) or node.get("items") or node.get("additionalProperties") or {}
+    return sorted(_resolve(node, schema).get("properties", {}))
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    node = next((option for option in node.get("anyOf", []) if option.get("type") != "null"), node)
+    return schema["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
+
+
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML or JSON mapping from a file.
+
+    Raises
+    ------
+    ConfigError
+        Missing file, broken YAML, or something else than a mapping.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); give an existing YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}: not valid YAML{where} ({getattr(error, 'problem', error)}); correct the file") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds a {type(values).__name__}, must hold a mapping of keys to values; correct the file")
+    return values
+
+
+def read_settings(text: str | None) -> tuple[dict[str, Any], str]:
+    """Read settings given on the command line: JSON text, the path of a YAML file, or nothing.
+
+    Returns
+    -------
+    values, source
+        The mapping and how to name it in messages.
+    """
+    if not text:
+        return {}, "settings"
+    if not text.lstrip().startswith("{"):
+        return read_yaml(text), text
+    try:
+        return json.loads(text), "settings"
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"settings: not valid JSON at character {error.pos} ({error.msg}); correct the text") from None
+
+
+def canonical_json(section: Section) -> str:
+    """Give the one JSON text that equal sections share (sorted keys, no spaces)."""
+    return json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def expand(path: str) -> str:
+    """Expand `~` and environment variables in a path.
+
+    Raises
+    ------
+    ConfigError
+        A variable is not set.
+    """
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    unset = re.findall(r"\$\{?(\w+)", expanded)
+    if unset:
+        raise ConfigError(f"path '{path}': the environment variable {unset[0]} is not set; set it or write the path itself")
+    return expanded
