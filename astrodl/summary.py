@@ -1,0 +1,87 @@
+"""What a run reached and where its results are, as text for the end of a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from astrodl.errors import DataError
+
+# The number that each task is known by; a task that is not listed shows its first metric.
+HEADLINES = {
+    "photoz": ("sigma_mad",),
+    "morphology": ("accuracy",),
+    "segmentation": ("clump_dice", "bt_rmse"),
+    "latent": ("knn_recall",),
+    "outliers": ("auc",),
+}
+
+
+def summary(folder: Path) -> str:
+    """Give one line per headline metric (network, then each baseline) and the places of the results.
+
+    Parameters
+    ----------
+    folder
+        Results of a survey: `{task}/metrics.json`, `catalog.fits`, `report.html`.
+
+    Raises
+    ------
+    DataError
+        The folder has no `metrics.json`, or one that is damaged.
+    """
+    paths = sorted(folder.glob("*/metrics.json"))
+    if not paths:
+        raise DataError(
+            f"{folder}: no task has a metrics.json here; run the workflow first, or give the folder of a survey's results"
+        )
+    rows = [row for path in paths for row in _rows(_read(path, path))]
+    return "\n".join([*_aligned(rows), "", *_aligned(_places(folder))])
+
+
+def _read(path: Path, source: Path) -> dict[str, Any]:
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source}: cannot be read ({error}); evaluate again") from None
+    return metrics
+
+
+def _rows(metrics: dict[str, Any]) -> list[list[str]]:
+    task, network = metrics["task"], metrics["network"]
+    if not network:
+        return [[task, "not measured: no labels on the test split"]]
+    return [_row(task, name, metrics) for name in HEADLINES.get(task, tuple(network)[:1]) if name in network]
+
+
+def _row(task: str, name: str, metrics: dict[str, Any]) -> list[str]:
+    rivals = [f"{rival} {_number(values[name])}" for rival, values in metrics["baselines"].items() if name in values]
+    return [
+        task,
+        name,
+        f"network {_number(metrics['network'][name])}",
+        *rivals,
+        f"({metrics['n_objects']} test objects)",
+    ]
+
+
+def _number(metric: dict[str, float | None]) -> str:
+    value, error = metric["value"], metric.get("error")
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if error is None else f"{value:.4f} +- {error:.4f}"
+
+
+def _places(folder: Path) -> list[list[str]]:
+    files = {
+        "catalogue": "catalog.fits",
+        "redshift PDFs": "photoz_pdf.hdf5",
+        "overview": "overview.png",
+        "report": "report.html",
+    }
+    places = [[what, str(folder / name)] for what, name in files.items() if (folder / name).exists()]
+    return places + [["figures", str(path)] for path in sorted(folder.glob("*/figures"))]
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows), default=0))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]

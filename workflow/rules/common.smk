@@ -1,0 +1,219 @@
+# What the rules share: the checked configuration and functions of the wildcards.
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+# A `snakemake` that was started by its path, without activating its environment, still finds the astrodl beside it.
+os.environ.update(
+    PATH=os.pathsep.join(
+        [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)]
+    )
+)
+
+
+def stop(message):
+    """End with one line and status 2, as the command line does for what the user can mend."""
+    print(f"astrodl: config: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def validate_config():
+    """Check the merged configuration (files and --config) against the generated schema.
+
+    `snakemake.utils.validate` is not used: its message is a page long, and filling in defaults would change `config`.
+    """
+    schema = json.loads(
+        Path(workflow.source_path("../schemas/config.schema.json")).read_text()
+    )
+    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path) or "(root)"
+    known = (
+        error.schema.get("properties")
+        if error.validator == "additionalProperties"
+        else None
+    )
+    accepted = f"; accepted here: {', '.join(sorted(known))}" if known else ""
+    stop(
+        f"{key}: {' '.join(error.message.split())}{accepted}; correct the configuration"
+    )
+
+
+def survey_tasks(name):
+    """List the tasks of a survey, in the order of the configuration."""
+    chosen = SURVEYS[name].get("tasks")
+    return [task for task in TASKS if chosen is None or task in chosen]
+
+
+def check_survey(name):
+    """Check what the schema cannot say: keys that depend on each other."""
+    survey = SURVEYS[name]
+    if ("simulate" in survey) == ("data" in survey):
+        stop(f"surveys.{name}: give either `simulate` or `data`")
+    unknown = sorted(set(survey.get("tasks") or ()) - set(TASKS))
+    if unknown:
+        stop(
+            f"surveys.{name}.tasks: '{unknown[0]}' is not a key of `tasks` ({', '.join(TASKS)}); add it there or remove it here"
+        )
+    if survey.get("models_from"):
+        check_models_from(name, survey["models_from"])
+    else:
+        check_folds(name, (survey.get("split") or {}).get("folds", 1))
+
+
+def check_models_from(name, other):
+    trained = [key for key in SURVEYS if not SURVEYS[key].get("models_from")]
+    if other not in trained:
+        stop(
+            f"surveys.{name}.models_from: '{other}' is not a survey that trains (there are: {', '.join(trained)}); name one of them"
+        )
+    missing = [task for task in survey_tasks(name) if task not in survey_tasks(other)]
+    if missing:
+        stop(
+            f"surveys.{name}: task '{missing[0]}' is not trained in '{other}'; restrict surveys.{name}.tasks, or train it there"
+        )
+
+
+def check_folds(name, n_folds):
+    for task in survey_tasks(name):
+        beyond = [fold for fold in folds(task) if fold >= n_folds]
+        if beyond:
+            stop(
+                f"tasks.{task}.folds: fold {beyond[0]} is not below surveys.{name}.split.folds = {n_folds}; raise that or drop the fold"
+            )
+
+
+def one_of(names):
+    """Give the regular expression of a wildcard; without names, one that matches nothing."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def canonical(section):
+    """Give equal sections one text, so that a job runs again when its own section changes and only then."""
+    return json.dumps(section, sort_keys=True, separators=(",", ":"))
+
+
+def folds(task):
+    return TASKS[task].get("folds", [0])
+
+
+def seeds(task):
+    return TASKS[task].get("seeds", [0])
+
+
+def simulate_settings(wildcards):
+    return canonical(SURVEYS[wildcards.survey]["simulate"] or {})
+
+
+def ingest_settings(wildcards):
+    survey = SURVEYS[wildcards.survey]
+    kept = {
+        key: survey[key] or {} for key in ("simulate", "data", "split") if key in survey
+    }
+    return canonical({"survey": wildcards.survey, **kept})
+
+
+def task_settings(wildcards):
+    """Give a task's section without the lists of jobs: one more seed must not train the others again."""
+    return canonical(
+        {
+            key: value
+            for key, value in TASKS[wildcards.task].items()
+            if key not in ("folds", "seeds")
+        }
+    )
+
+
+def survey_catalog(wildcards):
+    """Give the catalogue that is ingested.
+
+    The images are not inputs (there may be a million): `touch` the catalogue after changing them.
+    """
+    survey = SURVEYS[wildcards.survey]
+    if "simulate" in survey:
+        return f"{RESULTS}/{wildcards.survey}/simulated/catalog.fits"
+    root = os.path.expanduser(os.path.expandvars(survey["data"].get("root", ".")))
+    path = os.path.join(root, survey["data"]["catalog"])
+    if not os.path.exists(path):
+        stop(
+            f"surveys.{wildcards.survey}.data: the catalogue {path} does not exist; correct `root` or `catalog`"
+        )
+    return path
+
+
+def simulated_folder(wildcards):
+    """Give the option that names the simulated survey, or nothing."""
+    simulated = "simulate" in SURVEYS[wildcards.survey]
+    return (
+        ["--simulated", f"{RESULTS}/{wildcards.survey}/simulated"] if simulated else []
+    )
+
+
+def trained(wildcards, name):
+    """List a file of every training of the task, of this survey or of the one it takes its models from."""
+    survey = SURVEYS[wildcards.survey].get("models_from") or wildcards.survey
+    task = wildcards.task
+    return expand(
+        f"{RESULTS}/{survey}/{task}/fold{{fold}}-seed{{seed}}/{name}",
+        fold=folds(task),
+        seed=seeds(task),
+    )
+
+
+def models(wildcards):
+    return trained(wildcards, "model.safetensors")
+
+
+def histories(wildcards):
+    return trained(wildcards, "history.jsonl")
+
+
+def baselines(wildcards):
+    """Give the baseline; a survey that takes its models from another has no training split to make one from."""
+    survey, task = wildcards.survey, wildcards.task
+    return (
+        []
+        if SURVEYS[survey].get("models_from")
+        else f"{RESULTS}/{survey}/{task}/baseline.json"
+    )
+
+
+def predictions(wildcards):
+    return [
+        f"{RESULTS}/{wildcards.survey}/{task}/predictions.h5"
+        for task in survey_tasks(wildcards.survey)
+    ]
+
+
+def train_priority(wildcards):
+    """Start the longest training first, so that it does not run alone at the end."""
+    return 1 if wildcards.task == "segmentation" else 0
+
+
+def targets():
+    """List all results."""
+    files = []
+    for survey in SURVEYS:
+        files += [
+            f"{RESULTS}/{survey}/overview.png",
+            f"{RESULTS}/{survey}/catalog.fits",
+        ]
+        files += [
+            f"{RESULTS}/{survey}/{task}/metrics.json" for task in survey_tasks(survey)
+        ]
+    return files
+
+
+validate_config()
+RESULTS = config.get("results", "results").rstrip("/")
+SURVEYS = config["surveys"]
+TASKS = {task: section or {} for task, section in config["tasks"].items()}
+WITH_PDFS = [name for name in SURVEYS if "photoz" in survey_tasks(name)]
+for name in SURVEYS:
+    check_survey(name)

@@ -1,0 +1,71 @@
+# From the sky, simulated or real, to a store.
+
+
+rule simulate:
+    output:
+        catalog=f"{RESULTS}/{{survey}}/simulated/catalog.fits",
+    log:
+        f"{RESULTS}/{{survey}}/logs/simulate.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/simulate.tsv"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        out=subpath(output.catalog, parent=True),
+        settings=simulate_settings,
+    message:
+        "{wildcards.survey}: simulate the survey"
+    shell:
+        "astrodl simulate --out {params.out:q} --settings {params.settings:q} --workers {threads} > {log:q} 2>&1"
+
+
+rule ingest:
+    input:
+        catalog=survey_catalog,
+    output:
+        store=f"{RESULTS}/{{survey}}/store.h5",
+        summary=f"{RESULTS}/{{survey}}/ingest.json",
+        quarantine=f"{RESULTS}/{{survey}}/quarantine.ecsv",
+    log:
+        f"{RESULTS}/{{survey}}/logs/ingest.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/ingest.tsv"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=ingest_settings,
+        simulated=simulated_folder,
+    message:
+        "{wildcards.survey}: read images and catalogue into the store"
+    shell:
+        "astrodl ingest --out {output.store:q} --settings {params.settings:q} {params.simulated:q} --workers {threads}"
+        " > {log:q} 2>&1"
+
+
+rule overview:
+    input:
+        store=f"{RESULTS}/{{survey}}/store.h5",
+    output:
+        report(
+            f"{RESULTS}/{{survey}}/overview.png",
+            caption="../report/overview.rst",
+            category="survey",
+            subcategory="{survey}",
+            labels={"figure": "overview"},
+        ),
+    log:
+        f"{RESULTS}/{{survey}}/logs/overview.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/overview.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "{wildcards.survey}: draw the contact sheet"
+    shell:
+        "astrodl overview {input.store:q} --out {output:q} > {log:q} 2>&1"

@@ -1,0 +1,110 @@
+# From a store to predictions and metrics: the same rules for every task, a job for every fold and seed.
+
+
+rule train:
+    input:
+        store=f"{RESULTS}/{{survey}}/store.h5",
+    output:
+        model=f"{RESULTS}/{{survey}}/{{task}}/fold{{fold}}-seed{{seed}}/model.safetensors",
+        history=f"{RESULTS}/{{survey}}/{{task}}/fold{{fold}}-seed{{seed}}/history.jsonl",
+        config=f"{RESULTS}/{{survey}}/{{task}}/fold{{fold}}-seed{{seed}}/config.json",
+    log:
+        f"{RESULTS}/{{survey}}/logs/{{task}}/train-fold{{fold}}-seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/{{task}}/train-fold{{fold}}-seed{{seed}}.tsv"
+    priority: train_priority
+    # Fixed: trainings run side by side, and the weights do not depend on the number of cores.
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=720,
+    params:
+        out=subpath(output.model, parent=True),
+        settings=task_settings,
+    message:
+        "{wildcards.survey}: train {wildcards.task}, fold {wildcards.fold}, seed {wildcards.seed}"
+    shell:
+        "astrodl train {wildcards.task} {input.store:q} --out {params.out:q} --settings {params.settings:q}"
+        " --fold {wildcards.fold} --seed {wildcards.seed} --threads {threads} > {log:q} 2>&1"
+
+
+rule predict:
+    input:
+        store=f"{RESULTS}/{{survey}}/store.h5",
+        models=models,
+    output:
+        f"{RESULTS}/{{survey}}/{{task}}/predictions.h5",
+    log:
+        f"{RESULTS}/{{survey}}/logs/{{task}}/predict.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/{{task}}/predict.tsv"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=240,
+    message:
+        "{wildcards.survey}: predict {wildcards.task}"
+    shell:
+        "astrodl predict {wildcards.task} {input.store:q} {input.models:q} --out {output:q} --threads {threads}"
+        " > {log:q} 2>&1"
+
+
+rule baseline:
+    input:
+        store=f"{RESULTS}/{{survey}}/store.h5",
+    output:
+        f"{RESULTS}/{{survey}}/{{task}}/baseline.json",
+    log:
+        f"{RESULTS}/{{survey}}/logs/{{task}}/baseline.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/{{task}}/baseline.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=task_settings,
+    message:
+        "{wildcards.survey}: classical baselines of {wildcards.task}"
+    shell:
+        "astrodl baseline {wildcards.task} {input.store:q} --out {output:q} --settings {params.settings:q}"
+        " --threads {threads} > {log:q} 2>&1"
+
+
+rule evaluate:
+    input:
+        store=f"{RESULTS}/{{survey}}/store.h5",
+        predictions=f"{RESULTS}/{{survey}}/{{task}}/predictions.h5",
+        baseline=baselines,
+        history=histories,
+    output:
+        metrics=f"{RESULTS}/{{survey}}/{{task}}/metrics.json",
+        figures=report(
+            directory(f"{RESULTS}/{{survey}}/{{task}}/figures"),
+            patterns=["{name}.png"],
+            caption="../report/task.rst",
+            category="{task}",
+            subcategory="{survey}",
+            labels={"figure": "{name}"},
+        ),
+    log:
+        f"{RESULTS}/{{survey}}/logs/{{task}}/evaluate.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/{{task}}/evaluate.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        baseline=lambda wildcards, input: (
+            ["--baseline", input.baseline] if input.baseline else []
+        ),
+        settings=task_settings,
+    message:
+        "{wildcards.survey}: measure {wildcards.task} on the test split and draw its figures"
+    shell:
+        "astrodl evaluate {wildcards.task} {input.store:q} {input.predictions:q} {params.baseline:q}"
+        " --history {input.history:q} --settings {params.settings:q} --out {output.metrics:q} --figures {output.figures:q}"
+        " > {log:q} 2>&1"
