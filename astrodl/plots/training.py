@@ -1,0 +1,131 @@
+"""Learning curves: losses, terms and metrics of a run, epoch by epoch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from astrodl.plots.style import CYCLE, INK, MUTED, Array, new_figure, say_empty, styled
+
+Row = Mapping[str, Any]
+
+MAX_PANELS = 12
+N_COLUMNS = 3
+
+
+@styled
+def learning_curves(
+    history: Sequence[Row] | Sequence[Sequence[Row]], heading: str = "Learning curves", *, names: Sequence[str] = ()
+) -> Figure:
+    """Draw every term of the history against the epoch: training dashed, validation solid, the best epoch marked.
+
+    Parameters
+    ----------
+    history : list of dict, or one such list per run
+        Rows with `epoch`, `train` and `validation` (each a mapping term -> value, may be missing or None),
+        and if present `learning_rate` and `images_per_second`, which get a panel each.
+    heading : str
+        Heading; the number of runs and epochs is added.
+    names : sequence of str
+        Names of the runs, for the legend.
+    """
+    runs: list[list[Row]] = [[dict(row) for row in run] for run in _runs(history)]
+    n_epochs = max((len(run) for run in runs), default=0)
+    terms = _terms(runs)[:MAX_PANELS]
+    extras = [key for key in ("learning_rate", "images_per_second") if any(key in row for run in runs for row in run)]
+    n_panels = max(1, len(terms) + len(extras))
+    n_columns = min(N_COLUMNS, n_panels)
+    n_rows = -(-n_panels // n_columns)
+    count = f"{len(runs)} run{'s' * (len(runs) != 1)} of {n_epochs} epoch{'s' * (n_epochs != 1)}"
+    figure = new_figure(0.8 + 2.15 * n_rows, heading=f"{heading} · {count}")
+    panels = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for axes in panels[n_panels:]:
+        axes.set_visible(False)
+    if not terms and not extras:
+        say_empty(panels[0], "no epochs yet")
+        return figure
+    for axes, term in zip(panels, terms, strict=False):
+        _draw_term(axes, runs, term)
+    for axes, key in zip(panels[len(terms) :], extras, strict=False):
+        _draw_extra(axes, runs, key)
+    for axes in panels[:n_panels]:
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    _legend(figure, runs, names)
+    return figure
+
+
+def _runs(history: Sequence[Row] | Sequence[Sequence[Row]]) -> list[Sequence[Row]]:
+    if history and isinstance(history[0], Mapping):
+        return [history]  # type: ignore[list-item]
+    return list(history)  # type: ignore[arg-type]
+
+
+def _terms(runs: Sequence[Sequence[Row]]) -> list[str]:
+    """List the terms in the order they first appear, losses first."""
+    seen: dict[str, None] = {}
+    for run in runs:
+        for row in run:
+            seen.update(dict.fromkeys([*(row.get("validation") or {}), *(row.get("train") or {})]))
+    return sorted(seen, key=lambda term: not term.endswith("loss"))
+
+
+def _series(run: Sequence[Row], part: str, term: str) -> tuple[Array, Array]:
+    pairs = [(row["epoch"], (row.get(part) or {}).get(term)) for row in run]
+    known = [(epoch, value) for epoch, value in pairs if value is not None and np.isfinite(value)]
+    table = np.array(known, dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _draw_term(axes: Axes, runs: Sequence[Sequence[Row]], term: str) -> None:
+    drawn = []
+    for i, run in enumerate(runs):
+        color = CYCLE[i % len(CYCLE)]
+        marker = "o" if len(run) < 2 else ""
+        for part, style, width in (("train", (0, (2.2, 1.4)), 1.2), ("validation", "-", 1.8)):
+            epoch, value = _series(run, part, term)
+            if not len(epoch):
+                continue
+            axes.plot(epoch, value, color=color, linestyle=style, linewidth=width, marker=marker, markersize=4)
+            drawn.append(value)
+            if part == "validation" and term == "loss":
+                best = int(np.argmin(value))
+                axes.plot(epoch[best], value[best], "o", color=color, markeredgecolor="white", markersize=6.5, zorder=5)
+    axes.set_title(term.replace("_", " "), fontweight="bold" if term == "loss" else "normal")
+    if not drawn:
+        say_empty(axes, "no finite values")
+        return
+    values = np.concatenate(drawn)
+    # Losses that fall by more than a decade are unreadable on a linear scale.
+    if values.min() > 0 and values.max() > 12 * values.min():
+        axes.set_yscale("log")
+
+
+def _draw_extra(axes: Axes, runs: Sequence[Sequence[Row]], key: str) -> None:
+    for i, run in enumerate(runs):
+        pairs = [(row["epoch"], row[key]) for row in run if row.get(key) is not None]
+        table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+        axes.plot(
+            *table.T, color=CYCLE[i % len(CYCLE)], linewidth=1.3, marker="o" if len(run) < 2 else "", markersize=4
+        )
+    axes.set_title(key.replace("_", " "), color=MUTED)
+    axes.set_ylabel({"images_per_second": "images / s"}.get(key, ""))
+    axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", scilimits=(-3, 5))
+
+
+def _legend(figure: Figure, runs: Sequence[Sequence[Row]], names: Sequence[str]) -> None:
+    handles = [
+        Line2D([], [], color=INK, linestyle=(0, (2.2, 1.4)), linewidth=1.2, label="training"),
+        Line2D([], [], color=INK, linewidth=1.8, label="validation"),
+        Line2D(
+            [], [], color=INK, linestyle="", marker="o", markeredgecolor="white", markersize=6.5, label="best epoch"
+        ),
+    ]
+    for i in range(len(runs) if len(runs) > 1 else 0):
+        label = names[i] if i < len(names) else f"run {i + 1}"
+        handles.append(Line2D([], [], color=CYCLE[i % len(CYCLE)], linewidth=3, label=label))
+    figure.legend(handles=handles, loc="outside lower left", ncols=min(6, len(handles)))
