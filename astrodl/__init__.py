@@ -15,7 +15,7 @@ _HOMES = {
     "load_config": "astrodl.schema",
 }
 
-__all__ = ["AstrodlError", "__version__", "ingest", "load_config", "load_model", "open_store", "simulate"]  # noqa: F822
+__all__ = ["AstrodlError", "__version__", "ingest", "load_config", "load_model", "open_store", "simulate"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from astrodl.errors import AstrodlError
 
 
 def problems(path: Path) -> list[str]:
-    """List the problems of a store, model, predictions, PDF, catalogue or configuration file; empty where it is fine."""
+    """List the problems of a file, whichever its kind (`KINDS`); empty where it is fine."""
     kinds = KINDS.get(path.suffix.lower())
     if kinds is None:
         return [f"{path}: kind of file is not known; accepted: {', '.join(sorted(KINDS))}"]

@@ -5,6 +5,7 @@ Exit status: 0 done; 1 `check` found problems; 2 something the user can mend, to
 """
 
 import argparse
+import inspect
 import json
 import signal
 import sys
@@ -70,13 +71,13 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _verb(
-    verbs: Any, name: str, run: Callable[[argparse.Namespace], int | None], summary: str, example: str
-) -> argparse.ArgumentParser:
+def _verb(verbs: Any, run: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
+    """Add the verb that a function is named after; its docstring holds a summary and an example."""
+    summary, _, example = inspect.cleandoc(run.__doc__ or "").partition("\n\n")
     added: argparse.ArgumentParser = verbs.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
+        run.__name__.removeprefix("_"),
+        help=summary[:1].lower() + summary[1:].removesuffix("."),
+        description=summary,
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -144,19 +145,17 @@ def _add_progress(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_simulate(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "simulate",
-        _simulate,
-        "simulate a survey with known truth: FITS images and a catalogue",
-        'astrodl simulate --out survey --settings \'{"n_objects": 100, "size": 32}\' --workers 2',
-    )
+    verb = _verb(verbs, _simulate)
     verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the survey")
     _add_settings(verb, "keys of `simulate`")
     _add_workers(verb)
 
 
 def _simulate(args: argparse.Namespace) -> None:
+    """Simulate a survey with known truth: FITS images and a catalogue.
+
+    astrodl simulate --out survey --settings '{"n_objects": 100, "size": 32}' --workers 2
+    """
     from astrodl.config import SimulateSettings, parse, read_settings
     from astrodl.survey.simulate import simulate
 
@@ -165,13 +164,7 @@ def _simulate(args: argparse.Namespace) -> None:
 
 
 def _add_ingest(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "ingest",
-        _ingest,
-        "read a catalogue and its images into a store",
-        "astrodl ingest --out store.h5 --settings survey.yaml --workers 2",
-    )
+    verb = _verb(verbs, _ingest)
     verb.add_argument("--out", metavar="STORE", type=Path, required=True, help="store to write (HDF5)")
     _add_settings(verb, "keys `survey`, `data` and `split`", required=True)
     verb.add_argument(
@@ -185,6 +178,10 @@ def _add_ingest(verbs: Any) -> None:
 
 
 def _ingest(args: argparse.Namespace) -> None:
+    """Read a catalogue and its images into a store.
+
+    astrodl ingest --out store.h5 --settings survey.yaml --workers 2
+    """
     from astrodl.config import IngestSettings, SimulateSettings, parse, read_settings
     from astrodl.survey.ingest import ingest
     from astrodl.survey.simulate import data_settings
@@ -203,13 +200,7 @@ def _ingest(args: argparse.Namespace) -> None:
 
 
 def _add_train(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "train",
-        _train,
-        "train the network of a task; continues where an interrupted run stopped",
-        'astrodl train photoz store.h5 --out models/photoz --settings \'{"train": {"epochs": 5}}\'',
-    )
+    verb = _verb(verbs, _train)
     _add_task(verb)
     verb.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder of model.safetensors, history.jsonl, config.json"
@@ -223,6 +214,10 @@ def _add_train(verbs: Any) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
+    """Train the network of a task; continues where an interrupted run stopped.
+
+    astrodl train photoz store.h5 --out models/photoz --settings '{"train": {"epochs": 5}}'
+    """
     from astrodl.config import read_settings
     from astrodl.tasks import run
 
@@ -240,13 +235,7 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _add_predict(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "predict",
-        _predict,
-        "predict every object of a store, averaged over the models",
-        "astrodl predict photoz store.h5 models/photoz/model.safetensors --out predictions.h5",
-    )
+    verb = _verb(verbs, _predict)
     _add_task(verb)
     verb.add_argument("models", metavar="MODEL", type=Path, nargs="+", help="model.safetensors of a fold and seed")
     verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="predictions to write (HDF5)")
@@ -254,6 +243,10 @@ def _add_predict(verbs: Any) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
+    """Predict every object of a store, averaged over the models.
+
+    astrodl predict photoz store.h5 models/photoz/model.safetensors --out predictions.h5
+    """
     from astrodl.tasks import run
 
     run.predict(
@@ -262,13 +255,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _add_baseline(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "baseline",
-        _baseline,
-        "train and apply the classical rivals of a task on the same split",
-        "astrodl baseline photoz store.h5 --out baseline.json",
-    )
+    verb = _verb(verbs, _baseline)
     _add_task(verb)
     verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="metrics of the baselines (JSON)")
     _add_settings(verb, "the task's section")
@@ -276,6 +263,10 @@ def _add_baseline(verbs: Any) -> None:
 
 
 def _baseline(args: argparse.Namespace) -> None:
+    """Train and apply the classical rivals of a task on the same split.
+
+    astrodl baseline photoz store.h5 --out baseline.json
+    """
     from astrodl.config import read_settings
     from astrodl.tasks import run
 
@@ -283,13 +274,7 @@ def _baseline(args: argparse.Namespace) -> None:
 
 
 def _add_evaluate(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "evaluate",
-        _evaluate,
-        "measure predictions on the test split beside the baselines, and draw the figures",
-        "astrodl evaluate photoz store.h5 predictions.h5 --baseline baseline.json --out metrics.json --figures figures",
-    )
+    verb = _verb(verbs, _evaluate)
     _add_task(verb)
     verb.add_argument(
         "predictions", metavar="PREDICTIONS", type=Path, help="predictions.h5 that `astrodl predict` wrote"
@@ -304,6 +289,10 @@ def _add_evaluate(verbs: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    """Measure predictions on the test split beside the baselines, and draw the figures.
+
+    astrodl evaluate photoz store.h5 predictions.h5 --baseline baseline.json --out metrics.json --figures figures
+    """
     from astrodl.config import read_settings
     from astrodl.tasks import run
 
@@ -320,13 +309,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _add_catalog(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "catalog",
-        _catalog,
-        "join the predictions of all tasks into one FITS catalogue",
-        "astrodl catalog store.h5 photoz.h5 morphology.h5 --out catalog.fits --pdfs photoz_pdf.hdf5",
-    )
+    verb = _verb(verbs, _catalog)
     verb.add_argument("store", metavar="STORE", type=Path, help="store.h5 that `astrodl ingest` wrote")
     verb.add_argument("predictions", metavar="PREDICTIONS", type=Path, nargs="+", help="predictions.h5 of a task")
     verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="catalogue to write (FITS)")
@@ -334,43 +317,43 @@ def _add_catalog(verbs: Any) -> None:
 
 
 def _catalog(args: argparse.Namespace) -> None:
+    """Join the predictions of all tasks into one FITS catalogue.
+
+    astrodl catalog store.h5 photoz.h5 morphology.h5 --out catalog.fits --pdfs photoz_pdf.hdf5
+    """
     from astrodl.tasks import run
 
     run.catalog(args.store, args.predictions, args.out, pdfs=args.pdfs)
 
 
 def _add_overview(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "overview",
-        _overview,
-        "draw a contact sheet of a store's objects",
-        "astrodl overview store.h5 --out overview.png",
-    )
+    verb = _verb(verbs, _overview)
     verb.add_argument("store", metavar="STORE", type=Path, help="store.h5 that `astrodl ingest` wrote")
     verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="figure to write (PNG)")
 
 
 def _overview(args: argparse.Namespace) -> None:
+    """Draw a contact sheet of a store's objects.
+
+    astrodl overview store.h5 --out overview.png
+    """
     from astrodl.overview import overview
 
     overview(args.store, args.out)
 
 
 def _add_check(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "check",
-        _check,
-        "check stores, models, predictions, catalogues and configurations; exit 1 where there are problems",
-        "astrodl check config/config.yaml results/demo/store.h5",
-    )
+    verb = _verb(verbs, _check)
     verb.add_argument(
         "files", metavar="FILE", type=Path, nargs="+", help="store, model, predictions, catalogue or YAML configuration"
     )
 
 
 def _check(args: argparse.Namespace) -> int:
+    """Check stores, models, predictions, catalogues and configurations; exit 1 where there are problems.
+
+    astrodl check config/config.yaml results/demo/store.h5
+    """
     from astrodl.check import problems
 
     found = {path: problems(path) for path in args.files}
@@ -380,17 +363,15 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _add_schema(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "schema",
-        _schema,
-        "write the JSON schema of the configuration",
-        "astrodl schema --out workflow/schemas/config.schema.json",
-    )
+    verb = _verb(verbs, _schema)
     verb.add_argument("--out", metavar="FILE", type=Path, help="file to write (default: standard output)")
 
 
 def _schema(args: argparse.Namespace) -> None:
+    """Write the JSON schema of the configuration.
+
+    astrodl schema --out workflow/schemas/config.schema.json
+    """
     from astrodl.schema import json_schema
 
     text = json.dumps(json_schema(), indent=2) + "\n"
@@ -401,17 +382,15 @@ def _schema(args: argparse.Namespace) -> None:
 
 
 def _add_summary(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "summary",
-        _summary,
-        "print the headline metric of every task beside its baselines, and where the results are",
-        "astrodl summary results/demo",
-    )
+    verb = _verb(verbs, _summary)
     verb.add_argument("folder", metavar="FOLDER", type=Path, help="results of a survey")
 
 
 def _summary(args: argparse.Namespace) -> None:
+    """Print the headline metric of every task beside its baselines, and where the results are.
+
+    astrodl summary results/demo
+    """
     from astrodl.summary import summary
 
     print(summary(args.folder))

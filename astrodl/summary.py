@@ -32,17 +32,17 @@ def summary(folder: Path) -> str:
     paths = sorted(folder.glob("*/metrics.json"))
     if not paths:
         raise DataError(
-            f"{folder}: no task has a metrics.json here; run the workflow first, or give the folder of a survey's results"
+            f"{folder}: holds no TASK/metrics.json; run the workflow first, or give the folder of a survey's results"
         )
-    rows = [row for path in paths for row in _rows(_read(path, path))]
+    rows = [row for path in paths for row in _rows(_read(path))]
     return "\n".join([*_aligned(rows), "", *_aligned(_places(folder))])
 
 
-def _read(path: Path, source: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{source}: cannot be read ({error}); evaluate again") from None
+        raise DataError(f"{path}: cannot be read ({error}); evaluate again") from None
     return metrics
 
 

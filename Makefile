@@ -1,0 +1,66 @@
+# make demo | test | test-slow | lint | docs | bench | clean; each makes or refreshes .venv first where it must.
+PYTHON ?= python3
+CONFIG ?= config/config.yaml
+SURVEY ?= demo
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test test-slow lint docs bench clean
+
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(CURDIR)/$(VENV)/bin
+# Found before .venv comes first in PATH: an environment cannot make itself anew.
+BASE_PYTHON := $(shell command -v $(PYTHON))
+export PATH := $(BIN):$(PATH)
+# uv reads its own variable for local packages, not pip's.
+export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
+ifeq ($(strip $(UV_FIND_LINKS)),)
+unexport UV_FIND_LINKS
+endif
+
+demo: $(READY)
+	astrodl check $(CONFIG)
+	snakemake --cores $(CORES) --configfile $(CONFIG)
+	snakemake --cores 1 --configfile $(CONFIG) --report results/$(SURVEY)/report.html
+	astrodl summary results/$(SURVEY)
+
+test: $(READY)
+	pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(READY)
+	pytest -n 2 --dist loadfile
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check workflow
+	snakemake --lint
+
+docs: $(READY)
+	sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: $(READY)
+	for script in benchmarks/*.py; do python "$$script"; done
+
+clean:
+	rm -rf results .snakemake docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# Takes over an environment that works; makes a broken one anew. Later calls only when the two files change.
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(BASE_PYTHON)" || { echo "astrodl: $(PYTHON) is not found; set PYTHON= to a Python 3.11 or later" >&2; exit 2; }
+	@$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "astrodl: needs Python 3.11 or later, but $(BASE_PYTHON) is $$($(BASE_PYTHON) -V); set PYTHON=" >&2; exit 2; }
+	$(VENV)/bin/python -m pip --version > /dev/null 2>&1 || $(BASE_PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	uv pip install --python $(VENV)/bin/python --constraint constraints.txt --editable ".[test,lint,docs,slurm]"
+	touch $@
+
+# Pins of every extra. torch is written by hand: a resolver here may pick a local build that others cannot install.
+constraints.txt:
+	uv pip compile --quiet --no-header --no-annotate --no-emit-package torch --all-extras pyproject.toml > $@.tmp
+	echo "torch==2.13.0" >> $@.tmp
+	mv $@.tmp $@
