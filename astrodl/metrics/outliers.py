@@ -1,0 +1,119 @@
+"""Metrics of outlier scores: a higher score should mean an odder object.
+
+`truth` tells for each object whether it is a (planted or known) oddity. Scores that are not finite raise `ValueError`.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+
+def _check(score: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    values, odd = np.asarray(score, dtype=np.float64), np.asarray(truth)
+    if values.ndim != 1 or values.size == 0 or odd.shape != values.shape:
+        raise ValueError(f"score has shape {values.shape}, truth {odd.shape}; both must be (N,) with N > 0")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(values))} scores are not finite; leave those objects out")
+    return values, odd.astype(bool)
+
+
+def auc(score: ArrayLike, truth: ArrayLike) -> float:
+    """Compute the area under the ROC curve.
+
+    The probability that an oddity scores above a normal object, ties counting half (the Mann-Whitney statistic,
+    Hanley & McNeil 1982, Radiology 143, 29).
+
+    Parameters
+    ----------
+    score
+        Scores, (N,).
+    truth
+        Whether each object is an oddity, (N,).
+
+    Returns
+    -------
+    float
+        0.5 for a useless score, 1 for a perfect one; NaN without any oddity or without any normal object.
+
+    Raises
+    ------
+    ValueError
+        No objects, different shapes, or scores that are not finite.
+    """
+    values, odd = _check(score, truth)
+    n_odd = np.count_nonzero(odd)
+    n_normal = odd.size - n_odd
+    if n_odd == 0 or n_normal == 0:
+        return float("nan")
+    rank_sum = float(rankdata(values)[odd].sum())
+    return (rank_sum - n_odd * (n_odd + 1) / 2) / (n_odd * n_normal)
+
+
+def average_precision(score: ArrayLike, truth: ArrayLike) -> float:
+    """Compute the average precision: the sum over thresholds of the gain in recall times the precision there.
+
+    Objects of equal score pass a threshold together. NaN without any oddity; parameters and errors as for `auc`.
+    """
+    values, odd = _check(score, truth)
+    if not odd.any():
+        return float("nan")
+    order = np.argsort(-values, kind="stable")
+    last_of_ties = np.append(np.diff(values[order]) != 0, True)
+    n_found = np.cumsum(odd[order])[last_of_ties]
+    precision = n_found / (np.flatnonzero(last_of_ties) + 1)
+    gain = np.diff(n_found, prepend=0) / n_found[-1]
+    return float(np.sum(gain * precision))
+
+
+def recall_top(score: ArrayLike, truth: ArrayLike, fraction: float) -> float:
+    """Compute the share of all oddities among the objects of highest score.
+
+    The top holds the nearest whole number to `fraction` N, at least one; objects that tie at its edge count in
+    proportion, so that order never matters. Where there are more oddities than places, 1 cannot be reached.
+
+    Parameters
+    ----------
+    score, truth
+        As for `auc`.
+    fraction
+        Size of the top as a fraction of all objects, 0 to 1.
+
+    Returns
+    -------
+    float
+        Share from 0 to 1; NaN without any oddity.
+    """
+    values, odd = _check(score, truth)
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction is {fraction}, must be above 0 and at most 1")
+    if not odd.any():
+        return float("nan")
+    n_top = max(1, round(fraction * values.size))
+    edge = np.partition(values, values.size - n_top)[values.size - n_top]
+    above, tied = values > edge, values == edge
+    share = (n_top - np.count_nonzero(above)) / np.count_nonzero(tied)
+    return float((np.count_nonzero(odd & above) + share * np.count_nonzero(odd & tied)) / np.count_nonzero(odd))
+
+
+def by_kind(score: ArrayLike, oddity: ArrayLike) -> dict[str, float]:
+    """Compute for each kind of oddity the AUC of that kind against the normal objects.
+
+    Parameters
+    ----------
+    score
+        Scores, (N,).
+    oddity
+        Kind of oddity of each object as text, "" where there is none, (N,).
+
+    Returns
+    -------
+    dict
+        Kind -> AUC, in alphabetical order.
+    """
+    values, kinds = np.asarray(score, dtype=np.float64), np.asarray(oddity).astype(str)
+    _check(values, kinds != "")
+    areas = {}
+    for kind in np.unique(kinds[kinds != ""]):
+        chosen = (kinds == kind) | (kinds == "")
+        areas[str(kind)] = auc(values[chosen], kinds[chosen] == kind)
+    return areas

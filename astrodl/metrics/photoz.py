@@ -1,0 +1,74 @@
+"""Point metrics of photometric redshifts, in both conventions of the field.
+
+Residuals are normalised, dz = (z_phot - z_spec) / (1 + z_spec). Papers on images (Pasquet et al. 2019, A&A 621, A26)
+quote the mean, sigma_MAD and the fraction beyond 0.05 (0.15 for deep surveys); the LSST Science Book (Abell et al.
+2009, arXiv:0912.0201), RAIL and qp quote the median, sigma_IQR and the fraction beyond max(0.06, 3 sigma_IQR).
+
+Every function takes point estimates and spectroscopic redshifts of the same objects. Redshifts that are not finite are
+refused: a comparison with NaN is false, and an object without an estimate would count as a good one.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def residual(z_phot: ArrayLike, z_spec: ArrayLike) -> NDArray[np.float64]:
+    """Compute the normalised residuals (z_phot - z_spec) / (1 + z_spec).
+
+    Parameters
+    ----------
+    z_phot
+        Point estimates, (N,).
+    z_spec
+        Spectroscopic (true) redshifts, (N,).
+
+    Returns
+    -------
+    ndarray
+        One residual per object, (N,).
+
+    Raises
+    ------
+    ValueError
+        No objects, different shapes, or values that are not finite.
+    """
+    phot, spec = np.asarray(z_phot, dtype=np.float64), np.asarray(z_spec, dtype=np.float64)
+    if phot.shape != spec.shape or phot.ndim != 1 or phot.size == 0:
+        raise ValueError(f"z_phot has shape {phot.shape}, z_spec {spec.shape}; both must be (N,) with N > 0")
+    difference = (phot - spec) / (1 + spec)
+    if not np.isfinite(difference).all():
+        n_bad = np.count_nonzero(~np.isfinite(difference))
+        raise ValueError(f"{n_bad} of {phot.size} redshift pairs are not finite; select the finite ones first")
+    return difference
+
+
+def bias_mean(z_phot: ArrayLike, z_spec: ArrayLike) -> float:
+    """Compute the mean residual (the bias of Pasquet et al. 2019)."""
+    return float(np.mean(residual(z_phot, z_spec)))
+
+
+def bias_median(z_phot: ArrayLike, z_spec: ArrayLike) -> float:
+    """Compute the median residual (the bias of the LSST Science Book)."""
+    return float(np.median(residual(z_phot, z_spec)))
+
+
+def sigma_mad(z_phot: ArrayLike, z_spec: ArrayLike) -> float:
+    """Compute 1.4826 median(abs(dz - median(dz))), which is the standard deviation of a Gaussian."""
+    difference = residual(z_phot, z_spec)
+    return float(1.4826 * np.median(np.abs(difference - np.median(difference))))
+
+
+def sigma_iqr(z_phot: ArrayLike, z_spec: ArrayLike) -> float:
+    """Compute the interquartile range over 1.349, which is the standard deviation of a Gaussian."""
+    low, high = np.percentile(residual(z_phot, z_spec), [25, 75])
+    return float((high - low) / 1.349)
+
+
+def eta(z_phot: ArrayLike, z_spec: ArrayLike, threshold: float = 0.05) -> float:
+    """Compute the fraction of objects with abs(dz) above a threshold."""
+    return float(np.mean(np.abs(residual(z_phot, z_spec)) > threshold))
+
+
+def eta_lsst(z_phot: ArrayLike, z_spec: ArrayLike) -> float:
+    """Compute the fraction of objects with abs(dz) above max(0.06, 3 sigma_IQR)."""
+    return eta(z_phot, z_spec, max(0.06, 3 * sigma_iqr(z_phot, z_spec)))
