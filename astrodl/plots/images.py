@@ -1,6 +1,6 @@
 """Colour images of galaxies and sheets of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 
-from astrodl.plots.style import INK, NO_DATA, WIDTH_INCHES, Array, canvas, styled, wrap
+from astrodl.plots.style import INK, MUTED, NO_DATA, WIDTH_INCHES, Array, canvas, styled, wrap
 
 GAP = 0.05
 """Space between cutouts, in inches."""
@@ -267,4 +267,49 @@ def contact_sheet(
         axes.text(
             left - 0.1, top + (row + 1) * row_height - side / 2 - GAP, label, ha="right", va="center", fontsize=8.5
         )
+    return figure
+
+
+def sheet_of_rows(
+    rgb: ArrayLike,
+    rows: Sequence[Sequence[int]],
+    labels: Sequence[str],
+    *,
+    title: Callable[[int], str],
+    frame: Callable[[int], str | None],
+    n_columns: int,
+    heading: str,
+) -> Figure:
+    """Lay chosen cutouts out in labelled rows, which may be short or empty; each row is as high as its titles.
+
+    Parameters
+    ----------
+    rgb : array of shape (n, y, x, 3)
+        All cutouts.
+    rows : sequence of sequences of int
+        Objects of each row.
+    labels : sequence of str
+        Text to the left of each row.
+    title, frame : functions of the object's index
+        Its title and the colour of its frame (None: no frame).
+    n_columns : int
+        Cutouts a row has room for.
+    heading : str
+        Heading of the sheet.
+    """
+    rgb = np.asarray(rgb)
+    left, margin = 1.05, 0.08
+    side = (WIDTH_INCHES - left - margin - GAP * (n_columns - 1)) / n_columns
+    heights = [max((title(i).count("\n") + 1 for i in row), default=1) * LINE + 0.05 for row in rows]
+    top = 0.34 + 0.17 * wrap(heading, WIDTH_INCHES).count("\n")
+    figure, axes = canvas(WIDTH_INCHES, top + sum(heights) + len(rows) * (side + GAP) + margin)
+    axes.text(margin, 0.1, wrap(heading, WIDTH_INCHES), va="top", fontsize=11, fontweight="bold", color=INK)
+    for row, label, height in zip(rows, labels, heights, strict=True):
+        top += height
+        for column, i in enumerate(row):
+            draw_cutout(axes, rgb[i], left + column * (side + GAP), top, side, title=title(i), frame=frame(i))
+        axes.text(left - 0.1, top + side / 2, label, ha="right", va="center", fontsize=8.5)
+        if not row:
+            axes.text(left, top + side / 2, "none", va="center", color=MUTED)
+        top += side + GAP
     return figure

@@ -17,9 +17,11 @@ from astrodl.plots.style import (
     counted,
     density_scatter,
     finite_pairs,
+    legend_above,
     new_figure,
     note,
     say_empty,
+    signed,
     styled,
 )
 
@@ -62,12 +64,13 @@ def redshift_scatter(
     truth, estimate = finite_pairs(z_spec, z_phot)
     upper = 1.04 * max(np.max(truth, initial=0.1), np.quantile(estimate, 0.999) if len(estimate) else 0.1)
     width = 8.0 if n_columns > 1 else 6.6
-    figure = new_figure({1: 7.9, 2: 6.2, 3: 5.0}.get(n_columns, 4.4), width=width, heading=counted(heading, len(truth)))
+    figure = new_figure({1: 8.5, 2: 6.0, 3: 4.7}.get(n_columns, 3.9), width=width, heading=counted(heading, len(truth)))
     panels = figure.subplots(
         2, n_columns, squeeze=False, sharex=True, sharey="row", gridspec_kw={"height_ratios": (3, 1)}
     )
     for column, (label, values) in enumerate(estimates.items()):
         _scatter_panel(panels[0, column], panels[1, column], *finite_pairs(z_spec, values), upper, label)
+    panels[0, 0].legend(loc="lower right", handletextpad=0.5, borderaxespad=0.2, labelspacing=0.2)
     panels[0, 0].set_ylabel(Z_PHOT)
     panels[1, 0].set_ylabel(DELTA)
     return figure
@@ -85,8 +88,8 @@ def _scatter_panel(top: Axes, bottom: Axes, z_spec: Array, z_phot: Array, upper:
     bottom.axhline(0, color=INK, linewidth=1.0)
     for axes, values in ((top, z_phot), (bottom, residual)):
         density_scatter(axes, z_spec, values)
-    top.set(xlim=(0, upper), ylim=(0, upper), aspect="equal", title=label)
-    bottom.set(ylim=(-0.22, 0.22), xlabel=Z_SPEC)
+    top.set(xlim=(0, upper), ylim=(0, upper), title=label, box_aspect=1)
+    bottom.set(ylim=(-0.22, 0.22), xlabel=Z_SPEC, box_aspect=1 / 3)
     beyond = int(np.sum(np.abs(residual) > 0.22))
     if beyond:
         note(bottom, f"{beyond} beyond", x=0.98, y=0.95)
@@ -97,11 +100,10 @@ def _scatter_panel(top: Axes, bottom: Axes, z_spec: Array, z_phot: Array, upper:
     note(
         top,
         rf"$\sigma_\mathrm{{MAD}}$ = {_sigma_mad(residual):.4f}" + "\n"
-        f"bias = {np.median(residual):+.4f}\n"
+        f"bias = {signed(float(np.median(residual)))}\n"
         rf"$\eta_{{0.05}}$ = {fractions[0]:.1f} %" + "\n"
         rf"$\eta_{{0.15}}$ = {fractions[1]:.1f} %",
     )
-    top.legend(loc="lower right", handletextpad=0.5, borderaxespad=0.2, labelspacing=0.2)
 
 
 @styled
@@ -151,7 +153,7 @@ def redshift_trends(
         axes.set_ylim(bottom=0)
     panels[2].set_xlabel(label)
     if good.any():
-        panels[0].legend(loc="best", ncols=len(estimates))
+        legend_above(panels[0])
     else:
         say_empty(panels[1])
     return figure
@@ -170,11 +172,12 @@ def _draw_trend(
     rng = np.random.default_rng(0)
     points = []
     for low, high in itertools.pairwise(edges):
-        inside = residual[(axis >= low) & ((axis < high) | (high == edges[-1]))]
+        chosen = (axis >= low) & ((axis < high) | (high == edges[-1]))
+        inside = residual[chosen]
         if len(inside):
             draws = inside[rng.integers(0, len(inside), (200, len(inside)))]
             # Estimators side by side, or their error bars hide each other.
-            where = (low + high) / 2 + (shift - (n - 1) / 2) * 0.1 * (high - low)
+            where = np.median(axis[chosen]) + (shift - (n - 1) / 2) * 0.008 * (edges[-1] - edges[0])
             points.append((where, _three(inside[None])[:, 0], _three(draws).std(axis=1)))
     for i, axes in enumerate(panels):
         x, y, error = ([p[0] for p in points], [p[1][i] for p in points], [p[2][i] for p in points])

@@ -122,7 +122,7 @@ def example_pdfs(
     )
     n = min(len(density), 12)
     source = f" of {n_total:,}" if n_total else ""
-    figure = new_figure(0.8 + 1.45 * max(1, -(-n // 2)), heading=f"{heading} · {n}{source} galaxies")
+    figure = new_figure(1.0 + 1.45 * max(1, -(-n // 2)), heading=f"{heading} · {n}{source} galaxies")
     grid = figure.add_gridspec(max(1, -(-n // 2)), 4, width_ratios=(1, 2.1, 1, 2.1))
     if n == 0:
         say_empty(figure.add_subplot(grid[:, :]))
@@ -140,7 +140,8 @@ def example_pdfs(
         if row == -(-n // 2) - 1 or i + 2 >= n:
             axes.set_xlabel("redshift")
         if i == 0:
-            axes.legend(loc="upper right", fontsize=7.5, borderaxespad=0.1, labelspacing=0.2)
+            handles = axes.get_legend_handles_labels()
+            figure.legend(*handles, loc="outside lower right", ncols=2)
     return figure
 
 

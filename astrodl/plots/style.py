@@ -38,10 +38,11 @@ NETWORK, TRUTH, ODD = PALETTE["blue"], INK, PALETTE["vermillion"]
 BASELINES = tuple(PALETTE[name] for name in ("orange", "green", "purple", "sky", "vermillion", "yellow"))
 CYCLE = (NETWORK, *BASELINES)
 
-DENSITY = LinearSegmentedColormap.from_list("astrodl-density", ["#e3eff7", "#7fb9dc", "#0072B2", "#003a5c", "#001422"])
+DENSITY = LinearSegmentedColormap.from_list("astrodl-density", ["#a3cbe5", "#56A5D6", "#0072B2", "#004c78", "#002a44"])
 DIVERGING = LinearSegmentedColormap.from_list(
     "astrodl-diverging", ["#00507e", "#5aa5d1", "#f7f7f5", "#e8965a", "#a34600"]
 )
+SHADES = LinearSegmentedColormap.from_list("astrodl-shades", ["#f6f8fa", "#b9d6e8", "#4f9bc9", "#0072B2", "#00507e"])
 SEQUENTIAL = matplotlib.colormaps["viridis"]
 
 RC: dict[Any, Any] = {
@@ -119,6 +120,16 @@ def counted(heading: str, n: int, noun: str = "galaxies") -> str:
     singular = {"galaxies": "galaxy"}.get(noun, noun.removesuffix("s"))
     count = f"{n:,} {singular if n == 1 else noun}"
     return f"{heading} · {count}" if heading else count
+
+
+def legend_above(axes: Axes, n_columns: int = 4) -> None:
+    """Put the legend on the line of the panel's title, at its right, where no data can be."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.985), ncols=n_columns, borderaxespad=0.0, columnspacing=1.2)
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """Format a number with its sign, and a true minus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def colors_of(names: Sequence[str]) -> dict[str, str]:

@@ -105,16 +105,22 @@ def _draw_term(axes: Axes, runs: Sequence[Sequence[Row]], term: str) -> None:
 
 
 def _draw_extra(axes: Axes, runs: Sequence[Sequence[Row]], key: str) -> None:
-    for i, run in enumerate(runs):
-        pairs = [(row["epoch"], row[key]) for row in run if row.get(key) is not None]
+    tables = [[(row["epoch"], row[key]) for row in run if row.get(key) is not None] for run in runs]
+    largest = max((value for table in tables for _, value in table if np.isfinite(value)), default=1.0)
+    # The power of ten goes into the title, where matplotlib would put it on top of it.
+    exponent = int(np.floor(np.log10(largest))) if 0 < largest < 0.1 else 0
+    for i, pairs in enumerate(tables):
         table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
         axes.plot(
-            *table.T, color=CYCLE[i % len(CYCLE)], linewidth=1.3, marker="o" if len(run) < 2 else "", markersize=4
+            table[:, 0],
+            table[:, 1] / 10.0**exponent,
+            color=CYCLE[i % len(CYCLE)],
+            linewidth=1.3,
+            marker="o" if len(table) < 2 else "",
+            markersize=4,
         )
-    axes.set_title(key.replace("_", " "), color=MUTED)
-    axes.set_ylabel({"images_per_second": "images / s"}.get(key, ""))
+    axes.set_title(key.replace("_", " ") + (rf" $\times\,10^{{{-exponent}}}$" if exponent else ""), color=MUTED)
     axes.set_ylim(bottom=0)
-    axes.ticklabel_format(axis="y", scilimits=(-3, 5))
 
 
 def _legend(figure: Figure, runs: Sequence[Sequence[Row]], names: Sequence[str]) -> None:
