@@ -1,0 +1,1 @@
+"""Pure networks: `nn.Module`s with plain arguments, knowing nothing of training, devices or files."""

@@ -1,0 +1,64 @@
+"""Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114)."""
+
+import torch
+from torch import Tensor, nn
+
+from astrodl.models.blocks import MLP, ConvBlock, initialize
+
+
+class Encoder(nn.Module):
+    """Strided convolutions: (B, in, S, S) -> (B, out)."""
+
+    def __init__(self, in_channels: int, out_features: int, *, size: int, widths: tuple[int, ...], norm: str = "group"):
+        super().__init__()
+        channels = (in_channels, *widths)
+        self.trunk = nn.Sequential(
+            *(ConvBlock(a, b, stride=2, norm=norm) for a, b in zip(channels, channels[1:], strict=False))
+        )
+        side = size // 2 ** len(widths)
+        self.head = nn.Sequential(MLP(widths[-1] * side * side, (128,)), nn.Linear(128, out_features))
+        initialize(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode images."""
+        return self.head(self.trunk(image).flatten(1))
+
+
+class Decoder(nn.Module):
+    """Upsampling and convolutions: (B, in) -> (B, out, S, S); group norm, so no statistics are shared between objects."""
+
+    def __init__(self, in_features: int, out_channels: int, *, size: int, widths: tuple[int, ...]):
+        super().__init__()
+        self.side = size // 2 ** len(widths)
+        self.first = widths[0]
+        self.project = nn.Sequential(MLP(in_features, (128,)), nn.Linear(128, widths[0] * self.side**2))
+        channels = (*widths, widths[-1])
+        stages: list[nn.Module] = []
+        for before, after in zip(channels, channels[1:], strict=False):
+            stages += [nn.Upsample(scale_factor=2, mode="nearest"), ConvBlock(before, after, norm="group")]
+        self.stages = nn.Sequential(*stages, nn.Conv2d(widths[-1], out_channels, 3, 1, 1))
+        initialize(self)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Decode latent vectors."""
+        return self.stages(self.project(latent).view(-1, self.first, self.side, self.side))
+
+
+class VAE(nn.Module):
+    """Gaussian encoder and decoder: (B, bands, S, S) -> reconstruction, mean and log-variance (B, D) of the latent."""
+
+    def __init__(self, in_channels: int, latent: int, *, size: int = 32, widths: tuple[int, ...] = (32, 64, 64)):
+        super().__init__()
+        self.encoder = Encoder(in_channels, 2 * latent, size=size, widths=widths)
+        self.decoder = Decoder(latent, in_channels, size=size, widths=widths[::-1])
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the mean and log-variance of the posterior."""
+        mean, log_variance = self.encoder(image).chunk(2, dim=1)
+        return mean, log_variance.clamp(-10, 4)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruct from a sample of the posterior while training, from its mean otherwise."""
+        mean, log_variance = self.encode(image)
+        latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        return self.decoder(latent), mean, log_variance

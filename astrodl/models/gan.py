@@ -1,0 +1,42 @@
+"""Wasserstein GAN with an encoder: generator, critic and encoder under one roof."""
+
+from torch import Tensor, nn
+
+from astrodl.models.autoencoders import Decoder, Encoder
+from astrodl.models.blocks import MLP, ConvBlock, initialize
+
+
+class Critic(nn.Module):
+    """Score realism: (B, bands, S, S) -> (B,); no batch norm, since the gradient penalty is per object (arXiv:1704.00028)."""
+
+    def __init__(self, in_channels: int, *, size: int, widths: tuple[int, ...]):
+        super().__init__()
+        channels = (in_channels, *widths)
+        self.trunk = nn.Sequential(
+            *(ConvBlock(a, b, stride=2, norm="group") for a, b in zip(channels, channels[1:], strict=False))
+        )
+        side = size // 2 ** len(widths)
+        self.head = nn.Sequential(MLP(widths[-1] * side * side, (64,)), nn.Linear(64, 1))
+        initialize(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Give the critic's value of each image."""
+        return self.head(self.trunk(image).flatten(1)).squeeze(1)
+
+
+class EncoderGAN(nn.Module):
+    """Generator G: (B, D) -> (B, bands, S, S), encoder E: images -> (B, D), critic C: images -> (B,).
+
+    Its `forward` reconstructs: G(E(x)).
+    """
+
+    def __init__(self, in_channels: int, latent: int, *, size: int = 64, widths: tuple[int, ...] = (32, 64, 64, 64)):
+        super().__init__()
+        self.latent = latent
+        self.generator = Decoder(latent, in_channels, size=size, widths=widths[::-1])
+        self.encoder = Encoder(in_channels, latent, size=size, widths=widths)
+        self.critic = Critic(in_channels, size=size, widths=widths)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Reconstruct images through the latent space."""
+        return self.generator(self.encoder(image))

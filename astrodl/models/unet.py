@@ -1,0 +1,82 @@
+"""U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with a vector output from its deepest level."""
+
+import torch
+from torch import Tensor, nn
+
+from astrodl.models.blocks import MLP, ConvBlock, ResidualBlock, initialize
+
+
+class UNet(nn.Module):
+    """Map (B, in, H, W) to (B, out, H, W) and a bottleneck vector (B, widths[-1]).
+
+    H and W must be multiples of ``2 ** (len(widths) - 1)``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, widths: tuple[int, ...] = (16, 32, 64, 128)):
+        super().__init__()
+        self.factor = 2 ** (len(widths) - 1)
+        self.stem = ConvBlock(in_channels, widths[0])
+        self.down = nn.ModuleList(
+            ResidualBlock(before, width, stride=2) for before, width in zip(widths, widths[1:], strict=False)
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(deep, shallow, 2, 2) for shallow, deep in zip(widths, widths[1:], strict=False)
+        )
+        self.merge = nn.ModuleList(ResidualBlock(2 * width, width) for width in widths[:-1])
+        self.head = nn.Conv2d(widths[0], out_channels, 1)
+        initialize(self)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the output maps and the mean of the deepest feature map."""
+        if image.shape[-1] % self.factor or image.shape[-2] % self.factor:
+            raise ValueError(f"image is {tuple(image.shape[-2:])} pixels, sides must be multiples of {self.factor}")
+        maps = [self.stem(image)]
+        for down in self.down:
+            maps.append(down(maps[-1]))
+        x = maps.pop()
+        bottleneck = x.mean((-2, -1))
+        for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
+            x = merge(torch.cat([up(x), maps.pop()], dim=1))
+        return self.head(x), bottleneck
+
+
+class DecompositionUNet(nn.Module):
+    """U-Net for clumps, bulge and disk, with a bulge-to-total head.
+
+    Maps (B, bands, H, W) to a dict of
+
+    - `clump`: (B, H, W) logit of belonging to a clump,
+    - `fraction`: (B, 3, H, W) logits of the flux fractions of bulge, disk and clumps,
+    - `light`: (B, H, W) noise-free light of the galaxy, as arsinh of its signal-to-noise ratio per pixel,
+    - `bt`: (B, 2) mean of the bulge-to-total ratio, and logarithm of its standard deviation.
+    """
+
+    def __init__(self, in_channels: int, *, widths: tuple[int, ...] = (16, 32, 64, 128), dropout: float = 0.1):
+        super().__init__()
+        self.unet = UNet(in_channels, 5, widths=widths)
+        self.head = nn.Sequential(MLP(widths[-1] + 4, (64,), dropout=dropout), nn.Linear(64, 2))
+        initialize(self.head)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Give maps and bulge-to-total ratio."""
+        maps, bottleneck = self.unet(image)
+        fraction, light = maps[:, 1:4], maps[:, 4]
+        summed = summed_fractions(fraction, light)
+        flux = light.float().clamp(0, 12).sinh().sum((-2, -1)).log1p()[:, None]
+        mean, log_sigma = self.head(torch.cat([bottleneck, summed, flux / 5], dim=1)).unbind(1)
+        # the head corrects the ratio of the summed maps
+        bt = torch.sigmoid(torch.logit(summed[:, 0].clamp(0.01, 0.99)) + mean.float())
+        return {
+            "clump": maps[:, 0],
+            "fraction": fraction,
+            "light": light,
+            "bt": torch.stack([bt, log_sigma.float().clamp(-5, 0) - 1], dim=1),
+            "summed": summed,
+        }
+
+
+def summed_fractions(fraction: Tensor, light: Tensor) -> Tensor:
+    """Weight the fraction maps with the light and sum: (B, 3, H, W), (B, H, W) -> (B, 3), rows sum to one."""
+    flux = light.float().clamp(0, 12).sinh()
+    parts = (fraction.float().softmax(1) * flux[:, None]).sum((-2, -1))
+    return (parts + 1e-3) / (parts + 1e-3).sum(1, keepdim=True)

@@ -1,0 +1,159 @@
+"""The verbs baseline and evaluate: metrics beside a classical rival on the same split, and figures."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astrodl import tasks
+from astrodl.config import parse
+from astrodl.errors import StoreError
+from astrodl.plots.style import save
+from astrodl.plots.training import learning_curves
+from astrodl.store import Reader, open_store
+from astrodl.tasks.base import Arrays, Metrics, Task
+from astrodl.tasks.predictions import Predictions
+from astrodl.tasks.run import fit_context, labelled
+
+
+def baseline(
+    task: str, store: Path, out: Path, *, settings: Mapping[str, Any] | None = None, threads: int | None = None
+) -> dict[str, Any]:
+    """Fit the classical rivals on the training split and measure them on the test split.
+
+    Returns
+    -------
+    dict
+        What is written to `out`: task, split, number of objects, metrics of each rival.
+    """
+    kind = tasks.get(task)
+    parsed = parse(kind.Settings, settings or {}, f"tasks.{task}")
+    with open_store(store) as reader:
+        train, test = (labelled(kind, parsed, reader, part) for part in ("train", "test"))
+        results: dict[str, Metrics] = {}
+        if len(train) and len(test):
+            job = kind(parsed, fit_context(kind, parsed, reader))
+            truth, train_truth = job.truth(reader, test), job.truth(reader, train)
+            for name, (predicted, reference) in job.baselines(reader, train, test).items():
+                results[name] = job.score(predicted, truth, {**reference, **_prefixed(train_truth)})
+    report = {"task": task, "split": "test", "n_objects": len(test), "baselines": results}
+    write_json(out, report)
+    return report
+
+
+def evaluate(
+    task: str,
+    store: Path,
+    predictions: Path,
+    baseline: Path | None,
+    out: Path,
+    *,
+    figures: Path | None = None,
+    history: Sequence[Path] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Measure predictions on the test split, beside the baselines, and draw the diagnostic figures.
+
+    Parameters
+    ----------
+    task : str
+        Name of the task.
+    store, predictions : Path
+        The store and what was predicted for it.
+    baseline : Path, optional
+        `baseline.json` of the same store.
+    out : Path
+        `metrics.json` to write.
+    figures : Path, optional
+        Folder for the figures.
+    history : sequence of Path
+        `history.jsonl` of each training, for the learning curves.
+    settings : mapping, optional
+        The task's section; columns named there are looked up in this store.
+
+    Returns
+    -------
+    dict
+        What is written to `out`.
+    """
+    predicted = Predictions(predictions)
+    job = predicted.task()
+    if settings:
+        job = type(job)(parse(type(job).Settings, settings, f"tasks.{task}"), job.context)
+    with open_store(store) as reader:
+        _same_objects(reader, predicted)
+        test = labelled(type(job), job.settings, reader, "test")
+        rivals = json.loads(baseline.read_text())["baselines"] if baseline else {}
+        metrics = _score(job, reader, predicted, test) if len(test) else {}
+        report = {
+            "task": task,
+            "split": "test",
+            "n_objects": len(test),
+            "headline": list(job.headline),
+            "network": metrics,
+            "baselines": rivals,
+        }
+        if figures is not None:
+            _draw(job, reader, predicted, test, report, figures, history)
+    write_json(out, report)
+    return report
+
+
+def _score(job: Task, reader: Reader, predicted: Predictions, test: np.ndarray) -> Metrics:
+    reference: Arrays = {}
+    if job.uses_reference:
+        train = labelled(type(job), job.settings, reader, "train")
+        reference = {**predicted.read(train), **_prefixed(job.truth(reader, train))}
+    return job.score(predicted.read(test), job.truth(reader, test), reference)
+
+
+def _draw(
+    job: Task,
+    reader: Reader,
+    predicted: Predictions,
+    test: np.ndarray,
+    report: Mapping[str, Any],
+    folder: Path,
+    history: Sequence[Path],
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {}
+    if history:
+        runs = [[json.loads(line) for line in path.read_text().splitlines()] for path in history]
+        drawn["learning_curves"] = learning_curves(runs, f"{job.title}: training")
+    if len(test):
+        drawn |= job.figures(reader, test, predicted.read(test), job.truth(reader, test), report)
+    for name, figure in drawn.items():
+        save(figure, folder / f"{name}.png")
+
+
+def _same_objects(reader: Reader, predicted: Predictions) -> None:
+    if not np.array_equal(reader.object_id, predicted.object_id):
+        raise StoreError(
+            f"{predicted.path}: made for other objects than {reader.path} holds ({len(predicted)} and {len(reader)}); "
+            "predict again"
+        )
+
+
+def _prefixed(truth: Arrays) -> Arrays:
+    return {f"truth_{name}": values for name, values in truth.items()}
+
+
+def write_json(path: Path, report: Mapping[str, Any]) -> None:
+    """Write JSON atomically; what is not finite becomes null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(_finite(report), indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

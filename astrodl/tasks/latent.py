@@ -1,0 +1,162 @@
+"""Latent map: a variational autoencoder that orders galaxies without labels."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from astrodl.baselines import latent as rivals
+from astrodl.canonical import canonical
+from astrodl.catalog import Column
+from astrodl.config import Fraction, TaskSettings, TrainSettings
+from astrodl.dataset import Batch, Cutouts
+from astrodl.losses import kl_standard_normal
+from astrodl.metrics import latent as metrics_of
+from astrodl.metrics.classification import balanced_accuracy
+from astrodl.models.autoencoders import VAE
+from astrodl.store import Reader
+from astrodl.tasks.base import Arrays, Metrics, Task, measured
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class LatentTraining(TrainSettings):
+    """Training loop of the latent map."""
+
+    epochs: Annotated[int, Field(ge=1)] = 40
+    ema: Fraction = 0.99
+
+
+class LatentSettings(TaskSettings):
+    """Latent map."""
+
+    dimensions: Annotated[int, Field(ge=1)] = 2
+    """Number of latent dimensions."""
+    view: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+    """Side of the canonical view in pixels."""
+    extent: Annotated[float, Field(gt=0)] = 3.0
+    """Half of the side of the canonical view in units of the galaxy's rms radius."""
+    beta: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the Kullback-Leibler term (Higgins et al. 2017)."""
+    softening: Annotated[float, Field(gt=0)] = 1.0
+    """Surface brightness, in units of the mean of the view, above which the scaling turns logarithmic."""
+    noise_floor: Annotated[float, Field(gt=0)] = 0.15
+    """Error added in quadrature to the scaled sky noise, for what a few latent numbers cannot say."""
+    effective_pixels: Annotated[float, Field(gt=0)] = 100.0
+    """Number of independent pixels that the likelihood counts."""
+    classes: str = "class"
+    """Column that the map is compared with; it is not used in training."""
+    properties: dict[str, str] = {"bt": "bt", "sersic": "sersic_index"}
+    """Columns that the map is compared with by rank; not used in training."""
+    widths: tuple[int, ...] = (32, 64, 64)
+    """Channels of the encoder."""
+    train: LatentTraining = LatentTraining()
+
+
+class Latent(Task):
+    """VAE on canonical views: centred, turned, scaled and divided by flux, so that what is left is form and colour."""
+
+    name = "latent"
+    title = "Latent map"
+    Settings = LatentSettings
+    metric_names = ("knn_recall", "rho_bt", "rho_sersic", "chi2")
+    headline = ("knn_recall",)
+    uses_reference = True
+
+    def inputs(self, cutouts: Cutouts) -> Arrays:
+        """Canonical view, scaled by arsinh, and the noise of its pixels in the same scale."""
+        settings = self.settings
+        views, noise = canonical(
+            torch.from_numpy(np.ascontiguousarray(cutouts.images)),
+            torch.from_numpy(np.ascontiguousarray(cutouts.sky_sigma)),
+            size=settings.view,
+            extent=settings.extent,
+        )
+        sky = (noise / settings.softening)[..., None, None]
+        image = torch.arcsinh(views / settings.softening)
+        # error propagation through arsinh: the noise of bright pixels shrinks
+        error = (sky / torch.cosh(image)).clamp(1e-3, 10)
+        return {"image": image.numpy(), "error": error.numpy()}
+
+    def build(self) -> nn.Module:
+        """Convolutional VAE."""
+        settings = self.settings
+        return VAE(len(self.context.bands), settings.dimensions, size=settings.view, widths=settings.widths)
+
+    def augment(self, batch: Batch) -> Batch:
+        """Leave canonical views as they are."""
+        return batch
+
+    def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Evidence lower bound with a Gaussian likelihood of known noise, and its weight on the KL term."""
+        decoded, mean, log_variance = network(batch["image"])
+        variance = batch["error"] ** 2 + self.settings.noise_floor**2
+        chi2 = ((batch["image"] - decoded.float()) ** 2 / variance).mean((1, 2, 3))
+        kl = kl_standard_normal(mean.float(), log_variance.float()).sum(1)
+        reconstruction = 0.5 * self.settings.effective_pixels * chi2.mean()
+        warm = min(1.0, 4 * done)
+        return reconstruction + warm * self.settings.beta * kl.mean(), {
+            "reconstruction": reconstruction,
+            "kl": kl.mean(),
+        }
+
+    def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Latent mean and width, chi^2 per pixel against the sky noise."""
+        mean, log_variance = network.encode(batch["image"])
+        decoded = network.decoder(mean).float()
+        chi2 = ((batch["image"] - decoded) ** 2 / batch["error"] ** 2).mean((1, 2, 3))
+        return {"latent": mean, "latent_error": (0.5 * log_variance).exp(), "chi2": chi2}
+
+    def columns(self, predictions: Arrays) -> list[Column]:
+        """One column per latent dimension, its width, and the reconstruction's chi^2."""
+        columns = []
+        for i in range(predictions["latent"].shape[1]):
+            columns += [
+                Column(f"latent_{i + 1}", predictions["latent"][:, i], None, f"latent coordinate {i + 1}", "stat.value"),
+                Column(
+                    f"latent_{i + 1}_error", predictions["latent_error"][:, i], None, "its posterior width", "stat.error"
+                ),
+            ]
+        return [*columns, Column("latent_chi2", predictions["chi2"], None, "reconstruction chi^2 per pixel", "stat.fit.chi2")]
+
+    def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
+        """Class and properties, where the store has them."""
+        truth: Arrays = {}
+        if store.has_column(self.settings.classes):
+            truth["class"] = store.column(self.settings.classes, indices)
+        for name, column in self.settings.properties.items():
+            if store.has_column(column):
+                truth[name] = store.column(column, indices).astype(float)
+        return truth
+
+    def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
+        """Recall of a nearest-neighbour classifier, rank correlation of the best direction, chi^2."""
+        train, test = reference["latent"], predictions["latent"]
+        metrics: Metrics = {}
+        if "class" in truth:
+            known, reference_known = truth["class"] != "", reference["truth_class"] != ""
+            voted = metrics_of.knn_predict(train[reference_known], reference["truth_class"][reference_known], test[known])
+            codes = np.unique(np.concatenate([voted, truth["class"][known]]), return_inverse=True)[1]
+            metrics |= measured({"knn_recall": balanced_accuracy}, *np.split(codes, 2))
+        for name in self.settings.properties:
+            if name in truth:
+                projected = metrics_of.project(train, reference[f"truth_{name}"], test)
+                metrics |= measured({f"rho_{name}": metrics_of.spearman}, projected, truth[name])
+        return metrics | measured({"chi2": np.nanmedian}, predictions["chi2"])
+
+    def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
+        """Principal components of the same views, as many as latent dimensions."""
+        raise NotImplementedError
+
+    def figures(
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
+    ) -> "dict[str, Figure]":
+        """Map, decoded plane, reconstructions."""
+        raise NotImplementedError
+
+
+TASK = Latent

@@ -1,0 +1,169 @@
+"""A trained network as users hold it: load, predict, save; one safetensors file, no pickle."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+import astrodl
+from astrodl import tasks
+from astrodl.config import parse
+from astrodl.dataset import Batch, Cutouts, Resident
+from astrodl.engine import autocast, choose_device
+from astrodl.errors import DataError, StoreError
+from astrodl.survey.photometry import measure
+from astrodl.tasks.base import Arrays, Context, Task
+
+FORMAT = "astrodl-model"
+FORMAT_VERSION = 1
+
+
+class Model:
+    """A trained network with its task.
+
+    Parameters
+    ----------
+    task : Task
+        Settings and context.
+    network : nn.Module
+        Trained weights.
+    metadata : mapping of str to str
+        Provenance from the file.
+    """
+
+    def __init__(self, task: Task, network: nn.Module, metadata: Mapping[str, str] | None = None):
+        self.task = task
+        self.network = network.eval()
+        self.metadata = dict(metadata or {})
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands that `predict` expects, in order."""
+        return self.task.context.bands
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    def predict(
+        self, images: np.ndarray, *, sky_sigma: np.ndarray | None = None, features: np.ndarray | None = None
+    ) -> Arrays:
+        """Predict from images in memory.
+
+        Parameters
+        ----------
+        images : (N, bands, y, x) or (bands, y, x) array
+            Linear fluxes in the unit of the training survey (`model.task.context.unit`), NaN where there is no data.
+        sky_sigma : (N, bands) array, optional
+            Sky noise per pixel; measured on the border of the images by default.
+        features : (N, F) array, optional
+            As `astrodl.survey.photometry.measure` gives them; measured by default.
+
+        Returns
+        -------
+        dict of arrays
+            Objects first; keys as in `predictions.h5`.
+
+        Raises
+        ------
+        DataError
+            Wrong number of bands or wrong size.
+        """
+        images = np.asarray(images, dtype=np.float32)
+        images = images[None] if images.ndim == 3 else images
+        self._check(images.shape)
+        if sky_sigma is None:
+            sky_sigma = border_noise(images)
+        if features is None:
+            features, _ = measure(images, sky_sigma=sky_sigma, pixel_scale_arcsec=self.task.context.pixel_scale_arcsec)
+        return self.task.finish(self.raw(Cutouts(images, sky_sigma, features)))
+
+    def raw(self, cutouts: Cutouts, *, batch_size: int = 128) -> Arrays:
+        """Predict without `Task.finish`: what is averaged over models."""
+        data = Resident(self.task.inputs(cutouts), self.device)
+        parts: list[Arrays] = []
+        with torch.no_grad(), autocast(self.device, self.task.settings.train.precision):
+            for batch in data.in_order(batch_size):
+                parts.append({k: v.float().cpu().numpy() for k, v in self.task.predict(self.network, batch).items()})
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def save(self, path: Path) -> None:
+        """Write weights and metadata, atomically.
+
+        The metadata hold the resolved settings, the context (bands, pixel scale, normalisation, constants) and versions.
+        """
+        metadata = {
+            "format": FORMAT,
+            "format_version": str(FORMAT_VERSION),
+            "task": self.task.name,
+            "settings": json.dumps(self.task.settings.model_dump(mode="json"), sort_keys=True),
+            "context": json.dumps(self.task.context.to_dict(), sort_keys=True),
+            "astrodl_version": astrodl.__version__,
+            "torch_version": torch.__version__,
+            **self.metadata,
+        }
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        save_file(state, temporary, metadata)
+        os.replace(temporary, path)
+
+    def _check(self, shape: Sequence[int]) -> None:
+        context = self.task.context
+        expected = (len(context.bands), context.size, context.size)
+        if len(shape) != 4 or tuple(shape[1:]) != expected:
+            raise DataError(
+                f"images have shape {tuple(shape)}, this model takes (N, {', '.join(map(str, expected))}) with bands "
+                f"{', '.join(context.bands)}; crop or reorder them"
+            )
+
+
+def load_model(path: str | os.PathLike[str], *, device: str = "auto") -> Model:
+    """Load a trained model.
+
+    Raises
+    ------
+    StoreError
+        The file is missing, damaged, or not an astrodl model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file; give a model.safetensors written by 'astrodl train'")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise StoreError(f"{path}: not a readable safetensors file ({error}); train again") from None
+    if metadata.get("format") != FORMAT or int(metadata.get("format_version", "0")) > FORMAT_VERSION:
+        found = f"{metadata.get('format', 'no format')} {metadata.get('format_version', '')}".strip()
+        raise StoreError(f"{path}: holds {found}, this version reads {FORMAT} up to {FORMAT_VERSION}; use another file or astrodl")
+    kind = tasks.get(metadata["task"])
+    task = kind(parse(kind.Settings, json.loads(metadata["settings"]), str(path)), Context.from_dict(json.loads(metadata["context"])))
+    network = task.build()
+    network.load_state_dict(state)
+    own = {"format", "format_version", "task", "settings", "context"}
+    return Model(task, network.to(choose_device(device)), {k: v for k, v in metadata.items() if k not in own})
+
+
+def border_noise(images: np.ndarray, width: int = 4) -> np.ndarray:
+    """Measure the sky noise (N, bands) as 1.4826 MAD of the pixels in a frame of `width` pixels."""
+    frame = np.ones(images.shape[-2:], dtype=bool)
+    frame[width:-width, width:-width] = False
+    border = images[..., frame]
+    finite = np.isfinite(border).any(-1, keepdims=True)
+    border = np.where(finite, border, 0.0)
+    deviation = np.abs(border - np.nanmedian(border, axis=-1, keepdims=True))
+    return np.where(finite[..., 0], 1.4826 * np.nanmedian(deviation, axis=-1), np.nan).astype(np.float32)
+
+
+def move(batch: Batch, device: torch.device) -> Batch:
+    """Move a batch to a device."""
+    return {name: tensor.to(device) for name, tensor in batch.items()}

@@ -1,0 +1,236 @@
+"""Photometric redshifts: an image network with a photometry branch that gives p(z) over bins."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from astrodl.augment import dihedral
+from astrodl.baselines import photoz as rivals
+from astrodl.catalog import Column
+from astrodl.config import Fraction, TaskSettings, TrainSettings
+from astrodl.dataset import Batch, Cutouts, Resident
+from astrodl.losses import crps_bins, smeared_targets, soft_cross_entropy
+from astrodl.metrics import pdf as pdf_metrics
+from astrodl.metrics import photoz as point_metrics
+from astrodl.models.cnn import HybridNetwork
+from astrodl.store import Reader
+from astrodl.survey.photometry import photometric_features
+from astrodl.tasks.base import Arrays, Metrics, Task, filled, measured, missing_column, moments, present, standardize
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class PhotozTraining(TrainSettings):
+    """Training loop of photo-z."""
+
+    epochs: Annotated[int, Field(ge=1)] = 30
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-2
+    ema: Fraction = 0.99
+
+
+class PhotozSettings(TaskSettings):
+    """Photometric redshifts."""
+
+    target: str = "z"
+    """Column with the spectroscopic (or true) redshift; objects without one are predicted only."""
+    n_bins: Annotated[int, Field(ge=2)] = 150
+    """Number of redshift bins of p(z)."""
+    z_max: Annotated[float, Field(gt=0)] | None = None
+    """Upper end of the bins; by default 5 % above the largest redshift outside the test split."""
+    smear: Annotated[float, Field(ge=0)] = 0.01
+    """Width of the training targets, in units of 1 + z."""
+    crps_weight: Annotated[float, Field(ge=0)] = 5.0
+    """Weight of the CRPS beside the cross-entropy."""
+    widths: tuple[int, ...] = (24, 48, 96)
+    """Channels of the residual trunk."""
+    photometry: bool = True
+    """Give the network the aperture magnitudes and colours beside the image."""
+    dropout: Fraction = 0.2
+    """Dropout before the last layers."""
+    feature_noise: Annotated[float, Field(ge=0)] = 0.02
+    """Gaussian noise on the standardised features while training."""
+    train: PhotozTraining = PhotozTraining()
+
+
+class Photoz(Task):
+    """CNN photo-z in the tradition of Pasquet et al. 2019 (A&A 621, A26), with a photometry branch."""
+
+    name = "photoz"
+    title = "Photometric redshifts"
+    Settings = PhotozSettings
+    metric_names = (
+        *("bias_mean", "bias_median", "sigma_mad", "eta_005", "eta_015", "eta_lsst"),
+        *("crps", "pit_ks", "cde_loss", "coverage_68"),
+    )
+    headline = ("sigma_mad",)
+
+    @classmethod
+    def fit_constants(cls, settings: PhotozSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
+        """Fix the redshift bins and the scaling of the photometric features."""
+        # the bins must be the same in all folds, so that their PDFs can be averaged
+        seen = cls.labelled(settings, store, np.flatnonzero(store.fold >= 0))
+        z_max = settings.z_max or 1.05 * float(store.column(settings.target, seen).max())
+        names = photometric_features(store.feature_names) if settings.photometry else ()
+        constants: dict[str, Any] = {
+            "edges": np.linspace(0.0, z_max, settings.n_bins + 1).tolist(),
+            "features": [store.feature_names.index(name) for name in names],
+        }
+        if names:
+            constants |= moments(store.features(names, train))
+        return constants
+
+    @classmethod
+    def missing_truth(cls, settings: PhotozSettings, store: Reader) -> str | None:
+        """Redshifts are needed."""
+        return missing_column(store, cls.name, settings.target)
+
+    @classmethod
+    def labelled(cls, settings: PhotozSettings, store: Reader, indices: np.ndarray) -> np.ndarray:
+        """Keep the objects with a redshift."""
+        z = store.column(settings.target, indices)
+        return indices[np.isfinite(z) & (z >= 0)]
+
+    def inputs(self, cutouts: Cutouts) -> Arrays:
+        """Normalised image, and standardised photometry with the band-presence flags."""
+        arrays = super().inputs(cutouts)
+        constants = self.context.constants
+        if constants["features"]:
+            features = standardize(cutouts.features[:, constants["features"]], constants["mean"], constants["scale"])
+            arrays["features"] = np.concatenate([features, present(cutouts.images)], axis=1)
+        return arrays
+
+    def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
+        """Redshift."""
+        return {"z": store.column(self.settings.target, indices).astype(np.float32)}
+
+    def build(self) -> nn.Module:
+        """Residual trunk beside a photometry branch, softmax over bins."""
+        constants, settings = self.context.constants, self.settings
+        n_features = 2 * len(constants["features"]) + len(self.context.bands) if constants["features"] else 0
+        return HybridNetwork(
+            len(self.context.bands), n_features, settings.n_bins, widths=settings.widths, dropout=settings.dropout
+        )
+
+    def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy against smeared bins, and CRPS in units of redshift."""
+        features = batch.get("features")
+        if features is not None and network.training:
+            features = features + self.settings.feature_noise * torch.randn_like(features)
+        logits = network(batch["image"], features).float()
+        edges = self._edges(logits)
+        target = smeared_targets(batch["z"], edges, self.settings.smear * (1 + batch["z"]))
+        cross_entropy = soft_cross_entropy(logits, target).mean()
+        crps = crps_bins(logits.softmax(1), edges, batch["z"]).mean()
+        return cross_entropy + self.settings.crps_weight * crps, {"cross_entropy": cross_entropy, "crps": crps}
+
+    def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:
+        """Fit the temperature that minimises the CRPS of the averaged PDF on the validation split."""
+        if validation is None:
+            return {}
+        all_logits = torch.cat([_views(network, batch) for batch in validation.in_order(128)], dim=1)
+        all_z = validation.tensors["z"]
+        edges = self._edges(all_logits)
+        temperatures = np.geomspace(0.3, 3.0, 47)
+        scores = [
+            float(crps_bins((all_logits / t).softmax(2).mean(0), edges, all_z).mean()) for t in temperatures
+        ]
+        return {"temperature": float(temperatures[int(np.argmin(scores))])}
+
+    def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Average the PDF over the eight flips and quarter turns."""
+        logits = _views(network, batch) / self.context.constants.get("temperature", 1.0)
+        edges = self._edges(logits)
+        return {"pdf": logits.softmax(2).mean(0) / (edges[1:] - edges[:-1])}
+
+    def finish(self, predictions: Arrays) -> Arrays:
+        """Add point estimates and intervals of p(z)."""
+        return {**predictions, **self._summaries(predictions["pdf"])}
+
+    def _summaries(self, pdf: np.ndarray) -> Arrays:
+        edges = np.asarray(self.context.constants["edges"])
+        low, high = pdf_metrics.interval(pdf, edges, 0.68)
+        return {
+            "z_mean": pdf_metrics.mean(pdf, edges),
+            "z_median": pdf_metrics.median(pdf, edges),
+            "z_mode": pdf_metrics.mode(pdf, edges),
+            "z_low": low,
+            "z_high": high,
+            "odds": pdf_metrics.odds(pdf, edges),
+            "edges": np.broadcast_to(edges, (len(pdf), len(edges))),
+        }
+
+    def columns(self, predictions: Arrays) -> list[Column]:
+        """Point estimates, interval, ODDS."""
+        described = {
+            "z_mean": ("mean of p(z)", "src.redshift.phot"),
+            "z_median": ("median of p(z), the reference point estimate", "src.redshift.phot;meta.main"),
+            "z_mode": ("mode of p(z)", "src.redshift.phot"),
+            "z_low": ("16th percentile of p(z)", "src.redshift.phot;stat.min"),
+            "z_high": ("84th percentile of p(z)", "src.redshift.phot;stat.max"),
+            "odds": ("probability within 0.06 (1 + z) of the mode of p(z)", "stat.probability;src.redshift.phot"),
+        }
+        return [
+            Column(f"photoz_{name}", predictions[name], None, description, ucd)
+            for name, (description, ucd) in described.items()
+        ]
+
+    def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
+        """Redshift, and the magnitude where there is one."""
+        truth = {"z": store.column(self.settings.target, indices).astype(float)}
+        if store.has_column("magnitude"):
+            truth["magnitude"] = store.column("magnitude", indices).astype(float)
+        return truth
+
+    def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
+        """Point metrics of the median and metrics of p(z)."""
+        z, pdf, edges = truth["z"], predictions["pdf"], np.asarray(self.context.constants["edges"])
+        point = {
+            "bias_mean": point_metrics.bias_mean,
+            "bias_median": point_metrics.bias_median,
+            "sigma_mad": point_metrics.sigma_mad,
+            "eta_005": lambda a, b: point_metrics.eta(a, b, 0.05),
+            "eta_015": lambda a, b: point_metrics.eta(a, b, 0.15),
+            "eta_lsst": point_metrics.eta_lsst,
+        }
+        metrics = measured(point, predictions["z_median"], z)
+        metrics |= measured({"crps": np.mean}, pdf_metrics.crps(pdf, edges, z))
+        metrics |= measured({"pit_ks": pdf_metrics.pit_ks}, pdf_metrics.pit(pdf, edges, z))
+        metrics |= measured({"cde_loss": np.mean}, pdf_metrics.cde_loss(pdf, edges, z))
+        return metrics | measured({"coverage_68": np.mean}, pdf_metrics.coverage(pdf, edges, z, 0.68))
+
+    def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
+        """Nearest neighbours and a random forest on magnitudes and colours."""
+        names = photometric_features(store.feature_names)
+        train_x, test_x = store.features(names, train), store.features(names, test)
+        z, edges = store.column(self.settings.target, train), np.asarray(self.context.constants["edges"])
+        results = {}
+        for name, method in {"knn": rivals.knn, "forest": rivals.forest}.items():
+            predicted = method(train_x, z, test_x, edges)
+            summaries = self._summaries(predicted["pdf"])
+            results[name] = ({**summaries, "pdf": predicted["pdf"], "z_median": predicted["z"]}, {})
+        return results
+
+    def figures(
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
+    ) -> "dict[str, Figure]":
+        """Scatter, residuals, PIT, example PDFs, n(z)."""
+        raise NotImplementedError
+
+    def _edges(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.context.constants["edges"], dtype=torch.float32, device=like.device)
+
+
+def _views(network: nn.Module, batch: Batch) -> Tensor:
+    """Give the logits of the eight views of each image: (8, B, K) in float32."""
+    return torch.stack(
+        [network(dihedral(batch["image"], element), batch.get("features")).float() for element in range(8)]
+    )
+
+
+TASK = Photoz

@@ -1,0 +1,87 @@
+"""The predictions file: what a task says of every object of a store."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from astrodl import tasks
+from astrodl.config import parse
+from astrodl.errors import StoreError
+from astrodl.tasks.base import Arrays, Context, Task
+
+FORMAT = "astrodl-predictions"
+
+
+@contextmanager
+def writing(path: Path, attributes: dict[str, Any]) -> Iterator[h5py.File]:
+    """Open a new predictions file under a temporary name and rename it when all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with h5py.File(temporary, "w", libver="latest") as file:
+            file.attrs.update({"format": FORMAT, **attributes})
+            yield file
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_block(file: h5py.File, start: int, n_objects: int, arrays: Arrays) -> None:
+    """Write objects from `start` on; maps are stored as float16, which keeps three digits of a probability."""
+    for name, values in arrays.items():
+        if name not in file:
+            kind = np.float16 if values.ndim >= 3 else values.dtype
+            file.create_dataset(name, (n_objects, *values.shape[1:]), kind, track_times=False)
+        file[name][start : start + len(values)] = values
+
+
+class Predictions:
+    """Predictions of one task for all objects of a store.
+
+    Raises
+    ------
+    StoreError
+        The file is missing, damaged or of another kind.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            with h5py.File(path, "r") as file:
+                if file.attrs.get("format") != FORMAT:
+                    raise StoreError(f"{path}: not a predictions file; give one written by 'astrodl predict'")
+                self.attributes = dict(file.attrs)
+                self.names = tuple(name for name in file if name != "object_id")
+                self.object_id = file["object_id"].asstr()[:]
+        except FileNotFoundError:
+            raise StoreError(f"{path}: no such file; run 'astrodl predict' first") from None
+        except OSError as error:
+            raise StoreError(f"{path}: not a readable HDF5 file ({error}); predict again") from None
+
+    def __len__(self) -> int:
+        return len(self.object_id)
+
+    def task(self) -> Task:
+        """Rebuild the task that predicted, with the context of its first model."""
+        kind = tasks.get(str(self.attributes["task"]))
+        settings = parse(kind.Settings, json.loads(self.attributes["settings"]), str(self.path))
+        return kind(settings, Context.from_dict(json.loads(self.attributes["context"])))
+
+    def read(self, indices: np.ndarray | None = None) -> Arrays:
+        """Read all arrays, for all or for some (sorted) objects."""
+        with h5py.File(self.path, "r") as file:
+            return {name: _rows(file[name], indices) for name in self.names}
+
+
+def _rows(dataset: h5py.Dataset, indices: np.ndarray | None) -> np.ndarray:
+    if indices is None or dataset.ndim < 3:
+        values = dataset[:] if indices is None else dataset[:][indices]
+    else:
+        values = np.stack([dataset[int(i)] for i in indices]) if len(indices) else dataset[:0]
+    return values.astype(np.float32) if values.dtype == np.float16 else values
