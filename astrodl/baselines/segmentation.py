@@ -1,0 +1,184 @@
+"""Classical segmentation: an unsharp mask for clumps, constants and a radial profile for bulge and disk.
+
+The unsharp mask subtracts from the image a smoother copy of itself, as the clumpiness index does (Conselice 2003, ApJS
+147, 1), and keeps what stands out of both the noise and the smooth light.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+Array = NDArray[np.float64]
+
+# Width of the light smoothing that makes single noise pixels fade, about the PSF.
+FINE_PIXELS = 1.0
+# Widths that `fit_unsharp_mask` tries for the smooth copy.
+COARSE_PIXELS = (2.5, 4.0, 6.0)
+# Contrasts that it tries; the finest step that matters for masks of a few pixels.
+CONTRASTS = np.linspace(0, 2, 101)
+
+
+@dataclass(frozen=True)
+class UnsharpMask:
+    """Settings of an unsharp mask."""
+
+    coarse_pixels: float = 4.0
+    """Gaussian sigma of the smooth copy, in pixels."""
+    contrast: float = 0.2
+    """Smallest excess over the smooth copy, as a fraction of it."""
+    significance: float = 3.0
+    """Smallest excess in standard deviations of its noise."""
+    core_pixels: float = 3.0
+    """Radius about the centre of the image that is left out: a bulge stands out as well."""
+
+
+def unsharp_mask(images: ArrayLike, sky_sigma: ArrayLike, settings: UnsharpMask | None = None) -> NDArray[np.bool_]:
+    """Mask the clumps of galaxies at the centre of single-band images.
+
+    Parameters
+    ----------
+    images
+        Fluxes in the band of the clumps, (n, y, x); NaN counts as no flux and is never a clump.
+    sky_sigma
+        Standard deviation of the sky per pixel, (n,).
+    settings
+        Widths and thresholds, usually from `fit_unsharp_mask`.
+
+    Returns
+    -------
+    ndarray
+        Masks, (n, y, x).
+    """
+    chosen = settings or UnsharpMask()
+    return _contrast(images, sky_sigma, chosen) > chosen.contrast
+
+
+def fit_unsharp_mask(
+    images: ArrayLike, sky_sigma: ArrayLike, truth: ArrayLike, start: UnsharpMask | None = None
+) -> UnsharpMask:
+    """Choose the smoothing and the contrast with the best pooled Dice coefficient on training images.
+
+    Parameters
+    ----------
+    images, sky_sigma
+        As for `unsharp_mask`.
+    truth
+        True clump masks, (n, y, x).
+    start
+        Settings of what is not fitted (significance, core radius).
+
+    Returns
+    -------
+    UnsharpMask
+        Settings for `unsharp_mask`.
+    """
+    fixed, mask = start or UnsharpMask(), np.asarray(truth, dtype=bool)
+    best, best_dice = fixed, -1.0
+    for coarse_pixels in COARSE_PIXELS:
+        candidate = UnsharpMask(coarse_pixels, fixed.contrast, fixed.significance, fixed.core_pixels)
+        contrast = _contrast(images, sky_sigma, candidate)
+        dice = 2 * _above(contrast[mask]) / np.maximum(_above(contrast) + np.count_nonzero(mask), 1)
+        if dice.max() > best_dice:
+            best_dice = float(dice.max())
+            threshold = float(CONTRASTS[int(dice.argmax())])
+            best = UnsharpMask(coarse_pixels, threshold, fixed.significance, fixed.core_pixels)
+    return best
+
+
+def _above(contrast: Array) -> NDArray[np.intp]:
+    """Count the pixels above each of the contrasts."""
+    positive = np.sort(contrast[contrast > 0])
+    return positive.size - np.searchsorted(positive, CONTRASTS, side="right")
+
+
+def _contrast(images: ArrayLike, sky_sigma: ArrayLike, settings: UnsharpMask) -> Array:
+    """Compute excess over smooth light, -1 where the excess is not significant, the centre, and where NaN."""
+    fluxes = np.asarray(images, dtype=np.float64)
+    sigma = np.asarray(sky_sigma, dtype=np.float64)
+    if fluxes.ndim != 3 or sigma.shape != (len(fluxes),):
+        raise ValueError(f"images have shape {fluxes.shape}, sky_sigma {sigma.shape}; must be (n, y, x) and (n,)")
+    known = np.isfinite(fluxes)
+    filled = np.where(known, fluxes, 0)
+    smooth = _blur(filled, settings.coarse_pixels)
+    excess = _blur(filled, FINE_PIXELS) - smooth
+    noise = sigma[:, None, None] * _noise_factor(settings.coarse_pixels)
+    y, x = np.indices(fluxes.shape[1:]) - (np.array(fluxes.shape[1:]) - 1)[:, None, None] / 2
+    candidate = known & (excess > settings.significance * noise) & (np.hypot(y, x) > settings.core_pixels)
+    # Light as faint as the noise would make the ratio arbitrary.
+    return np.where(candidate, excess / np.maximum(smooth, noise), -1)
+
+
+def _blur(images: Array, sigma_pixels: float) -> Array:
+    return ndimage.gaussian_filter(images, (0, sigma_pixels, sigma_pixels), mode="nearest")
+
+
+def _noise_factor(coarse_pixels: float) -> float:
+    """Compute the standard deviation of the excess for white noise of standard deviation one."""
+    impulse = np.zeros((1, 65, 65))
+    impulse[0, 32, 32] = 1
+    return float(np.sqrt(np.sum((_blur(impulse, FINE_PIXELS) - _blur(impulse, coarse_pixels)) ** 2)))
+
+
+def constant_bt(train_bt: ArrayLike, n_objects: int) -> Array:
+    """Predict for every object the mean bulge-to-total ratio of the training objects, (n_objects,)."""
+    return np.full(n_objects, np.nanmean(np.asarray(train_bt, dtype=np.float64)))
+
+
+def forest_bt(
+    train_x: ArrayLike, train_bt: ArrayLike, test_x: ArrayLike, *, n_trees: int = 300, seed: int = 0, n_jobs: int = 1
+) -> Array:
+    """Predict bulge-to-total ratios by a random forest on catalogue features.
+
+    Parameters
+    ----------
+    train_x, test_x
+        Features, (n_train, F) and (n_test, F).
+    train_bt
+        Bulge-to-total ratios, (n_train,).
+    n_trees
+        Number of trees.
+    seed
+        Seed of the forest.
+    n_jobs
+        Number of threads.
+
+    Returns
+    -------
+    ndarray
+        Bulge-to-total ratios, (n_test,).
+    """
+    from sklearn.ensemble import RandomForestRegressor
+
+    from astrodl.baselines.features import impute
+
+    train, test = impute(train_x, test_x)
+    model = RandomForestRegressor(n_trees, min_samples_leaf=3, max_features=0.33, random_state=seed, n_jobs=n_jobs)
+    return model.fit(train, np.asarray(train_bt, dtype=np.float64)).predict(test)
+
+
+def radial_fraction(train_fraction: ArrayLike, train_weight: ArrayLike) -> Array:
+    """Average training maps of a flux fraction as a function of the distance from the centre, in whole pixels.
+
+    Parameters
+    ----------
+    train_fraction
+        Fraction of the flux in a component, (n, y, x).
+    train_weight
+        Weight of the pixels, usually the flux, (n, y, x); pixels where it is not positive are left out.
+
+    Returns
+    -------
+    ndarray
+        The map to predict for every object, (y, x); the mean fraction of all where a radius has no weight.
+    """
+    fraction, weight = np.asarray(train_fraction, dtype=np.float64), np.asarray(train_weight, dtype=np.float64)
+    weight = np.where(np.isfinite(fraction) & (weight > 0), weight, 0)
+    total, flux = (np.where(weight > 0, fraction * weight, 0).sum(axis=0), weight.sum(axis=0))
+    y, x = np.indices(flux.shape) - (np.array(flux.shape) - 1)[:, None, None] / 2
+    radius = np.hypot(y, x).astype(int)
+    in_ring, ring_flux = (np.bincount(radius.ravel(), plane.ravel()) for plane in (total, flux))
+    overall = total.sum() / flux.sum() if flux.sum() > 0 else 0.0
+    profile = np.divide(in_ring, ring_flux, out=np.full(ring_flux.shape, overall), where=ring_flux > 0)
+    return profile[radius]

@@ -1,0 +1,135 @@
+"""Redshift distributions in the HDF5 layout that `qp.read` opens (parameterisation `hist`).
+
+Our p(z) are piecewise constant, which is what qp calls a histogram, so nothing is lost or interpolated:
+
+    /meta/pdf_name (1,) b"hist"     /meta/pdf_version (1,) 0     /meta/bins (1, B + 1) edges
+    /data/pdfs (N, B) densities     /ancil/object_id (N,) fixed-width ASCII
+"""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from astrodl.errors import DataError, StoreError
+
+# Rounding of a float32 softmax over a few hundred bins stays far below this; forgotten bin widths far above.
+NORMALISATION_TOLERANCE = 1e-3
+
+
+def write_pdfs(path: str | os.PathLike[str], object_id: ArrayLike, edges: ArrayLike, pdf: ArrayLike) -> None:
+    """Write redshift distributions; the file appears complete or not at all, and equal input gives equal bytes.
+
+    Parameters
+    ----------
+    path
+        File to write; qp knows the format by the ending `.hdf5`.
+    object_id
+        Identifiers, (N,).
+    edges
+        Bin edges in redshift, (B + 1,).
+    pdf
+        Densities per unit redshift, (N, B), every row integrating to one; stored as float32.
+
+    Raises
+    ------
+    ValueError
+        Wrong shapes, edges that do not increase, or a row that is NaN, negative or not normalised.
+    DataError
+        Identifiers that are not ASCII.
+    StoreError
+        The file cannot be written.
+    """
+    target = Path(path)
+    bounds, density = np.asarray(edges, dtype="<f8"), np.asarray(pdf, dtype="<f4")
+    names = _ascii(target, object_id)
+    problem = _problem(names, bounds, density)
+    if problem:
+        raise ValueError(f"{target}: {problem}")
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "xb+") as stream:
+            # The format of HDF5 1.10 is fixed, so that other versions of the library write the same bytes.
+            with h5py.File(stream, "w", libver=("v110", "v110")) as file:
+                file["meta/pdf_name"] = np.array([b"hist"])
+                file["meta/pdf_version"] = np.array([0])
+                file["meta/bins"] = bounds[None, :]
+                file["data/pdfs"] = density
+                file["ancil/object_id"] = names
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise StoreError(f"{target}: cannot be written ({reason}); give a writable place with room") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_pdfs(path: str | os.PathLike[str]) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float32]]:
+    """Read the redshift distributions that `write_pdfs` wrote.
+
+    Returns
+    -------
+    object_id, edges, pdf
+        Identifiers (N,), bin edges (B + 1,), densities (N, B).
+
+    Raises
+    ------
+    StoreError
+        The file is missing, damaged, or of another kind.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise StoreError(f"{source}: no such file; make it with `astrodl catalog`")
+    try:
+        with h5py.File(source, "r", locking=False) as file:
+            name = bytes(file["meta/pdf_name"][0])
+            bounds, density = _read(file, "meta/bins").reshape(-1), _read(file, "data/pdfs")
+            names = _read(file, "ancil/object_id").astype(str)
+    except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
+        reason = str(error).strip("'\"")
+        raise StoreError(f"{source}: not a file of p(z), or damaged ({reason}); run `astrodl catalog` again") from None
+    if name != b"hist":
+        raise StoreError(f"{source}: holds p(z) as '{name.decode()}', must be 'hist'; convert it with qp")
+    problem = _problem(names, bounds, density)
+    if problem:
+        raise StoreError(f"{source}: {problem}; run `astrodl catalog` again")
+    return names, bounds, density
+
+
+def _read(file: h5py.File, name: str) -> NDArray[Any]:
+    return np.asarray(file[name][()])
+
+
+def _ascii(path: Path, object_id: ArrayLike) -> NDArray[np.bytes_]:
+    names = np.asarray(object_id).astype(str)
+    try:
+        encoded = np.char.encode(names, "ascii")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{path}: object_id '{error.object}' is not ASCII, as FITS and qp need; rename it in the catalogue"
+        ) from None
+    # A type without width cannot be stored: no objects, or empty names.
+    return encoded.astype(f"S{max(1, encoded.dtype.itemsize)}")
+
+
+def _problem(names: NDArray, edges: NDArray, pdf: NDArray) -> str | None:
+    """Tell what is wrong with a set of distributions."""
+    if edges.ndim != 1 or edges.size < 3 or not np.all(np.diff(edges) > 0):
+        return "edges must be a strictly increasing sequence of at least three redshifts"
+    if names.ndim != 1 or pdf.shape != (names.size, edges.size - 1):
+        return f"pdf has shape {pdf.shape}, must be ({names.size}, {edges.size - 1}) for these object_id and edges"
+    integral = pdf.astype(np.float64) @ np.diff(edges)
+    good = (np.abs(integral - 1) < NORMALISATION_TOLERANCE) & (pdf >= 0).all(axis=1)
+    if not good.all():
+        first = int(np.argmin(good))
+        return (
+            f"{np.count_nonzero(~good)} of {good.size} pdfs are NaN, negative or not normalised "
+            f"(first: row {first}, integral {integral[first]:g}); leave such objects out"
+        )
+    return None
