@@ -1,0 +1,190 @@
+"""Read the catalogue of a survey: identifiers, positions and the columns to keep."""
+
+import string
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io.ascii import convert_numpy
+from astropy.table import Column, Table
+from astropy.utils.exceptions import AstropyWarning
+from numpy.typing import NDArray
+
+from astrodl.config import DataSettings
+from astrodl.errors import DataError
+
+_FORMATS = {
+    ".fits": "fits",
+    ".fit": "fits",
+    ".fz": "fits",
+    ".ecsv": "ascii.ecsv",
+    ".csv": "ascii.csv",
+    ".vot": "votable",
+    ".votable": "votable",
+    ".xml": "votable",
+    ".tsv": "ascii.tab",
+    ".txt": "ascii.basic",
+    ".dat": "ascii.basic",
+}
+_EXACT_IN_FLOAT = 2**53
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The catalogue as ingestion needs it, all of length N.
+
+    Attributes
+    ----------
+    object_id
+        Unique identifiers.
+    ra, dec
+        Position in degrees, or None.
+    columns
+        Kept columns: float64, int64 or text; missing values are NaN or "".
+    fields
+        The columns that path templates name, as text; missing values are "".
+    """
+
+    object_id: list[str]
+    ra: NDArray[np.float64] | None
+    dec: NDArray[np.float64] | None
+    columns: dict[str, NDArray[Any]]
+    fields: dict[str, list[str]]
+
+    def __len__(self) -> int:
+        return len(self.object_id)
+
+
+def read_objects(path: Path, data: DataSettings) -> Objects:
+    """Read the catalogue at `path` as `data` says.
+
+    Raises
+    ------
+    DataError
+        The file is missing, unreadable or empty; a column is missing or of an unusable kind; an identifier is missing
+        or not unique.
+    """
+    table = _read(path, data.id_column)
+    if not len(table):
+        raise DataError(f"{path}: the catalogue is empty; give one with at least one object")
+    object_id = _identifiers(_column(table, data.id_column, path, "data.id_column"), path)
+    position = [
+        _float(_column(table, name, path, key), path) if name is not None else None
+        for name, key in ((data.ra_column, "data.ra_column"), (data.dec_column, "data.dec_column"))
+    ]
+    columns = {
+        name: _kept(_column(table, source, path, f"data.columns.{name}"), data.replace.get(name), path)
+        for name, source in data.columns.items()
+    }
+    fields = {
+        name: _texts(_column(table, name, path, "data.path")) for name in sorted(_fields(data) - {data.id_column})
+    }
+    return Objects(object_id, position[0], position[1], columns, fields | {data.id_column: object_id})
+
+
+def _fields(data: DataSettings) -> set[str]:
+    """List the catalogue columns that the path templates name."""
+    templates = [data.path, *(band.path for band in data.bands), data.labels.path if data.labels else None]
+    names: set[str] = set()
+    for template in filter(None, templates):
+        try:
+            parts = list(string.Formatter().parse(template))
+        except ValueError as error:
+            raise DataError(f"path template '{template}': {error}; write {{column}} or {{band}}") from None
+        names |= {name for _, name, _, _ in parts if name is not None}
+    return names - {"band"}
+
+
+def _read(path: Path, id_column: str) -> Table:
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".bz2", ".xz")]
+    kind = _FORMATS.get(suffixes[-1] if suffixes else "")
+    if kind is None:
+        accepted = ", ".join(sorted(_FORMATS))
+        raise DataError(f"{path}: the kind of table is not known from its name; accepted: {accepted}; rename it")
+    if not path.is_file():
+        raise DataError(f"{path}: no such catalogue; correct data.root or data.catalog")
+    options = {}
+    if kind.startswith("ascii") and kind != "ascii.ecsv":  # as text, so that 007 keeps its zeros
+        options = {"converters": {id_column: [convert_numpy(str)]}}
+    try:
+        with warnings.catch_warnings():
+            # Non-standard cards, units and VOTable details do not matter to the values that are read.
+            warnings.simplefilter("ignore", AstropyWarning)
+            table = Table.read(path, format=kind, **options)
+    except Exception as error:  # readers of five formats raise whatever they meet in a damaged file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: not readable as {kind} ({reason:.200}); correct the file or its suffix") from None
+    return table
+
+
+def _column(table: Table, name: str, path: Path, key: str) -> Column:
+    if name not in table.colnames:
+        have = ", ".join(table.colnames[:40])
+        raise DataError(f"{path}: column '{name}' ({key}) is not in the catalogue (has {have}); correct {key}")
+    column = table[name]
+    if column.ndim != 1 or column.dtype.kind not in "biufSUO":
+        raise DataError(f"{path}: column '{name}' holds arrays or objects, one number or text per row is accepted")
+    return column
+
+
+def _identifiers(column: Column, path: Path) -> list[str]:
+    if column.dtype.kind == "f" and not _whole(column):
+        raise DataError(
+            f"{path}: identifiers in '{column.name}' are fractional or too large numbers; store them as text"
+        )
+    names = [name.strip() for name in _texts(column)]
+    if "" in names:
+        raise DataError(f"{path}: row {names.index('') + 1} has no '{column.name}'; give every object an identifier")
+    unique, counts = np.unique(np.array(names), return_counts=True)
+    repeated = unique[counts > 1]
+    if len(repeated):
+        listed = ", ".join(repeated[:10]) + (f" and {len(repeated) - 10} more" if len(repeated) > 10 else "")
+        raise DataError(f"{path}: '{column.name}' is not unique: {listed}; remove the repeated rows")
+    return names
+
+
+def _whole(column: Column) -> bool:
+    values = np.ma.filled(np.ma.asarray(column), 0.0)
+    return bool(((values == np.trunc(values)) & (np.abs(values) < _EXACT_IN_FLOAT)).all())
+
+
+def _kept(column: Column, renames: dict[str, str] | None, path: Path) -> NDArray[Any]:
+    if renames is not None:
+        return np.array([renames.get(text, text) for text in _texts(column)], dtype=object)
+    if column.dtype.kind in "SUO":
+        return np.array(_texts(column), dtype=object)
+    if column.dtype.kind in "bi" and not _masked(column).any():
+        return np.asarray(column, np.int64)
+    return _float(column, path)
+
+
+def _float(column: Column, path: Path) -> NDArray[np.float64]:
+    try:
+        values = np.asarray(np.ma.getdata(column), np.float64).copy()
+    except (ValueError, TypeError):
+        raise DataError(
+            f"{path}: column '{column.name}' holds text, numbers are accepted; correct the column"
+        ) from None
+    values[_masked(column)] = np.nan
+    return values
+
+
+def _texts(column: Column) -> list[str]:
+    values: Sequence[Any] = np.ma.getdata(column).tolist()
+    if column.dtype.kind == "f" and _whole(column):
+        values = [int(value) for value in values]
+    masked = _masked(column)
+    return ["" if gone else _text(value) for value, gone in zip(values, masked, strict=True)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").rstrip()
+    return "" if value is None else str(value).rstrip()
+
+
+def _masked(column: Column) -> NDArray[np.bool_]:
+    return np.ma.getmaskarray(np.ma.asarray(column))
