@@ -62,7 +62,7 @@ def _draw_matrix(axes: Axes, matrix: Array, class_names: Sequence[str], name: st
     axes.imshow(np.nan_to_num(fraction), cmap=SHADES, vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(matrix):
         share = fraction[row, column]
-        text = "–" if np.isnan(share) else f"{100 * share:.0f} %\n{int(count):,}"
+        text = "–" if np.isnan(share) else f"{100 * share:.0f} %\n{int(count):,}" if count else "0"
         color = "white" if share > 0.5 else INK if count else MUTED
         weight = "bold" if row == column else "normal"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size, fontweight=weight)
@@ -190,7 +190,7 @@ def roc_curves(
     if len(sets) > 1:
         axes.plot([], [], color=MUTED, linestyle=(0, (3, 2)), linewidth=1.1, label=list(sets)[1])
     axes.set(xscale="log", xlim=(1e-3, 1), ylim=(0, 1.02), xlabel="false positive rate", ylabel="true positive rate")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.01, 0.04))
     if n_known == 0:
         say_empty(axes)
     return figure

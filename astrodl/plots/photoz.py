@@ -64,7 +64,7 @@ def redshift_scatter(
     truth, estimate = finite_pairs(z_spec, z_phot)
     upper = 1.04 * max(np.max(truth, initial=0.1), np.quantile(estimate, 0.999) if len(estimate) else 0.1)
     width = 8.0 if n_columns > 1 else 6.6
-    figure = new_figure({1: 8.5, 2: 6.0, 3: 4.7}.get(n_columns, 3.9), width=width, heading=counted(heading, len(truth)))
+    figure = new_figure({1: 8.5, 2: 5.8, 3: 4.4}.get(n_columns, 3.6), width=width, heading=counted(heading, len(truth)))
     panels = figure.subplots(
         2, n_columns, squeeze=False, sharex=True, sharey="row", gridspec_kw={"height_ratios": (3, 1)}
     )

@@ -50,7 +50,7 @@ def segmentation_gallery(
     Parameters
     ----------
     rgb : array of shape (n, y, x, 3)
-        Colour cutouts; up to eight galaxies are drawn, two blocks side by side from five on.
+        Colour cutouts; up to eight galaxies are drawn.
     clump_truth, clump_predicted : arrays of shape (n, y, x)
         Masks, or probabilities whose 0.5 contour is drawn.
     bulge_truth, bulge_predicted : arrays of shape (n, y, x)

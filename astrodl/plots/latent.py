@@ -1,0 +1,275 @@
+"""The latent plane: what its directions mean, the galaxies along it, and how well it rebuilds them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from astrodl.plots.images import GAP, draw_cutout
+from astrodl.plots.style import (
+    DIVERGING,
+    INK,
+    MUTED,
+    NO_DATA,
+    SEQUENTIAL,
+    WIDTH_INCHES,
+    Array,
+    canvas,
+    colors_of,
+    counted,
+    new_figure,
+    say_empty,
+    styled,
+    wrap,
+)
+
+AXIS_LABELS = ("latent 1", "latent 2")
+
+
+@styled
+def latent_plane(
+    latent: ArrayLike,
+    *,
+    classes: Sequence[str] | None = None,
+    bt: ArrayLike | None = None,
+    sersic_index: ArrayLike | None = None,
+    axis_labels: tuple[str, str] = AXIS_LABELS,
+    heading: str = "Latent plane",
+) -> Figure:
+    """Draw the first two latent numbers coloured by class, by B/T and by Sersic index, a panel for each one given.
+
+    Parameters
+    ----------
+    latent : array of shape (n, d)
+        Latent vectors; rows with a NaN are left out, one dimension is drawn against zero.
+    classes : sequence of n str, optional
+        Class of each object, "" where unknown.
+    bt, sersic_index : arrays of shape (n,), optional
+        Values; objects without are drawn in grey.
+    """
+    points = _plane(latent)
+    good = np.isfinite(points).all(axis=1)
+    given = [classes is not None, bt is not None, sersic_index is not None]
+    n_panels = max(1, sum(given))
+    figure = new_figure({1: 6.0, 2: 4.5, 3: 3.6}[n_panels], heading=counted(heading, int(good.sum())))
+    panels = list(figure.subplots(1, n_panels, squeeze=False, sharex=True, sharey=True)[0])
+    limits = _limits(points[good])
+    for axes in panels:
+        axes.set(xlim=limits[0], ylim=limits[1], xlabel=axis_labels[0], box_aspect=1)
+    panels[0].set_ylabel(axis_labels[1])
+    if not good.any():
+        say_empty(panels[0])
+        return figure
+    queue = iter(panels)
+    if classes is not None:
+        _draw_classes(next(queue), points[good], np.asarray(classes, dtype=str)[good])
+    if bt is not None:
+        _draw_values(figure, next(queue), points[good], np.asarray(bt, dtype=float)[good], "B/T", (0.0, 1.0))
+    if sersic_index is not None:
+        values = np.asarray(sersic_index, dtype=float)[good]
+        _draw_values(figure, next(queue), points[good], values, "Sérsic index n", None)
+    if not any(given):
+        panels[0].scatter(points[good, 0], points[good, 1], s=7, color=INK, linewidths=0, alpha=0.6)
+    return figure
+
+
+def _plane(latent: ArrayLike) -> Array:
+    points = np.asarray(latent, dtype=np.float64)
+    points = points.reshape(len(points), -1)[:, :2]
+    return points if points.shape[1] == 2 else np.column_stack([points, np.zeros(len(points))])
+
+
+def _limits(points: Array) -> list[tuple[float, float]]:
+    """Return axis limits that hold all but the farthest objects; these are drawn on the frame."""
+    if not len(points):
+        return [(-1.0, 1.0), (-1.0, 1.0)]
+    low, high = np.quantile(points, 0.003, axis=0), np.quantile(points, 0.997, axis=0)
+    margin = 0.06 * (high - low) + 1e-3
+    return [(float(a), float(b)) for a, b in zip(low - margin, high + margin, strict=True)]
+
+
+def _draw_classes(axes: Axes, points: Array, classes: Array) -> None:
+    # The order of first appearance would change with the sample; the alphabet does not.
+    names = sorted({str(name) for name in classes} - {""})
+    unknown = classes == ""
+    axes.scatter(points[unknown, 0], points[unknown, 1], s=6, color="#c9cdd3", linewidths=0)
+    for name, color in colors_of(names).items():
+        axes.scatter(
+            points[classes == name, 0],
+            points[classes == name, 1],
+            s=7,
+            color=color,
+            linewidths=0,
+            alpha=0.75,
+            label=name,
+        )
+    axes.set_title("class", loc="left")
+    if names:
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, fontsize=7.5, markerscale=2,
+            handletextpad=0.1, columnspacing=0.8, handlelength=1.2,
+        )  # fmt: skip
+
+
+def _draw_values(
+    figure: Figure, axes: Axes, points: Array, values: Array, label: str, limits: tuple[float, float] | None
+) -> None:
+    known = np.isfinite(values)
+    axes.scatter(points[~known, 0], points[~known, 1], s=6, color="#c9cdd3", linewidths=0)
+    axes.set_title(label, loc="left")
+    if not known.any():
+        say_empty(axes, f"no {label}")
+        return
+    low, high = limits or (float(np.quantile(values[known], 0.01)), float(np.quantile(values[known], 0.99)))
+    drawn = axes.scatter(
+        points[known, 0],
+        points[known, 1],
+        c=values[known],
+        cmap=SEQUENTIAL,
+        vmin=low,
+        vmax=max(high, low + 1e-9),
+        s=7,
+        linewidths=0,
+    )
+    bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.9, aspect=28, pad=0.02)
+    bar.outline.set_visible(False)
+
+
+def latent_nodes(latent: ArrayLike, n_side: int = 12) -> tuple[Array, Array]:
+    """Return the coordinates of a grid over the first two latent numbers, from the 2nd to the 98th percentile.
+
+    Returns
+    -------
+    x, y : arrays of shape (n_side,)
+        To be decoded (all other latent numbers at their median), and to be passed to `nearest_objects`.
+    """
+    points = _plane(latent)
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        return np.linspace(-2, 2, n_side), np.linspace(-2, 2, n_side)
+    low, high = np.quantile(points, 0.02, axis=0), np.quantile(points, 0.98, axis=0)
+    return np.linspace(low[0], high[0], n_side), np.linspace(low[1], high[1], n_side)
+
+
+def nearest_objects(latent: ArrayLike, x: ArrayLike, y: ArrayLike) -> Array:
+    """Find the object nearest to each node of a grid, at most one cell away; no object twice.
+
+    Returns
+    -------
+    int array of shape (len(y), len(x))
+        Index of the object, -1 where there is none.
+    """
+    points, x, y = _plane(latent), np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    cell = np.array([np.ptp(x) / max(len(x) - 1, 1), np.ptp(y) / max(len(y) - 1, 1)])
+    cell = np.where(cell > 0, cell, 1.0)
+    nodes = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    distance = np.linalg.norm((nodes[:, None] - points[None]) / cell, axis=-1)
+    distance[~np.isfinite(distance)] = np.inf
+    found = np.full(len(nodes), -1)
+    # The closest pairs choose first, so that a node does not take the only object of its neighbour.
+    near_node, near_object = np.nonzero(distance < 0.75)
+    order = np.argsort(distance[near_node, near_object], kind="stable")
+    taken: set[int] = set()
+    for node, index in zip(near_node[order], near_object[order], strict=True):
+        if found[node] < 0 and index not in taken:
+            found[node] = index
+            taken.add(int(index))
+    return found.reshape(len(y), len(x))
+
+
+@styled
+def latent_mosaic(
+    tiles: ArrayLike,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    axis_labels: tuple[str, str] = AXIS_LABELS,
+    heading: str = "Hubble sequence in the latent plane",
+) -> Figure:
+    """Draw galaxies on the nodes of the latent plane, decoded ones or the real ones nearest to each node.
+
+    Parameters
+    ----------
+    tiles : array of shape (len(y), len(x), height, width, 3)
+        Colour images; a tile of NaN is left empty.
+    x, y : arrays
+        Coordinates of the nodes; y grows upwards.
+    """
+    tiles, x, y = np.asarray(tiles, dtype=float), np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    left, margin, top = 0.62, 0.1, 0.38
+    side = (WIDTH_INCHES - left - margin) / len(x)
+    bottom = top + side * len(y)
+    figure, axes = canvas(WIDTH_INCHES, bottom + 0.55)
+    axes.text(margin, 0.1, wrap(heading, WIDTH_INCHES), va="top", fontsize=11, fontweight="bold", color=INK)
+    for row, column in np.ndindex(tiles.shape[:2]):
+        if np.isfinite(tiles[row, column]).all():
+            draw_cutout(axes, tiles[row, column], left + column * side, bottom - (row + 1) * side, side * 0.985)
+    for i in np.unique(np.linspace(0, len(x) - 1, 5).round().astype(int)):
+        axes.text(left + (i + 0.5) * side, bottom + 0.05, f"{x[i]:.2g}", ha="center", va="top", fontsize=8)
+    for i in np.unique(np.linspace(0, len(y) - 1, 5).round().astype(int)):
+        axes.text(left - 0.06, bottom - (i + 0.5) * side, f"{y[i]:.2g}", ha="right", va="center", fontsize=8)
+    axes.text(left + side * len(x) / 2, bottom + 0.27, axis_labels[0], ha="center", va="top", fontsize=9.5)
+    axes.text(0.16, (top + bottom) / 2, axis_labels[1], rotation=90, ha="center", va="center", fontsize=9.5)
+    return figure
+
+
+@styled
+def reconstructions(
+    rgb: ArrayLike,
+    rgb_decoded: ArrayLike,
+    residual: ArrayLike,
+    *,
+    titles: Sequence[str] | None = None,
+    limit: float = 5.0,
+    n_total: int | None = None,
+    heading: str = "Reconstructions",
+) -> Figure:
+    """Draw galaxies in columns: input, decoded, and what is left in units of the sky noise.
+
+    Parameters
+    ----------
+    rgb, rgb_decoded : arrays of shape (n, y, x, 3)
+        Input and decoded images in the same stretch (pass both through one call of `lupton_rgb`); up to twenty are
+        drawn in two blocks.
+    residual : array of shape (n, y, x)
+        (input - decoded) / sigma, mean or one band; NaN is shown in a muted colour.
+    titles : sequence of n str, optional
+        Text above each column.
+    limit : float
+        Residual at the ends of the colour scale, in sigma.
+    n_total : int, optional
+        Size of the set the examples are taken from, for the heading.
+    """
+    rgb, rgb_decoded, residual = np.asarray(rgb), np.asarray(rgb_decoded), np.asarray(residual, dtype=float)
+    n = min(len(rgb), 20)
+    per_block = min(10, max(n, 4))
+    blocks = max(1, -(-n // per_block))
+    left, margin, top = 0.72, 0.08, 0.38
+    side = (WIDTH_INCHES - left - margin - GAP * (per_block - 1)) / per_block
+    block_height = 3 * (side + GAP) + (0.2 if titles is not None else 0.1)
+    figure, axes = canvas(WIDTH_INCHES, top + blocks * block_height + 0.42)
+    text = f"{heading} · {n}{f' of {n_total:,}' if n_total else ''} galaxies"
+    axes.text(margin, 0.1, wrap(text, WIDTH_INCHES), va="top", fontsize=11, fontweight="bold", color=INK)
+    color = DIVERGING(np.clip(np.nan_to_num(residual) / limit / 2 + 0.5, 0, 1))[..., :3]
+    color[~np.isfinite(residual)] = tuple(int(NO_DATA[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    for block in range(blocks):
+        y = top + (block + 1) * block_height - 3 * (side + GAP)
+        for line, (label, images) in enumerate((("input", rgb), ("decoded", rgb_decoded), ("residual", color))):
+            height = y + line * (side + GAP)
+            axes.text(left - 0.08, height + side / 2, label, ha="right", va="center", fontsize=8.5)
+            for column, i in enumerate(range(block * per_block, min((block + 1) * per_block, n))):
+                title = titles[i] if titles is not None and line == 0 else ""
+                draw_cutout(axes, images[i], left + column * (side + GAP), height, side, title=title)
+    _draw_residual_scale(axes, left, top + blocks * block_height + 0.06, limit)
+    return figure
+
+
+def _draw_residual_scale(axes: Axes, left: float, top: float, limit: float) -> None:
+    ramp = DIVERGING(np.linspace(0, 1, 128))[None, :, :3]
+    axes.imshow(ramp, extent=(left, left + 1.8, top + 0.11, top), aspect="auto")
+    for value in (-limit, 0, limit):
+        where = left + 0.9 * (1 + value / limit)
+        axes.text(where, top + 0.13, f"{value:g}".replace("-", "−"), ha="center", va="top", fontsize=7.5)
+    axes.text(left + 1.95, top + 0.055, "residual in units of the sky noise σ", va="center", fontsize=8, color=MUTED)
