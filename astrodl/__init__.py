@@ -11,7 +11,7 @@ _HOMES = {
     "open_store": "astrodl.store",
     "simulate": "astrodl.survey.simulate",
     "ingest": "astrodl.survey.ingest",
-    "load_model": "astrodl.tasks.run",
+    "load_model": "astrodl.tasks.model",
     "load_config": "astrodl.schema",
 }
 

@@ -34,9 +34,9 @@ def _catalog(path: Path) -> list[str]:
 
 
 def _model(path: Path) -> list[str]:
-    from astrodl.tasks.run import load_model
+    from astrodl.tasks.model import load_model
 
-    load_model(path)
+    load_model(path, device="cpu")
     return []
 
 

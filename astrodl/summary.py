@@ -4,16 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from astrodl import tasks
 from astrodl.errors import DataError
-
-# The number that each task is known by; a task that is not listed shows its first metric.
-HEADLINES = {
-    "photoz": ("sigma_mad",),
-    "morphology": ("accuracy",),
-    "segmentation": ("clump_dice", "bt_rmse"),
-    "latent": ("knn_recall",),
-    "outliers": ("auc",),
-}
 
 
 def summary(folder: Path) -> str:
@@ -50,7 +42,7 @@ def _rows(metrics: dict[str, Any]) -> list[list[str]]:
     task, network = metrics["task"], metrics["network"]
     if not network:
         return [[task, "not measured: no labels on the test split"]]
-    return [_row(task, name, metrics) for name in HEADLINES.get(task, tuple(network)[:1]) if name in network]
+    return [_row(task, name, metrics) for name in tasks.get(task).headline if name in network]
 
 
 def _row(task: str, name: str, metrics: dict[str, Any]) -> list[str]:

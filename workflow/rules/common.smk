@@ -54,8 +54,8 @@ def survey_tasks(name):
 def check_survey(name):
     """Check what the schema cannot say: keys that depend on each other."""
     survey = SURVEYS[name]
-    if ("simulate" in survey) == ("data" in survey):
-        stop(f"surveys.{name}: give either `simulate` or `data`")
+    if (survey.get("simulate") is None) == (survey.get("data") is None):
+        stop(f"surveys.{name}: give exactly one of `simulate` and `data`")
     unknown = sorted(set(survey.get("tasks") or ()) - set(TASKS))
     if unknown:
         stop(
@@ -108,13 +108,15 @@ def seeds(task):
 
 
 def simulate_settings(wildcards):
-    return canonical(SURVEYS[wildcards.survey]["simulate"] or {})
+    return canonical(SURVEYS[wildcards.survey]["simulate"])
 
 
 def ingest_settings(wildcards):
     survey = SURVEYS[wildcards.survey]
     kept = {
-        key: survey[key] or {} for key in ("simulate", "data", "split") if key in survey
+        key: survey[key]
+        for key in ("simulate", "data", "split")
+        if survey.get(key) is not None
     }
     return canonical({"survey": wildcards.survey, **kept})
 
@@ -136,7 +138,7 @@ def survey_catalog(wildcards):
     The images are not inputs (there may be a million): `touch` the catalogue after changing them.
     """
     survey = SURVEYS[wildcards.survey]
-    if "simulate" in survey:
+    if survey.get("simulate") is not None:
         return f"{RESULTS}/{wildcards.survey}/simulated/catalog.fits"
     root = os.path.expanduser(os.path.expandvars(survey["data"].get("root", ".")))
     path = os.path.join(root, survey["data"]["catalog"])
@@ -149,7 +151,7 @@ def survey_catalog(wildcards):
 
 def simulated_folder(wildcards):
     """Give the option that names the simulated survey, or nothing."""
-    simulated = "simulate" in SURVEYS[wildcards.survey]
+    simulated = SURVEYS[wildcards.survey].get("simulate") is not None
     return (
         ["--simulated", f"{RESULTS}/{wildcards.survey}/simulated"] if simulated else []
     )
