@@ -36,9 +36,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from astrodl.survey import structure
+from astrodl.survey import morphometry
 from astrodl.survey.calibrate import block_sky
-from astrodl.survey.structure import Detection
+from astrodl.survey.morphometry import Detection
 
 RADII_PIXELS = (3, 6, 12, 24)
 COLOUR_RADIUS_PIXELS = 6
@@ -142,7 +142,7 @@ def _measure(
     noise = sigma[:, :, np.newaxis] * np.sqrt(area)
     magnitude = asinh_magnitude(flux, noise)
     colour = (magnitude[:, :-1] - magnitude[:, 1:])[..., list(_colour_apertures(radii))]
-    shapes = structure.measure(detection)
+    shapes = morphometry.measure(detection)
     shapes[:, 2:4] *= scale
     n = len(images)
     return np.concatenate([flux.reshape(n, -1), magnitude.reshape(n, -1), colour.reshape(n, -1), shapes], axis=1)

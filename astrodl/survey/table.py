@@ -57,6 +57,22 @@ class Objects:
     def __len__(self) -> int:
         return len(self.object_id)
 
+    def sources(self, rows: Sequence[int]) -> "list[Source]":
+        """Give what is needed to find the files of the objects in `rows`."""
+        return [
+            Source(row, self.object_id[row], {name: values[row] for name, values in self.fields.items()})
+            for row in rows
+        ]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where to find an object: its row in the catalogue, its identifier, its values for the path templates."""
+
+    row: int
+    object_id: str
+    fields: dict[str, str]
+
 
 def read_objects(path: Path, data: DataSettings) -> Objects:
     """Read the catalogue at `path` as `data` says.
