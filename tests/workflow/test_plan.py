@@ -34,6 +34,15 @@ def test_a_dry_run_of_the_demo_plans_every_task(tmp_path: Path) -> None:
     assert {jobs[rule] for rule in ("train", "predict", "baseline", "evaluate")} == {len(TASKS)}
 
 
+def test_a_given_configuration_is_not_merged_with_the_default_one(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    for name in ("config", "other"):
+        path = tmp_path / "config" / f"{name}.yaml"
+        config = write_config(path, surveys={name: {"simulate": {}}}, tasks={"latent": {}})
+    done = snakemake(tmp_path, config, "--dry-run")
+    assert planned(done.stdout + done.stderr)["simulate"] == 1
+
+
 def test_folds_and_seeds_are_jobs_of_their_own(tmp_path: Path) -> None:
     config = write_config(
         tmp_path / "config.yaml",

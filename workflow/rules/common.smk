@@ -45,6 +45,17 @@ def validate_config():
     )
 
 
+def validate_names():
+    """Check the names of the surveys, which become folders; a schema cannot refuse a key that YAML took for a number."""
+    for name in config.get("surveys") or {}:
+        if not re.fullmatch(
+            r"[A-Za-z0-9][A-Za-z0-9_.+-]*", str(name)
+        ) or not isinstance(name, str):
+            stop(
+                f"surveys: the name {name!r} must be text of letters, digits and _ . + -; rename the survey or quote it"
+            )
+
+
 def survey_tasks(name):
     """List the tasks of a survey, in the order of the configuration."""
     chosen = SURVEYS[name].get("tasks")
@@ -212,6 +223,7 @@ def targets():
     return files
 
 
+validate_names()
 validate_config()
 RESULTS = config.get("results", "results").rstrip("/")
 SURVEYS = config["surveys"]
