@@ -1,5 +1,7 @@
 """From the pixels of a file to a stored cutout: block sums, central crop, sky, missing pixels."""
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -20,6 +22,10 @@ def rebin(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     n_rows, n_columns = height // factor, width // factor
     top, left = (height - n_rows * factor) // 2, (width - n_columns * factor) // 2
     kept = image[..., top : top + n_rows * factor, left : left + n_columns * factor]
+    if np.isfinite(kept).all():
+        # Some ten times faster than a sum over the short axes of blocks.
+        parts = (kept[..., row::factor, column::factor] for row, column in product(range(factor), repeat=2))
+        return np.asarray(sum(parts), np.float32)
     blocks = kept.reshape(*lead, n_rows, factor, n_columns, factor)
     there = np.isfinite(blocks).sum(axis=(-3, -1))
     total = np.nansum(blocks, axis=(-3, -1), dtype=np.float64)

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,6 +99,7 @@ class ObjectFiles:
     fields: Mapping[str, str]
     _bytes: dict[str, bytes] = field(default_factory=dict)
     _fits: dict[str, FitsFile] = field(default_factory=dict)
+    _pixels: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict)
 
     def band(self, position: int, *, with_scale: bool = False) -> Plane | None:
         """Read a band; None where its file or extension is absent.
@@ -181,7 +182,7 @@ class ObjectFiles:
     def _fits_plane(self, name: str, band: BandSettings, position: int, with_scale: bool) -> Plane:
         file = self._open(name)
         hdu = self._hdu(file, band)
-        pixels = file.pixels(hdu)
+        pixels = self._once(name, hdu.index, lambda: file.pixels(hdu))
         if self.data.layout == "cube":
             pixels = _plane(pixels, position if band.plane is None else band.plane)
         elif band.plane is not None:
@@ -197,7 +198,14 @@ class ObjectFiles:
         return file.first_image(3 if self.data.layout == "cube" or band.plane is not None else 2)
 
     def _channel(self, name: str, band: BandSettings, position: int) -> NDArray[np.float32]:
-        return _plane(rgb.decode(self._read(name)), position if band.plane is None else band.plane)
+        pixels = self._once(name, 0, lambda: rgb.decode(self._read(name)))
+        return _plane(pixels, position if band.plane is None else band.plane)
+
+    def _once(self, name: str, index: int, read: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Decode pixels once, though several bands be planes of them."""
+        if (name, index) not in self._pixels:
+            self._pixels[name, index] = read()
+        return self._pixels[name, index]
 
 
 def read_cutout(files: ObjectFiles, *, calibrated: bool) -> Cutout:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,30 +147,25 @@ def asymmetry(detection: Detection) -> Array:
     over the N pixels of the footprint whose partner has data; the second term is what noise of sigma alone gives.
     Conselice (2003) measures it on a piece of sky instead.
     """
-    y, x = (2 * centre for centre in detection.centre)
-    best = np.full(len(y), np.inf)
-    for shift_y in (-1, 0, 1):
-        for shift_x in (-1, 0, 1):
-            value = _asymmetry_about(detection, np.rint(y).astype(int) + shift_y, np.rint(x).astype(int) + shift_x)
-            best = np.fmin(best, value)
+    n, height, width = detection.image.shape
+    pixels = np.nonzero(detection.footprint)
+    rows, ys, xs = (index.astype(np.int32) for index in pixels)  # half the traffic of 64 bits
+    light = detection.image[pixels]
+    expected = np.float32(2 / np.sqrt(np.pi)) * np.nan_to_num(detection.noise[pixels])
+    lookup = np.where(detection.valid, detection.image, np.nan).ravel()
+    base = rows * np.int32(height * width)
+    twice_y, twice_x = (np.rint(2 * centre).astype(np.int32)[rows] for centre in detection.centre)
+    best = np.full(n, np.inf)
+    for shift_y, shift_x in product((-1, 0, 1), repeat=2):
+        y, x = twice_y + np.int32(shift_y) - ys, twice_x + np.int32(shift_x) - xs
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        partner = lookup[np.where(inside, base + y * np.int32(width) + x, 0)]
+        inside &= ~np.isnan(partner)
+        excess = np.where(inside, np.abs(light - partner) - expected, 0)
+        total = np.bincount(rows, np.where(inside, np.abs(light), 0), n)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            best = np.fmin(best, np.bincount(rows, excess, n) / total)
     return np.where(np.isfinite(best), best, np.nan)
-
-
-def _asymmetry_about(detection: Detection, twice_y: NDArray[np.int64], twice_x: NDArray[np.int64]) -> Array:
-    height, width = detection.image.shape[1:]
-    rows, ys, xs = detection_pixels = np.nonzero(detection.footprint)
-    partner_y, partner_x = twice_y[rows] - ys, twice_x[rows] - xs
-    inside = (partner_y >= 0) & (partner_y < height) & (partner_x >= 0) & (partner_x < width)
-    partner_y, partner_x = np.where(inside, partner_y, 0), np.where(inside, partner_x, 0)
-    inside &= detection.valid[rows, partner_y, partner_x]
-    light = detection.image[detection_pixels].astype(np.float64)
-    difference = np.abs(light - detection.image[rows, partner_y, partner_x])
-    expected = 2 / np.sqrt(np.pi) * np.nan_to_num(detection.noise[detection_pixels])
-    n = len(detection.image)
-    excess = np.bincount(rows[inside], (difference - expected)[inside], n)
-    total = np.bincount(rows[inside], np.abs(light)[inside], n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return excess / total
 
 
 def smoothness(detection: Detection, r20: Array, r50: Array) -> Array:

@@ -51,4 +51,4 @@ def _channels(image: "Image.Image") -> NDArray[np.float32]:  # type: ignore[name
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         pixels = np.asarray(image.convert("RGBA"), np.float32).transpose(2, 0, 1)
         return np.where(pixels[3] > 0, pixels[:3], np.nan).astype(np.float32)
-    return np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1)
+    return np.asarray(image.convert("RGB")).transpose(2, 0, 1).astype(np.float32)
