@@ -268,9 +268,9 @@ def _baseline(args: argparse.Namespace) -> None:
     astrodl baseline photoz store.h5 --out baseline.json
     """
     from astrodl.config import read_settings
-    from astrodl.tasks import run
+    from astrodl.tasks.evaluate import baseline
 
-    run.baseline(args.task, args.store, args.out, settings=read_settings(args.settings)[0], threads=args.threads)
+    baseline(args.task, args.store, args.out, settings=read_settings(args.settings)[0], threads=args.threads)
 
 
 def _add_evaluate(verbs: Any) -> None:
@@ -294,9 +294,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     astrodl evaluate photoz store.h5 predictions.h5 --baseline baseline.json --out metrics.json --figures figures
     """
     from astrodl.config import read_settings
-    from astrodl.tasks import run
+    from astrodl.tasks.evaluate import evaluate
 
-    run.evaluate(
+    evaluate(
         args.task,
         args.store,
         args.predictions,
@@ -321,25 +321,26 @@ def _catalog(args: argparse.Namespace) -> None:
 
     astrodl catalog store.h5 photoz.h5 morphology.h5 --out catalog.fits --pdfs photoz_pdf.hdf5
     """
-    from astrodl.tasks import run
+    from astrodl.tasks.join import catalog
 
-    run.catalog(args.store, args.predictions, args.out, pdfs=args.pdfs)
+    catalog(args.store, args.predictions, args.out, pdfs=args.pdfs)
 
 
 def _add_overview(verbs: Any) -> None:
     verb = _verb(verbs, _overview)
     verb.add_argument("store", metavar="STORE", type=Path, help="store.h5 that `astrodl ingest` wrote")
-    verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="figure to write (PNG)")
+    verb.add_argument("metrics", metavar="METRICS", type=Path, nargs="*", help="metrics.json of the tasks")
+    verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the figures (PNG)")
 
 
 def _overview(args: argparse.Namespace) -> None:
-    """Draw a contact sheet of a store's objects.
+    """Draw the survey at a glance: objects, splits, all metrics beside the baselines.
 
-    astrodl overview store.h5 --out overview.png
+    astrodl overview store.h5 photoz/metrics.json --out figures
     """
     from astrodl.overview import overview
 
-    overview(args.store, args.out)
+    overview(args.store, args.metrics, args.out)
 
 
 def _add_check(verbs: Any) -> None:

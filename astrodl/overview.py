@@ -1,33 +1,53 @@
-"""A contact sheet of a store: what an astronomer looks at before anything else."""
+"""The figures of a whole survey: what an astronomer looks at before anything else."""
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astrodl.plots.images import balance_bands, contact_sheet, lupton_rgb, plain_rgb
+from astrodl.plots.overview import metrics_overview, sky_splits
 from astrodl.plots.style import save
 from astrodl.store import Reader, open_store
+from astrodl.summary import read_metrics
 
 
 def overview(
-    store: str | os.PathLike[str], out: str | os.PathLike[str], *, n_objects: int = 60, n_columns: int = 10
+    store: str | os.PathLike[str],
+    metrics: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    n_objects: int = 60,
+    n_columns: int = 10,
 ) -> None:
-    """Draw objects of a store in colour, class by class where it has a `class` column.
+    """Draw what tells a survey at a glance: its objects, its splits on the sky, all metrics beside the baselines.
 
     Parameters
     ----------
-    store, out
-        Store to read and PNG to write.
+    store
+        Store of the survey.
+    metrics
+        `metrics.json` of each task.
+    out
+        Folder of the figures: `objects.png`, and where there is something to draw `splits.png` and `metrics.png`.
     n_objects, n_columns
-        Size of the sheet.
+        Size of the sheet of objects, which shows as many of each class where there is a `class` column.
     """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
     with open_store(store) as reader:
         indices, titles = _choose(reader, n_objects)
         heading = f"{reader.survey}: {len(indices)} of {reader.n_objects} objects, {', '.join(reader.bands)}"
-        save(contact_sheet(_in_color(reader, indices), titles, n_columns, heading), Path(out))
+        save(contact_sheet(_in_color(reader, indices), titles, n_columns, heading), out / "objects.png")
+        if reader.has_column("ra") and reader.has_column("dec"):
+            splits = sky_splits(reader.column("ra"), reader.column("dec"), reader.split)
+            save(splits, out / "splits.png")
+    measured = [document for document in map(read_metrics, metrics) if document["network"]]
+    if measured:
+        save(metrics_overview(measured), out / "metrics.png")
 
 
 def _in_color(reader: Reader, indices: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -1,10 +1,10 @@
 """What a run reached and where its results are, as text for the end of a run."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from astrodl import tasks
 from astrodl.errors import DataError
 
 
@@ -26,23 +26,34 @@ def summary(folder: Path) -> str:
         raise DataError(
             f"{folder}: holds no TASK/metrics.json; run the workflow first, or give the folder of a survey's results"
         )
-    rows = [row for path in paths for row in _rows(_read(path))]
+    rows = [row for path in paths for row in _rows(read_metrics(path))]
     return "\n".join([*_aligned(rows), "", *_aligned(_places(folder))])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a `metrics.json`.
+
+    Raises
+    ------
+    DataError
+        Missing, damaged, or something else.
+    """
     try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); evaluate again") from None
-    return metrics
+        metrics = json.loads(Path(path).read_text(encoding="utf-8"))
+        if {"task", "n_objects", "headline", "network", "baselines"} <= metrics.keys():
+            return dict(metrics)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); evaluate first") from None
+    except (ValueError, AttributeError):
+        pass
+    raise DataError(f"{path}: does not hold metrics; evaluate again")
 
 
 def _rows(metrics: dict[str, Any]) -> list[list[str]]:
     task, network = metrics["task"], metrics["network"]
     if not network:
         return [[task, "not measured: no labels on the test split"]]
-    return [_row(task, name, metrics) for name in tasks.get(task).headline if name in network]
+    return [_row(task, name, metrics) for name in metrics["headline"] if name in network]
 
 
 def _row(task: str, name: str, metrics: dict[str, Any]) -> list[str]:
@@ -71,7 +82,7 @@ def _places(folder: Path) -> list[list[str]]:
         "report": "report.html",
     }
     places = [[what, str(folder / name)] for what, name in files.items() if (folder / name).exists()]
-    return places + [["figures", str(path)] for path in sorted(folder.glob("*/figures"))]
+    return places + [["figures", str(path)] for path in [*folder.glob("figures"), *sorted(folder.glob("*/figures"))]]
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from astrodl import cli
-from astrodl.errors import ConfigError
+from astrodl.errors import ConfigError, DataError
 from astrodl.summary import summary
 from astrodl.tasks import NAMES
 
@@ -208,13 +208,14 @@ class TestSummary:
             "task": "photoz",
             "split": "test",
             "n_objects": 7,
+            "headline": ["sigma_mad"],
             "network": values,
             "baselines": {"knn": {"sigma_mad": {"value": 0.03, "error": None}}},
         }
         (tmp_path / "photoz" / "figures").mkdir(parents=True)
         (tmp_path / "photoz" / "metrics.json").write_text(json.dumps(metrics))
         (tmp_path / "outliers").mkdir()
-        unlabelled = {"task": "outliers", "split": "test", "n_objects": 0, "network": {}, "baselines": {}}
+        unlabelled = {**metrics, "task": "outliers", "n_objects": 0, "network": {}, "baselines": {}}
         (tmp_path / "outliers" / "metrics.json").write_text(json.dumps(unlabelled))
         (tmp_path / "catalog.fits").touch()
         return tmp_path
@@ -232,6 +233,11 @@ class TestSummary:
         assert str(folder / "catalog.fits") in places
         assert str(folder / "photoz" / "figures") in places
         assert "report.html" not in places
+
+    def test_names_a_file_that_does_not_hold_metrics(self, folder: Path) -> None:
+        (folder / "outliers" / "metrics.json").write_text("[]")
+        with pytest.raises(DataError, match="outliers/metrics.json: does not hold metrics"):
+            summary(folder)
 
     def test_of_a_folder_without_results_is_an_error(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["summary", str(tmp_path)]) == 2

@@ -17,7 +17,8 @@ FLOORS = [
     {"engine"},
     {"tasks"},
     {"schema"},
-    {"check", "overview", "summary"},
+    {"check", "summary"},
+    {"overview"},
     {"cli"},
     {"__main__"},
 ]

@@ -26,7 +26,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_tiny_run_ends_in_catalogue_metrics_and_figures(finished: Path) -> None:
     results = finished / "results" / "tiny"
-    for name in ("catalog.fits", "photoz_pdf.hdf5", "store.h5", "ingest.json", "quarantine.ecsv", "overview.png"):
+    for name in (
+        "catalog.fits",
+        "photoz_pdf.hdf5",
+        "store.h5",
+        "ingest.json",
+        "quarantine.ecsv",
+        "figures/metrics.png",
+    ):
         assert (results / name).stat().st_size > 0, name
     for task in TASKS:
         metrics = json.loads((results / task / "metrics.json").read_text())

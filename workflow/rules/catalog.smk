@@ -1,4 +1,4 @@
-# From the predictions of all tasks to one catalogue.
+# From all tasks to one catalogue and the figures of the whole survey.
 
 
 rule catalog:
@@ -34,3 +34,30 @@ use rule catalog as catalog_with_pdfs with:
         survey=one_of(WITH_PDFS),
     params:
         pdfs=lambda wildcards, output: ["--pdfs", output.pdfs],
+
+
+rule overview:
+    input:
+        store=f"{RESULTS}/{{survey}}/store.h5",
+        metrics=metrics,
+    output:
+        figures=report(
+            directory(f"{RESULTS}/{{survey}}/figures"),
+            patterns=["{name}.png"],
+            caption="../report/overview.rst",
+            category="survey",
+            subcategory="{survey}",
+            labels={"figure": "{name}"},
+        ),
+    log:
+        f"{RESULTS}/{{survey}}/logs/overview.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/overview.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "{wildcards.survey}: draw objects, splits and metrics of the survey"
+    shell:
+        "astrodl overview {input.store:q} {input.metrics:q} --out {output.figures:q} > {log:q} 2>&1"

@@ -204,6 +204,13 @@ def predictions(wildcards):
     ]
 
 
+def metrics(wildcards):
+    return [
+        f"{RESULTS}/{wildcards.survey}/{task}/metrics.json"
+        for task in survey_tasks(wildcards.survey)
+    ]
+
+
 def train_priority(wildcards):
     """Start the longest training first, so that it does not run alone at the end."""
     return 1 if wildcards.task == "segmentation" else 0
@@ -211,16 +218,11 @@ def train_priority(wildcards):
 
 def targets():
     """List all results."""
-    files = []
-    for survey in SURVEYS:
-        files += [
-            f"{RESULTS}/{survey}/overview.png",
-            f"{RESULTS}/{survey}/catalog.fits",
-        ]
-        files += [
-            f"{RESULTS}/{survey}/{task}/metrics.json" for task in survey_tasks(survey)
-        ]
-    return files
+    return [
+        f"{RESULTS}/{survey}/{name}"
+        for survey in SURVEYS
+        for name in ("catalog.fits", "figures")
+    ]
 
 
 validate_names()

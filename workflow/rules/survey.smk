@@ -44,28 +44,3 @@ rule ingest:
     shell:
         "astrodl ingest --out {output.store:q} --settings {params.settings:q} {params.simulated:q} --workers {threads}"
         " > {log:q} 2>&1"
-
-
-rule overview:
-    input:
-        store=f"{RESULTS}/{{survey}}/store.h5",
-    output:
-        report(
-            f"{RESULTS}/{{survey}}/overview.png",
-            caption="../report/overview.rst",
-            category="survey",
-            subcategory="{survey}",
-            labels={"figure": "overview"},
-        ),
-    log:
-        f"{RESULTS}/{{survey}}/logs/overview.log",
-    benchmark:
-        f"{RESULTS}/{{survey}}/benchmarks/overview.tsv"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    message:
-        "{wildcards.survey}: draw the contact sheet"
-    shell:
-        "astrodl overview {input.store:q} --out {output:q} > {log:q} 2>&1"
