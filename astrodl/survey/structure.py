@@ -1,226 +1,153 @@
-"""Sizes and shapes on the detection image: moments, concentration, asymmetry, smoothness, Gini, M20."""
+"""Structure inside disks: spiral arms, bars, rings, texture, dust lanes, positions of clumps.
+
+Each function draws a non-negative surface brightness (any scale) on the fine grid of `fourier.Grid`; `Frame` tells
+where the disk's plane lies on the sky.
+"""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
-_BINS_PER_PIXEL = 8
-_SMOOTHING_WIDTHS = (3, 5, 9)
-_MIN_PIXELS = 5
-
-Array = NDArray[np.float64]
+from astrodl.survey.fourier import Floats, Fourier, Grid
 
 
 @dataclass(frozen=True)
-class Detection:
-    """The image on which objects are found and shapes measured.
+class Frame:
+    """The plane of a disk on the sky.
 
     Attributes
     ----------
-    image, noise
-        Inverse-variance weighted mean of the bands and its sigma, (n, y, x); 0 and NaN where no band has data.
-    valid, footprint
-        Where there is data; the pixels of the central object, all False where nothing was found; (n, y, x).
+    x, y
+        Centre in arcsec.
+    q
+        Apparent axis ratio.
+    angle
+        Angle of the apparent major axis from x in radians.
     """
 
-    image: NDArray[np.float32]
-    noise: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-    footprint: NDArray[np.bool_]
+    x: float
+    y: float
+    q: float
+    angle: float
 
-    @cached_property
-    def detected(self) -> NDArray[np.bool_]:
-        """Whether the footprint has at least five pixels and positive flux, (n,)."""
-        return (self.footprint.sum(axis=(1, 2)) >= _MIN_PIXELS) & (self.flux > 0)
+    def plane(self, grid: Grid) -> tuple[Floats, Floats]:
+        """Give the coordinates of every sample in the plane of the disk (arcsec along major and minor axis)."""
+        cosine, sine = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
+        dx, dy = grid.x - np.float32(self.x), grid.y - np.float32(self.y)
+        return dx * cosine + dy * sine, (dy * cosine - dx * sine) / np.float32(self.q)
 
-    @cached_property
-    def source(self) -> NDArray[np.float32]:
-        """The image inside the footprint, zero outside, (n, y, x)."""
-        return np.where(self.footprint, self.image, 0)
-
-    @cached_property
-    def flux(self) -> Array:
-        """Sum over the footprint, (n,)."""
-        return self.source.sum(axis=(1, 2), dtype=np.float64)
-
-    @cached_property
-    def centre(self) -> tuple[Array, Array]:
-        """Centroid (y, x) of the footprint, (n,) each; the centre of the image where there is none."""
-        middle = [(length - 1) / 2 for length in self.image.shape[1:]]
-        positive = np.where(self.source > 0, self.source, 0)
-        total = positive.sum(axis=(1, 2), dtype=np.float64)
-        rows, columns = (np.arange(length, dtype=np.float64) for length in self.image.shape[1:])
-        safe = np.where(total > 0, total, 1)
-        y = positive.sum(axis=2, dtype=np.float64) @ rows / safe
-        x = positive.sum(axis=1, dtype=np.float64) @ columns / safe
-        return np.where(total > 0, y, middle[0]), np.where(total > 0, x, middle[1])
-
-    @cached_property
-    def offsets(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Distance of pixels from the centroid along y, (n, y, 1), and along x, (n, 1, x)."""
-        y, x = self.centre
-        rows, columns = (np.arange(length) for length in self.image.shape[1:])
-        return (
-            (rows[np.newaxis, :, np.newaxis] - y[:, np.newaxis, np.newaxis]).astype(np.float32),
-            (columns[np.newaxis, np.newaxis, :] - x[:, np.newaxis, np.newaxis]).astype(np.float32),
-        )
-
-    @cached_property
-    def distance(self) -> NDArray[np.float32]:
-        """Distance of pixels from the centroid, (n, y, x)."""
-        dy, dx = self.offsets
-        return np.sqrt(dy * dy + dx * dx)
+    def polar(self, grid: Grid) -> tuple[Floats, Floats]:
+        """Give radius (arcsec) and azimuth of every sample in the plane of the disk."""
+        u, v = self.plane(grid)
+        return np.sqrt(u * u + v * v) + np.float32(1e-4), np.arctan2(v, u)
 
 
-def measure(detection: Detection) -> Array:
-    """Measure snr, area, r50, rms radius, ellipticity, concentration, asymmetry, smoothness, Gini and M20.
+@dataclass(frozen=True)
+class Arms:
+    """A logarithmic spiral: azimuth = ln(r) / tan(pitch) + phase."""
 
-    Returns
-    -------
-    array
-        (n, 10), lengths in pixels; NaN where nothing was detected.
+    n: int
+    pitch: float
+    """Angle between an arm and a circle in radians; its sign is the sense of winding."""
+    phase: float
+    sharpness: float
+    """Concentration of the light across an arm (of a von Mises distribution in azimuth)."""
+    start: float
+    """Radius in arcsec at which the arms begin."""
+
+    def crest(self, radius: Floats, azimuth: Floats, lag: float = 0.0) -> Floats:
+        """Give the cosine of the phase across the arms: 1 on the crest, which may be moved by `lag` radians."""
+        turn = self.n * (azimuth - np.log(radius) / np.float32(np.tan(self.pitch)) - np.float32(self.phase))
+        return np.cos(turn - np.float32(lag))
+
+
+def draw_arms(grid: Grid, frame: Frame, scale: float, arms: Arms, wander: Floats, lumps: Floats) -> Floats:
+    """Draw the light of spiral arms on an exponential disk.
+
+    Parameters
+    ----------
+    scale
+        Scale length of the disk in arcsec.
+    arms
+        The spiral.
+    wander
+        Random field that bends the arms out of the perfect spiral (flocculence).
+    lumps
+        Random field that makes them patchy.
     """
-    noise = np.where(detection.footprint, np.nan_to_num(detection.noise), 0)
-    variance = np.square(noise, dtype=np.float64).sum(axis=(1, 2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        snr = detection.flux / np.sqrt(variance)
-        area = detection.footprint.sum(axis=(1, 2)).astype(np.float64)
-        r20, r50, r80 = flux_radii(detection, (0.2, 0.5, 0.8))
-        rms, ellipticity = second_moments(detection)
-        concentration = 5 * np.log10(r80 / r20)
-        columns = [snr, area, r50, rms, ellipticity, concentration, asymmetry(detection)]
-        columns += [smoothness(detection, r20, r50), *gini_m20(detection)]
-    return np.where(detection.detected[:, np.newaxis], np.stack(columns, axis=1), np.nan)
+    radius, azimuth = frame.polar(grid)
+    crest = arms.crest(radius, azimuth + np.float32(0.22) * wander)
+    rise = 1 - np.exp(-((radius / np.float32(arms.start)) ** 3))
+    # Arms fade more slowly than the disk beneath them: their contrast rises outwards (Elmegreen & Elmegreen 1984).
+    fade = np.exp(-radius / np.float32(1.15 * scale))
+    return fade * rise * np.exp(np.float32(arms.sharpness) * (crest - 1) + np.float32(0.45) * lumps)
 
 
-def flux_radii(detection: Detection, fractions: tuple[float, ...]) -> list[Array]:
-    """Find the radii of circles about the centroid that hold fractions of the footprint's flux, (n,) each.
+def draw_arm_dust(grid: Grid, frame: Frame, arms: Arms, wander: Floats) -> Floats:
+    """Draw the covering fraction of dust along the inner (trailing) edges of the arms, 0 to 1."""
+    radius, azimuth = frame.polar(grid)
+    lag = -0.9 * float(np.sign(arms.pitch))
+    crest = arms.crest(radius, azimuth + np.float32(0.22) * wander, lag)
+    rise = 1 - np.exp(-((radius / np.float32(arms.start)) ** 3))
+    return rise * np.exp(np.float32(5.0) * (crest - 1))
 
-    The light of a pixel is spread over one pixel in radius, which makes the growth curve smooth.
+
+def draw_bar(grid: Grid, frame: Frame, length: float, q: float, twist: float) -> Floats:
+    """Draw a flat-topped bar (a generalised Ferrers profile) turned by `twist` in the plane of the disk."""
+    u, v = frame.plane(grid)
+    along = (u * np.float32(np.cos(twist)) + v * np.float32(np.sin(twist))) / np.float32(length)
+    across = (v * np.float32(np.cos(twist)) - u * np.float32(np.sin(twist))) / np.float32(length * q)
+    # Boxy isophotes: exponent 2.6 rather than the ellipse's 2 (Athanassoula et al. 1990).
+    distance = (np.abs(along) ** 2.6 + np.abs(across) ** 2.6) ** np.float32(1 / 2.6)
+    return np.exp(-(distance**3)) * np.exp(-distance)
+
+
+def draw_ring(grid: Grid, frame: Frame, radius: float, width: float, lopsided: float, lumps: Floats) -> Floats:
+    """Draw a knotty, lopsided ring of the given radius and width in the plane of the disk."""
+    r, azimuth = frame.polar(grid)
+    # The ring is slightly off-centre: its radius depends on the azimuth.
+    course = np.float32(radius) * (1 + np.float32(0.08 * lopsided) * np.cos(2 * azimuth) + np.float32(0.04) * lumps)
+    profile = np.exp(-0.5 * ((r - course) / np.float32(width)) ** 2)
+    return profile * (1 + np.float32(lopsided) * np.cos(azimuth)) * np.exp(np.float32(0.7) * lumps)
+
+
+def draw_texture(grid: Grid, frame: Frame, scale: float, contrast: float, lumps: Floats) -> Floats:
+    """Draw an exponential disk with log-normal patches and no symmetry."""
+    radius, _ = frame.polar(grid)
+    return np.exp(-radius / np.float32(scale) + np.float32(contrast) * lumps)
+
+
+def draw_lane(grid: Grid, frame: Frame, scale: float, offset: float, width: float, lumps: Floats) -> Floats:
+    """Draw the covering fraction of the dust in front of an edge-on disk, 0 to 1.
+
+    Parameters
+    ----------
+    scale
+        Scale length of the disk; the dust ends at three of them.
+    offset, width
+        Position across the disk and thickness of the lane in arcsec.
+    lumps
+        Random field that makes the lane patchy and warped.
     """
-    n = len(detection.image)
-    longest = int(np.ceil(np.hypot(*detection.image.shape[1:]))) + 1
-    n_bins = longest * _BINS_PER_PIXEL
-    bins = (detection.distance * _BINS_PER_PIXEL).astype(np.int64)
-    rows, ys, xs = np.nonzero(detection.footprint)
-    index = rows * n_bins + bins[rows, ys, xs]
-    light = np.bincount(index, detection.image[rows, ys, xs], n * n_bins).reshape(n, n_bins)
-    spread = ndimage.uniform_filter1d(light, _BINS_PER_PIXEL, axis=1, mode="reflect")
-    growth = np.cumsum(spread, axis=1) / np.where(detection.flux == 0, 1, detection.flux)[:, np.newaxis]
-    return [_first_crossing(growth, fraction) for fraction in fractions]
+    cosine, sine = np.float32(np.cos(frame.angle)), np.float32(np.sin(frame.angle))
+    dx, dy = grid.x - np.float32(frame.x), grid.y - np.float32(frame.y)
+    along, across = dx * cosine + dy * sine, dy * cosine - dx * sine
+    height = (across - np.float32(offset) - np.float32(0.35 * width) * lumps) / np.float32(width)
+    cover = np.exp(-0.5 * height**2 - (np.abs(along) / np.float32(2.5 * scale)) ** 4)
+    return np.clip(cover * (np.float32(0.85) + np.float32(0.2) * lumps), 0, 1)
 
 
-def _first_crossing(growth: Array, level: float) -> Array:
-    first = (growth >= level).argmax(axis=1)
-    rows = np.arange(len(growth))
-    above, below = growth[rows, first], np.where(first > 0, growth[rows, first - 1], 0.0)
-    part = (level - below) / np.where(above > below, above - below, 1)
-    # `uniform_filter1d` with an even width looks half a bin further to the left.
-    return np.where(above >= level, first + part - 0.5, np.nan) / _BINS_PER_PIXEL
+def screened(grid: Grid, image: Fourier, cover: Floats) -> Fourier:
+    """Give the Fourier image of that part of the light that lies behind the screen."""
+    return grid.drawn_as_is(grid.smoothed(image, 0.5 * grid.pixel) * cover)
 
 
-def second_moments(detection: Detection) -> tuple[Array, Array]:
-    """Give the rms radius ``sqrt((Mxx + Myy) / 2)`` in pixels and the ellipticity ``1 - b/a``, (n,) each."""
-    light = np.where(detection.source > 0, detection.source, 0).astype(np.float64)
-    total = light.sum(axis=(1, 2))
-    safe = np.where(total > 0, total, 1)
-    dy, dx = (offset.astype(np.float64) for offset in detection.offsets)
-    by_row, by_column = light.sum(axis=2), light.sum(axis=1)
-    yy = (by_row * dy[:, :, 0] ** 2).sum(axis=1) / safe
-    xx = (by_column * dx[:, 0, :] ** 2).sum(axis=1) / safe
-    xy = ((light @ dx.transpose(0, 2, 1))[:, :, 0] * dy[:, :, 0]).sum(axis=1) / safe
-    mean, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-    # A pixel is not a point: its own second moment keeps a line from having no width.
-    minor, major = np.maximum(mean - spread, 1 / 12), np.maximum(mean + spread, 1 / 12)
-    return np.sqrt(mean), 1 - np.sqrt(minor / major)
-
-
-def asymmetry(detection: Detection) -> Array:
-    r"""Compare the object with itself turned by 180 degrees, (n,).
-
-    .. math:: A = \min_{centre} \frac{\sum |I - I_{180}| - 2 N \sigma / \sqrt{\pi}}{\sum |I|}
-
-    over the N pixels of the footprint whose partner has data; the second term is what noise of sigma alone gives.
-    Conselice (2003) measures it on a piece of sky instead.
-    """
-    y, x = (2 * centre for centre in detection.centre)
-    best = np.full(len(y), np.inf)
-    for shift_y in (-1, 0, 1):
-        for shift_x in (-1, 0, 1):
-            value = _asymmetry_about(detection, np.rint(y).astype(int) + shift_y, np.rint(x).astype(int) + shift_x)
-            best = np.fmin(best, value)
-    return np.where(np.isfinite(best), best, np.nan)
-
-
-def _asymmetry_about(detection: Detection, twice_y: NDArray[np.int64], twice_x: NDArray[np.int64]) -> Array:
-    height, width = detection.image.shape[1:]
-    rows, ys, xs = detection_pixels = np.nonzero(detection.footprint)
-    partner_y, partner_x = twice_y[rows] - ys, twice_x[rows] - xs
-    inside = (partner_y >= 0) & (partner_y < height) & (partner_x >= 0) & (partner_x < width)
-    partner_y, partner_x = np.where(inside, partner_y, 0), np.where(inside, partner_x, 0)
-    inside &= detection.valid[rows, partner_y, partner_x]
-    light = detection.image[detection_pixels].astype(np.float64)
-    difference = np.abs(light - detection.image[rows, partner_y, partner_x])
-    expected = 2 / np.sqrt(np.pi) * np.nan_to_num(detection.noise[detection_pixels])
-    n = len(detection.image)
-    excess = np.bincount(rows[inside], (difference - expected)[inside], n)
-    total = np.bincount(rows[inside], np.abs(light)[inside], n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return excess / total
-
-
-def smoothness(detection: Detection, r20: Array, r50: Array) -> Array:
-    r"""Measure clumpy light: what stands above the image smoothed by a box about as wide as r50, (n,).
-
-    .. math:: S = \frac{\sum \max(I - I_s, 0) - N \sigma_s / \sqrt{2 \pi}}{\sum I}
-
-    over the footprint outside r20 (Conselice 2003 leaves out the centre likewise); the second term is what noise alone
-    gives, with sigma_s the noise of I - I_s.
-    """
-    outside = detection.footprint & (detection.distance > np.nan_to_num(r20)[:, np.newaxis, np.newaxis])
-    choice = np.digitize(np.nan_to_num(r50), [4.0, 7.0])
-    result = np.full(len(r50), np.nan)
-    for which, width in enumerate(_SMOOTHING_WIDTHS):
-        chosen = np.flatnonzero(choice == which)
-        if not len(chosen):
-            continue
-        image = detection.image[chosen]
-        residual = image - ndimage.uniform_filter(image, (0, width, width), mode="nearest")
-        noise = np.nan_to_num(detection.noise[chosen]) * np.sqrt((1 - 1 / width**2) / (2 * np.pi))
-        excess = np.where(outside[chosen], np.maximum(residual, 0) - noise, 0).sum(axis=(1, 2), dtype=np.float64)
-        result[chosen] = excess / detection.flux[chosen]
-    return result
-
-
-def gini_m20(detection: Detection) -> tuple[Array, Array]:
-    r"""Measure how unequally light is shared among pixels, and the second moment of the brightest fifth, (n,) each.
-
-    .. math:: G = \frac{\sum_i (2 i - n - 1) |I_i|}{\overline{|I|}\, n (n - 1)}, \quad
-        M_{20} = \log_{10} \frac{\sum_i I_i r_i^2}{M_{tot}} \text{ while } \sum_i I_i < 0.2 I_{tot}
-
-    with pixels of the footprint sorted by rising flux for G and falling flux for M20 (Lotz et al. 2004, eqs. 6 and 8).
-    G is 0 when all pixels are equal and 1 when one holds all light.
-    """
-    distance = detection.distance
-    results = np.full((2, len(distance)), np.nan)
-    for row in np.flatnonzero(detection.detected):
-        inside = detection.footprint[row]
-        light = detection.image[row][inside].astype(np.float64)
-        order = np.argsort(light, kind="stable")
-        results[0, row] = gini(np.abs(light))
-        moment = (light * np.square(distance[row][inside], dtype=np.float64))[order[::-1]]
-        brightest = np.cumsum(light[order[::-1]]) < 0.2 * light.sum()
-        brightest[0] = True
-        with np.errstate(divide="ignore", invalid="ignore"):
-            results[1, row] = np.log10(moment[brightest].sum() / moment.sum())
-    return results[0], np.where(np.isfinite(results[1]), results[1], np.nan)
-
-
-def gini(light: Array) -> float:
-    """Give the Gini coefficient of non-negative values; see `gini_m20`."""
-    n = len(light)
-    ranks = 2 * np.arange(1, n + 1) - n - 1
-    return float((ranks * np.sort(light)).sum() / (light.mean() * n * (n - 1)))
+def pick_positions(
+    rng: np.random.Generator, grid: Grid, weight: Floats, n: int
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    """Draw positions (arcsec) with a probability proportional to a map on the fine grid."""
+    cumulative = np.cumsum(weight.ravel(), dtype=np.float64)
+    index = np.searchsorted(cumulative, rng.random(n) * cumulative[-1])
+    row, column = np.divmod(np.minimum(index, weight.size - 1), grid.samples)
+    jitter = rng.uniform(-0.5, 0.5, (2, n))
+    return (column + jitter[0]) * grid.step - grid.centre, (row + jitter[1]) * grid.step - grid.centre

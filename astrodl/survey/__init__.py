@@ -1,0 +1,1 @@
+"""The sky side: simulating, reading, measuring and splitting surveys (no torch)."""

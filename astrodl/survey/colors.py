@@ -1,0 +1,137 @@
+"""Fluxes of galaxy spectra through band-passes, tabulated over redshift and reddening.
+
+Spectra: the empirical templates of Coleman, Wu & Weedman (1980), E, Sbc, Scd and Im, as shipped with GalSim, and a young
+population f_lambda ~ lambda^-2.2 (the unreddened starburst slope of Leitherer et al. 1999) for star-forming clumps.
+Dust: the starburst attenuation curve of Calzetti et al. (2000), applied in the rest frame.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astrodl.survey.bands import Band
+
+TEMPLATES = ("E", "Sbc", "Scd", "Im")
+"""The CWW types in order of activity; spectral type 0 is E, 3 is Im, 4 the young population."""
+MAX_Z = 2.6
+"""Largest tabulated redshift (lensed sources lie beyond the survey's own galaxies)."""
+_Z_STEP = 0.01
+_REDDENINGS = np.linspace(0.0, 0.8, 9)
+_REFERENCE_WAVELENGTH = 4400.0
+"""Rest-frame wavelength in Angstrom at which spectra are normalised and mixed: absolute magnitudes are M_B (AB)."""
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """A spectrum as a point in the space of templates."""
+
+    kind: float
+    """0 (E), 1 (Sbc), 2 (Scd), 3 (Im) to 4 (young population); in between a mixture."""
+    reddening: float = 0.0
+    """Colour excess E(B-V) in magnitudes."""
+    young: float = 0.0
+    """Share of the young population in the unreddened light at 4400 Angstrom."""
+
+
+class ColorTable:
+    """Band fluxes of any `Spectrum` at any redshift.
+
+    Parameters
+    ----------
+    bands
+        Band-passes; their order is the order of every flux vector.
+    """
+
+    def __init__(self, bands: Sequence[Band]) -> None:
+        self.bands = tuple(bands)
+        self.z = np.arange(0.0, MAX_Z + _Z_STEP / 2, _Z_STEP)
+        self.log_flux = np.stack([self._tabulate(band) for band in self.bands], axis=-1)
+
+    def _tabulate(self, band: Band) -> NDArray[np.float64]:
+        """Integrate all templates, reddenings and redshifts in one band: (template, reddening, z)."""
+        wave, transmission = band.throughput()
+        weight = transmission / wave / np.sum(transmission / wave)
+        rest = wave / (1 + self.z[:, None])
+        log_light = _log_templates(rest)
+        dimming = 0.4 * np.log(10) * calzetti(rest)
+        light = np.exp(log_light[:, None] - _REDDENINGS[:, None, None] * dimming)
+        flux = np.einsum("trzw,w->trz", light, weight) * (1 + self.z)
+        return np.log(np.maximum(flux, 1e-30))
+
+    def flux(self, spectrum: Spectrum, z: float) -> NDArray[np.float64]:
+        """Give the flux in each band in units of the AB flux of the spectrum's rest-frame 4400 Angstrom light.
+
+        A galaxy of absolute magnitude M_B (before reddening) at distance modulus D has the apparent magnitude
+        M_B + D - 2.5 log10(flux).
+
+        Parameters
+        ----------
+        spectrum
+            Mixture and reddening.
+        z
+            Redshift, 0 to `MAX_Z`.
+
+        Returns
+        -------
+        ndarray
+            (bands,) fluxes, proportional to f_nu.
+        """
+        low = min(int(spectrum.kind), len(TEMPLATES) - 1)
+        share = (spectrum.kind - low) * (1 - spectrum.young)
+        lower = np.exp(self._interpolate(low, spectrum.reddening, z))
+        upper = np.exp(self._interpolate(low + 1, spectrum.reddening, z))
+        mixed = (1 - spectrum.young - share) * lower + share * upper
+        if spectrum.young > 0:
+            mixed = mixed + spectrum.young * np.exp(self._interpolate(len(TEMPLATES), spectrum.reddening, z))
+        return mixed
+
+    def magnitudes_over_z(self, spectrum: Spectrum, band: int, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give -2.5 log10(flux) of one band at many redshifts: the K correction to M_B."""
+        log_flux = np.array([np.log(self.flux(spectrum, float(value))[band]) for value in z])
+        return -2.5 / np.log(10) * log_flux
+
+    def _interpolate(self, template: int, reddening: float, z: float) -> NDArray[np.float64]:
+        row = np.clip(reddening / (_REDDENINGS[1] - _REDDENINGS[0]), 0, len(_REDDENINGS) - 1 - 1e-9)
+        column = np.clip(z / _Z_STEP, 0, len(self.z) - 1 - 1e-9)
+        i, j = int(row), int(column)
+        u, v = row - i, column - j
+        block = self.log_flux[template, i : i + 2, j : j + 2]
+        return (
+            (1 - u) * (1 - v) * block[0, 0]
+            + (1 - u) * v * block[0, 1]
+            + u * (1 - v) * block[1, 0]
+            + u * v * block[1, 1]
+        )
+
+    def attenuation(self, optical_depth: float, z: float) -> NDArray[np.float64]:
+        """Give exp(-tau) in each band of a screen with the given optical depth at rest-frame 5500 Angstrom."""
+        rest = np.array([band.wavelength for band in self.bands]) / (1 + z)
+        return np.exp(-optical_depth * calzetti(rest) / calzetti(np.array([5500.0])))
+
+
+def calzetti(wavelength: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give k(lambda) = A(lambda) / E(B-V) of Calzetti et al. (2000), equation 4, with R_V = 4.05.
+
+    Below 1200 Angstrom the curve is held at its last value, beyond 2.2 micron it falls to zero.
+    """
+    micron = np.clip(np.asarray(wavelength, dtype=float) / 1e4, 0.12, 2.2)
+    blue = 2.659 * (-2.156 + 1.509 / micron - 0.198 / micron**2 + 0.011 / micron**3) + 4.05
+    red = 2.659 * (-1.857 + 1.040 / micron) + 4.05
+    return np.maximum(np.where(micron < 0.63, blue, red), 0.0)
+
+
+def _log_templates(rest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give ln(f_nu) of the templates at rest-frame wavelengths, zero at the reference: (template, *rest.shape)."""
+    import galsim
+
+    folder = Path(galsim.meta_data.share_dir) / "SEDs"
+    curves = []
+    for name in TEMPLATES:
+        wave, density = np.loadtxt(folder / f"CWW_{name}_ext.sed", unpack=True)
+        log_nu = np.log(np.maximum(density, 1e-12) * wave**2)
+        curves.append(np.interp(rest, wave, log_nu) - np.interp(_REFERENCE_WAVELENGTH, wave, log_nu))
+    curves.append(-0.2 * np.log(rest / _REFERENCE_WAVELENGTH))
+    return np.stack(curves)

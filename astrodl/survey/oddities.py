@@ -1,0 +1,277 @@
+"""Oddities: rare things injected into a known share of the cutouts, and the ordinary company of galaxies.
+
+What is an oddity's own light (lensed arcs, quasars, tails, trails) belongs to no truth map and not to the truth
+magnitude; the light of a ring and of an emission-line compact is the galaxy's.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astrodl.survey import structure
+from astrodl.survey.colors import Spectrum
+from astrodl.survey.fourier import Floats, Grid, Layer
+from astrodl.survey.galaxies import Painter, Scene
+from astrodl.survey.population import CLASSES, MAX_Z, MIN_Z, Population
+from astrodl.survey.structure import Frame
+
+EMISSION_LINES = {"[O II]": 3728.0, "[O III]": 5007.0, "H alpha": 6563.0}
+"""Rest-frame wavelengths in Angstrom of the lines that dominate compact starbursts."""
+
+
+class Oddities:
+    """Makes galaxies with an oddity.
+
+    Parameters
+    ----------
+    painter, population
+        Where galaxies come from.
+    sky_sigma
+        (bands,) noise of the sky per pixel, in counts.
+    count_per_flux
+        (bands,) counts of a source of unit AB flux.
+    """
+
+    def __init__(
+        self,
+        painter: Painter,
+        population: Population,
+        sky_sigma: NDArray[np.float64],
+        count_per_flux: NDArray[np.float64],
+    ) -> None:
+        self.painter = painter
+        self.population = population
+        self.sky_sigma = sky_sigma
+        self.count_per_flux = count_per_flux
+
+    def paint(self, rng: np.random.Generator, oddity: str) -> Scene:
+        """Make a galaxy with the named oddity, its fluxes scaled to its magnitude (AB units)."""
+        return KINDS[oddity](self, rng)
+
+    def host(self, rng: np.random.Generator, kinds: tuple[str, ...], smallest: float = 0.0) -> Scene:
+        """Make an ordinary galaxy of one of some classes, not smaller than a fraction of the stamp's half width."""
+        galaxy = self.population.draw(rng, str(rng.choice(kinds)))
+        radius = max(galaxy.radius, smallest * self.painter.grid.half_width)
+        scene = self.painter.paint(rng, replace(galaxy, radius=radius))
+        scene.scale_to(10 ** (-0.4 * galaxy.magnitude), self.painter.truth_band)
+        return scene
+
+    def add(self, scene: Scene, layer: Layer) -> None:
+        """Add light that is not the galaxy's."""
+        assert layer.part == ""
+        scene.layers.append(layer)
+
+    def tint(self, spectrum: Spectrum, z: float, flux: float) -> NDArray[np.float64]:
+        """Give band fluxes of a spectrum with the given flux in the truth band."""
+        return self.painter.tint(spectrum, z, flux)
+
+
+def _ring(odd: Oddities, rng: np.random.Generator) -> Scene:
+    """A collisional ring galaxy: a knotty blue ring round an off-centre nucleus (Appleton & Struck-Marcell 1996)."""
+    painter, grid = odd.painter, odd.painter.grid
+    galaxy = odd.population.draw(rng, str(rng.choice(["lenticular", "spiral"])))
+    radius = max(galaxy.radius, 0.2 * grid.half_width)
+    galaxy = replace(galaxy, radius=radius)
+    scene = Scene(galaxy)
+    q, angle = float(rng.uniform(0.4, 1.0)), float(rng.uniform(0, np.pi))
+    x, y = painter.centre(rng)
+    old = Spectrum(float(rng.uniform(0, 0.8)), float(rng.exponential(0.04)))
+    young = Spectrum(float(rng.uniform(2.2, 3.3)), float(rng.exponential(0.06)), float(rng.uniform(0, 0.3)))
+    bt, ring = float(rng.uniform(0.1, 0.35)), float(rng.uniform(0.3, 0.6))
+    aside = rng.normal(0, 0.12 * radius, 2)
+    bulge = grid.sersic(rng.uniform(1.5, 3), 0.3 * radius, 0.5 + 0.5 * q, angle, x + aside[0], y + aside[1])
+    scene.layers.append(Layer("bulge", bulge, painter.tint(old, galaxy.z, bt)))
+    scene.layers.append(
+        Layer("disk", grid.exponential(0.7 * radius, q, angle, x, y), painter.tint(old, galaxy.z, 1 - bt - ring))
+    )
+    size = radius * rng.uniform(1.3, 1.9)
+    lumps = grid.noise_field(rng, 36)
+    drawn = structure.draw_ring(
+        grid, Frame(x, y, q, angle), size, size * rng.uniform(0.1, 0.18), rng.uniform(0.1, 0.6), lumps
+    )
+    scene.layers.append(Layer("disk", grid.drawn(drawn), painter.tint(young, galaxy.z, ring)))
+    scene.sersic_index, scene.inclination = 1.0, float(np.degrees(np.arccos(q)))
+    scene.scale_to(10 ** (-0.4 * galaxy.magnitude), painter.truth_band)
+    return scene
+
+
+def _lensed_arc(odd: Oddities, rng: np.random.Generator) -> Scene:
+    """An early-type galaxy that lenses a blue galaxy behind it into arcs, a counter-image, at times a ring."""
+    grid = odd.painter.grid
+    scene = odd.host(rng, ("elliptical", "elliptical", "lenticular"))
+    einstein = float(rng.uniform(0.28, 0.58) * grid.half_width)
+    q, angle = float(rng.uniform(0.6, 0.95)), float(rng.uniform(0, np.pi))
+    offset, turn = einstein * rng.uniform(0.03, 0.4), rng.uniform(0, 2 * np.pi)
+    size = float(einstein * rng.uniform(0.06, 0.16))
+    beta_x, beta_y = deflect(grid, einstein, q, angle)
+    distance = np.hypot(beta_x - offset * np.cos(turn), beta_y - offset * np.sin(turn))
+    lumps = 0.35 * grid.noise_field(rng, 40)
+    drawn = np.exp(-distance / np.float32(size) + lumps)
+    share = float(10 ** rng.uniform(-0.9, -0.1))
+    spectrum = Spectrum(float(rng.uniform(2.4, 3.6)), float(rng.exponential(0.08)))
+    z = float(min(scene.galaxy.z + rng.uniform(0.5, 1.5), 2.5))
+    flux = share * scene.flux(odd.painter.truth_band)
+    odd.add(scene, Layer("", grid.drawn(drawn), odd.tint(spectrum, z, flux)))
+    return scene
+
+
+def deflect(grid: Grid, einstein: float, q: float, angle: float) -> tuple[Floats, Floats]:
+    """Trace rays back through a lens: theta minus the gradient of the potential b sqrt(s^2 + q x^2 + y^2 / q).
+
+    The elliptical isothermal potential of Blandford & Kochanek (1987) with a small core s.
+
+    Returns
+    -------
+    beta_x, beta_y
+        Source-plane position of every sample in arcsec, in the frame of the lens.
+    """
+    x, y = Frame(0.0, 0.0, 1.0, angle).plane(grid)
+    root = np.sqrt(np.float32((0.03 * einstein) ** 2) + q * x * x + y * y / q)
+    return x - np.float32(einstein * q) * x / root, y - np.float32(einstein / q) * y / root
+
+
+def _quasar_host(odd: Oddities, rng: np.random.Generator) -> Scene:
+    """A quasar outshines the centre of its host, with the spikes of the point-spread function."""
+    grid = odd.painter.grid
+    scene = odd.host(rng, ("elliptical", "lenticular", "spiral", "merger"))
+    x, y = odd.painter.centre(rng)
+    point = grid.blobs(np.array([x]), np.array([y]), np.zeros(1), np.ones(1))
+    # f_nu ~ nu^-0.44 (Vanden Berk et al. 2001) is close to the young population's slope with a little dust.
+    spectrum = Spectrum(4.0, float(rng.uniform(0.0, 0.2)))
+    flux = float(10 ** rng.uniform(-0.2, 0.9)) * scene.flux(odd.painter.truth_band)
+    odd.add(scene, Layer("", point, odd.tint(spectrum, scene.galaxy.z, flux)))
+    return scene
+
+
+def _jellyfish(odd: Oddities, rng: np.random.Generator) -> Scene:
+    """A disk galaxy whose gas is swept to one side; stars form in the streamers (Poggianti et al. 2017)."""
+    grid = odd.painter.grid
+    scene = odd.host(rng, ("spiral", "spiral", "irregular"), smallest=0.13)
+    radius, direction = scene.galaxy.radius, rng.uniform(0, 2 * np.pi)
+    n_streams = int(rng.integers(3, 6))
+    places = [_streamer(rng, radius, number / (n_streams - 1) - 0.5) for number in range(n_streams)]
+    along, across, weight = (np.concatenate(column) for column in zip(*places, strict=True))
+    x = along * np.cos(direction) - across * np.sin(direction)
+    y = along * np.sin(direction) + across * np.cos(direction)
+    sharp = grid.drawn(grid.splat(x, y, weight))
+    gas = grid.drawn(np.maximum(grid.smoothed(sharp, 0.13 * radius), 0))
+    bright = rng.choice(len(x), size=int(rng.integers(6, 16)), replace=False, p=weight / weight.sum())
+    knots = grid.blobs(
+        x[bright], y[bright], rng.uniform(0.02, 0.07, len(bright)), rng.dirichlet(np.full(len(bright), 2.0))
+    )
+    flux = float(10 ** rng.uniform(-0.75, -0.2)) * scene.flux(odd.painter.truth_band)
+    spectrum = Spectrum(float(rng.uniform(2.8, 3.8)), float(rng.exponential(0.05)))
+    odd.add(scene, Layer("", gas, odd.tint(spectrum, scene.galaxy.z, 0.5 * flux)))
+    odd.add(scene, Layer("", knots, odd.tint(replace(spectrum, young=0.5), scene.galaxy.z, 0.5 * flux)))
+    return scene
+
+
+def _streamer(
+    rng: np.random.Generator, radius: float, lane: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Draw particles of one wavy, fading streamer: positions along and across the wind, weights."""
+    along = radius * (0.4 + rng.uniform(0, rng.uniform(1.8, 4.0), 160))
+    wave = 0.25 * radius * np.sin(along / radius * rng.uniform(1, 2.5) + rng.uniform(0, 2 * np.pi))
+    across = 1.6 * lane * radius * (1 - 0.1 * along / radius) + wave * along / (3 * radius)
+    across = across + 0.08 * radius * rng.standard_normal(160)
+    return along, across, np.exp(-along / (1.8 * radius) + 0.9 * rng.standard_normal(160))
+
+
+def _emission_line_compact(odd: Oddities, rng: np.random.Generator) -> Scene:
+    """A barely resolved starburst whose line brightens one band (Cardamone et al. 2009, van der Wel et al. 2011)."""
+    painter, grid = odd.painter, odd.painter.grid
+    band, z = _line_in_band(rng, np.array([b.wavelength for b in painter.colors.bands]))
+    magnitude = max(odd.population.draw_magnitude(rng, 3.0), odd.population.magnitude_limit - 2.5)
+    galaxy = odd.population.galaxy("irregular", z, magnitude, 0.0)
+    galaxy = replace(galaxy, radius=float(rng.uniform(0.7, 1.6)) * grid.pixel)
+    scene = Scene(galaxy)
+    x, y = painter.centre(rng)
+    q, angle = rng.uniform(0.5, 1.0), rng.uniform(0, np.pi)
+    spectrum = Spectrum(float(rng.uniform(2.6, 3.6)), float(rng.exponential(0.05)))
+    flux = painter.tint(spectrum, z, 1.0)
+    # Rest-frame equivalent widths of 500 to 2,000 Angstrom in a band some 1,500 Angstrom wide.
+    flux[band] *= 1 + rng.uniform(1.0, 3.5)
+    scene.layers.append(Layer("disk", grid.sersic(1.0, galaxy.radius, q, angle, x, y), flux))
+    scene.sersic_index = 1.0
+    scene.scale_to(10 ** (-0.4 * magnitude), painter.truth_band)
+    return scene
+
+
+def _line_in_band(rng: np.random.Generator, wavelengths: NDArray[np.float64]) -> tuple[int, float]:
+    """Choose a band and a redshift that brings one of the lines to its middle."""
+    places = [
+        (band, wavelength / line - 1)
+        for band, wavelength in enumerate(wavelengths)
+        for line in EMISSION_LINES.values()
+        if MIN_Z <= wavelength / line - 1 <= MAX_Z
+    ]
+    if not places:
+        return int(rng.integers(len(wavelengths))), float(rng.uniform(MIN_Z, MAX_Z))
+    band, z = places[int(rng.integers(len(places)))]
+    return band, float(np.clip(z + 0.04 * (1 + z) * rng.uniform(-1, 1), MIN_Z, MAX_Z))
+
+
+def _satellite_trail(odd: Oddities, rng: np.random.Generator) -> Scene:
+    """A satellite crossed the field during the exposure of one band.
+
+    Trails are out of focus, vary along the way (tumbling), and are partly removed where dithered exposures overlap.
+    """
+    grid = odd.painter.grid
+    scene = odd.host(rng, CLASSES)
+    angle, offset = rng.uniform(0, np.pi), rng.uniform(-0.6, 0.6) * grid.half_width
+    along, across = Frame(0.0, 0.0, 1.0, float(angle)).plane(grid)
+    distance = np.abs(across - np.float32(offset))
+    width, split = np.float32(rng.uniform(0.6, 1.6) * grid.pixel), np.float32(0.0)
+    if rng.random() < 0.35:
+        # The pupil's image: a trail out of focus has two ridges.
+        split = np.float32(rng.uniform(1.2, 2.2)) * width
+    profile = np.exp(-0.5 * ((distance - split) / width) ** 2)
+    phase = along / np.float32(grid.half_width)
+    wave = np.float32(rng.uniform(1, 5)) * phase + np.float32(rng.uniform(0, 2 * np.pi))
+    course = 1 + np.float32(rng.uniform(0.0, 0.6)) * np.sin(wave)
+    if rng.random() < 0.5:
+        gaps = np.sin(np.float32(rng.uniform(1.5, 6)) * phase + np.float32(rng.uniform(0, 2 * np.pi)))
+        course = course * (gaps > np.float32(rng.uniform(-0.8, 0.1)))
+    lumps = np.exp(0.3 * grid.noise_field(rng, 48))
+    band = int(rng.integers(len(odd.sky_sigma)))
+    peak = 10 ** rng.uniform(0.2, 1.1) * odd.sky_sigma[band] / odd.count_per_flux[band]
+    flux = np.zeros(len(odd.sky_sigma))
+    flux[band] = peak / 4
+    odd.add(scene, Layer("", grid.drawn_as_is(profile * course * lumps), flux))
+    return scene
+
+
+KINDS: dict[str, Callable[[Oddities, np.random.Generator], Scene]] = {
+    "ring": _ring,
+    "lensed_arc": _lensed_arc,
+    "quasar_host": _quasar_host,
+    "jellyfish": _jellyfish,
+    "emission_line_compact": _emission_line_compact,
+    "satellite_trail": _satellite_trail,
+}
+"""The oddities by the name that the truth uses."""
+
+
+def add_company(rng: np.random.Generator, scene: Scene, painter: Painter, population: Population) -> None:
+    """Add the neighbours on the sky that a stamp happens to hold: small galaxies at any redshift, seldom a star."""
+    grid = painter.grid
+    for _ in range(rng.poisson(0.4)):
+        x, y = rng.uniform(-1.0, 1.0, 2) * grid.half_width
+        magnitude = population.magnitude_limit + 1.5 + np.log10(rng.uniform(10 ** (-0.3 * 4), 1)) / 0.3
+        # What is as bright as the galaxy would have a cutout of its own, and what is on top of it is part of it.
+        magnitude = max(magnitude, scene.galaxy.magnitude + 0.3)
+        if np.hypot(x, y) < max(1.3 * scene.galaxy.radius, 0.25 * grid.half_width):
+            continue
+        flux = 10 ** (-0.4 * magnitude)
+        if rng.random() < 0.1:
+            star = Spectrum(float(rng.uniform(0, 4)))
+            image = grid.blobs(np.array([x]), np.array([y]), np.zeros(1), np.ones(1))
+            scene.layers.append(Layer("", image, painter.tint(star, 0.0, flux)))
+            continue
+        spectrum = Spectrum(float(rng.uniform(0, 3)), float(rng.exponential(0.08)))
+        radius = grid.half_width * 10 ** rng.uniform(-1.25, -0.8)
+        q, angle = rng.uniform(0.3, 1.0), rng.uniform(0, np.pi)
+        image = grid.sersic(float(rng.choice([1.0, 1.0, 2.5])), radius, q, angle, float(x), float(y))
+        scene.layers.append(Layer("", image, painter.tint(spectrum, float(rng.uniform(0.1, 2.0)), flux)))
