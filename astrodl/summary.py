@@ -86,5 +86,7 @@ def _places(folder: Path) -> list[list[str]]:
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows), default=0))]
+    """Pad columns to equal width; the last cell of a row may run on."""
+    columns = range(max(map(len, rows), default=0))
+    widths = [max((len(row[i]) for row in rows if i < len(row) - 1), default=0) for i in columns]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
