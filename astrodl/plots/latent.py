@@ -26,6 +26,7 @@ from astrodl.plots.style import (
 )
 
 AXIS_LABELS = ("latent 1", "latent 2")
+UNKNOWN = "#c9cdd3"
 
 
 @styled
@@ -53,23 +54,26 @@ def latent_plane(
     good = np.isfinite(points).all(axis=1)
     given = [classes is not None, bt is not None, sersic_index is not None]
     n_panels = max(1, sum(given))
-    figure = new_figure({1: 6.0, 2: 4.5, 3: 3.6}[n_panels], heading=counted(heading, int(good.sum())))
-    panels = list(figure.subplots(1, n_panels, squeeze=False, sharex=True, sharey=True)[0])
+    figure = new_figure({1: 6.9, 2: 5.1, 3: 3.75}[n_panels], heading=counted(heading, int(good.sum())))
+    grid = figure.add_gridspec(2, n_panels, height_ratios=(1, 0.14))
+    panels = [figure.add_subplot(grid[0, i]) for i in range(n_panels)]
+    keys = [figure.add_subplot(grid[1, i]) for i in range(n_panels)]
     limits = _limits(points[good])
-    for axes in panels:
+    for axes, key in zip(panels, keys, strict=True):
         axes.set(xlim=limits[0], ylim=limits[1], xlabel=axis_labels[0], box_aspect=1)
+        key.set_axis_off()
     panels[0].set_ylabel(axis_labels[1])
     if not good.any():
         say_empty(panels[0])
         return figure
-    queue = iter(panels)
+    queue = iter(zip(panels, keys, strict=True))
     if classes is not None:
-        _draw_classes(next(queue), points[good], np.asarray(classes, dtype=str)[good])
+        _draw_classes(*next(queue), points[good], np.asarray(classes, dtype=str)[good])
     if bt is not None:
-        _draw_values(figure, next(queue), points[good], np.asarray(bt, dtype=float)[good], "B/T", (0.0, 1.0))
+        _draw_values(*next(queue), points[good], np.asarray(bt, dtype=float)[good], "B/T", (0.0, 1.0))
     if sersic_index is not None:
         values = np.asarray(sersic_index, dtype=float)[good]
-        _draw_values(figure, next(queue), points[good], values, "Sérsic index n", None)
+        _draw_values(*next(queue), points[good], values, "Sérsic index n", None)
     if not any(given):
         panels[0].scatter(points[good, 0], points[good, 1], s=7, color=INK, linewidths=0, alpha=0.6)
     return figure
@@ -90,51 +94,48 @@ def _limits(points: Array) -> list[tuple[float, float]]:
     return [(float(a), float(b)) for a, b in zip(low - margin, high + margin, strict=True)]
 
 
-def _draw_classes(axes: Axes, points: Array, classes: Array) -> None:
+def _draw_classes(axes: Axes, key: Axes, points: Array, classes: Array) -> None:
     # The order of first appearance would change with the sample; the alphabet does not.
     names = sorted({str(name) for name in classes} - {""})
     unknown = classes == ""
-    axes.scatter(points[unknown, 0], points[unknown, 1], s=6, color="#c9cdd3", linewidths=0)
+    axes.scatter(points[unknown, 0], points[unknown, 1], s=6, color=UNKNOWN, linewidths=0)
     for name, color in colors_of(names).items():
-        axes.scatter(
-            points[classes == name, 0],
-            points[classes == name, 1],
-            s=7,
-            color=color,
-            linewidths=0,
-            alpha=0.75,
-            label=name,
-        )
-    axes.set_title("class", loc="left")
+        chosen = points[classes == name]
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=7, color=color, linewidths=0, alpha=0.75, label=name)
+    axes.set_title("class")
     if names:
-        axes.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, fontsize=7.5, markerscale=2,
-            handletextpad=0.1, columnspacing=0.8, handlelength=1.2,
-        )  # fmt: skip
+        legend = key.legend(
+            *axes.get_legend_handles_labels(),
+            loc="upper center",
+            ncols=3,
+            fontsize=7.8,
+            markerscale=2,
+            handletextpad=0.1,
+            columnspacing=0.8,
+            handlelength=1.2,
+            borderaxespad=0.0,
+        )
+        # Many classes may need more room than their place has; that must not shrink the panel.
+        legend.set_in_layout(False)
 
 
 def _draw_values(
-    figure: Figure, axes: Axes, points: Array, values: Array, label: str, limits: tuple[float, float] | None
+    axes: Axes, key: Axes, points: Array, values: Array, label: str, limits: tuple[float, float] | None
 ) -> None:
     known = np.isfinite(values)
-    axes.scatter(points[~known, 0], points[~known, 1], s=6, color="#c9cdd3", linewidths=0)
-    axes.set_title(label, loc="left")
+    axes.scatter(points[~known, 0], points[~known, 1], s=6, color=UNKNOWN, linewidths=0)
+    axes.set_title(label)
     if not known.any():
         say_empty(axes, f"no {label}")
         return
     low, high = limits or (float(np.quantile(values[known], 0.01)), float(np.quantile(values[known], 0.99)))
+    high = max(high, low + 1e-9)
     drawn = axes.scatter(
-        points[known, 0],
-        points[known, 1],
-        c=values[known],
-        cmap=SEQUENTIAL,
-        vmin=low,
-        vmax=max(high, low + 1e-9),
-        s=7,
-        linewidths=0,
+        points[known, 0], points[known, 1], c=values[known], cmap=SEQUENTIAL, vmin=low, vmax=high, s=7, linewidths=0
     )
-    bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.9, aspect=28, pad=0.02)
-    bar.outline.set_visible(False)
+    bar = key.inset_axes((0.05, 0.62, 0.9, 0.3))
+    key.figure.colorbar(drawn, cax=bar, orientation="horizontal", extend="neither")
+    bar.grid(False)
 
 
 def latent_nodes(latent: ArrayLike, n_side: int = 12) -> tuple[Array, Array]:
@@ -207,9 +208,13 @@ def latent_mosaic(
         if np.isfinite(tiles[row, column]).all():
             draw_cutout(axes, tiles[row, column], left + column * side, bottom - (row + 1) * side, side * 0.985)
     for i in np.unique(np.linspace(0, len(x) - 1, 5).round().astype(int)):
-        axes.text(left + (i + 0.5) * side, bottom + 0.05, f"{x[i]:.2g}", ha="center", va="top", fontsize=8)
+        axes.text(
+            left + (i + 0.5) * side, bottom + 0.05, f"{x[i]:.2g}".replace("-", "−"), ha="center", va="top", fontsize=8
+        )
     for i in np.unique(np.linspace(0, len(y) - 1, 5).round().astype(int)):
-        axes.text(left - 0.06, bottom - (i + 0.5) * side, f"{y[i]:.2g}", ha="right", va="center", fontsize=8)
+        axes.text(
+            left - 0.06, bottom - (i + 0.5) * side, f"{y[i]:.2g}".replace("-", "−"), ha="right", va="center", fontsize=8
+        )
     axes.text(left + side * len(x) / 2, bottom + 0.27, axis_labels[0], ha="center", va="top", fontsize=9.5)
     axes.text(0.16, (top + bottom) / 2, axis_labels[1], rotation=90, ha="center", va="center", fontsize=9.5)
     return figure

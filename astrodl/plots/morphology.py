@@ -167,7 +167,7 @@ def roc_curves(
     sets = {"network": np.asarray(probability, dtype=float)}
     sets |= {name: np.asarray(values, dtype=float) for name, values in list((baselines or {}).items())[:1]}
     n_known = int((np.isfinite(sets["network"]).all(axis=1) & (truth >= 0)).sum())
-    figure = new_figure(5.2, width=6.6, heading=counted(heading, n_known))
+    figure = new_figure(5.4, width=6.6, heading=counted(heading, n_known))
     axes = figure.subplots()
     grid = np.logspace(-3, 0, 100)
     axes.plot(grid, grid, color=INK, linewidth=1.0, label="chance")
@@ -190,7 +190,7 @@ def roc_curves(
     if len(sets) > 1:
         axes.plot([], [], color=MUTED, linestyle=(0, (3, 2)), linewidth=1.1, label=list(sets)[1])
     axes.set(xscale="log", xlim=(1e-3, 1), ylim=(0, 1.02), xlabel="false positive rate", ylabel="true positive rate")
-    axes.legend(loc="lower left", bbox_to_anchor=(0.01, 0.04))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     if n_known == 0:
         say_empty(axes)
     return figure

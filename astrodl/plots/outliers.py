@@ -117,25 +117,26 @@ def detection_curves(
     truth = np.asarray(is_odd, dtype=bool)
     known = np.isfinite(np.asarray(score, dtype=float))
     n_odd = int(truth[known].sum())
-    figure = new_figure(4.4, heading=f"{counted(heading, int(known.sum()))}, {n_odd:,} odd")
+    figure = new_figure(4.7, heading=f"{counted(heading, int(known.sum()))}, {n_odd:,} odd")
     left, right = figure.subplots(1, 2)
+    numbered = (("AUC", auc), ("AP", average_precision))
     line = np.logspace(-3, 0, 50)
     left.plot(line, line, color=INK, linewidth=1.0, label="random order")
-    right.axhline(n_odd / max(int(known.sum()), 1), color=INK, linewidth=1.0, label="random order")
+    right.axhline(n_odd / max(int(known.sum()), 1), color=INK, linewidth=1.0)
     for name, values in sets.items():
         curve = _curves(np.asarray(values, dtype=float), truth)
         if curve is None:
             continue
         false_rate, recall, precision = curve
-        style = {"color": colors[name], "linewidth": 2.0 if name == "network" else 1.4, "where": "post"}
-        number = f", AUC {auc[name]:.3f}" if auc and name in auc else ""
-        left.step(np.append(1e-3, np.maximum(false_rate, 1e-3)), np.append(0, recall), label=name + number, **style)
-        number = f", AP {average_precision[name]:.3f}" if average_precision and name in average_precision else ""
-        right.step(recall, precision, label=name + number, **(style | {"where": "pre"}))
+        numbers = [f"{word} {table[name]:.3f}" for word, table in numbered if table and name in table]
+        label = f"{name}: {', '.join(numbers)}" if numbers else name
+        width = 2.0 if name == "network" else 1.4
+        false_rate, found = np.append(1e-3, np.maximum(false_rate, 1e-3)), np.append(0, recall)
+        left.step(false_rate, found, where="post", color=colors[name], linewidth=width, label=label)
+        right.step(recall, precision, where="pre", color=colors[name], linewidth=width)
     left.set(xscale="log", xlim=(1e-3, 1), ylim=(0, 1.02), xlabel="false positive rate", ylabel="true positive rate")
     right.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall (completeness)", ylabel="precision (purity)")
-    left.legend(loc="upper left", fontsize=8)
-    right.legend(loc="upper right", fontsize=8)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     if n_odd in (0, int(known.sum())):
         say_empty(left, "needs odd and ordinary objects")
     return figure

@@ -24,6 +24,31 @@ IDEAL = {"coverage_68": 0.68}
 """Metrics whose best value is a number; of all others zero is best, or minus infinity."""
 SPLITS = {"train": NETWORK, "validation": PALETTE["orange"], "test": PALETTE["purple"]}
 LARGEST_RATIO = 5.0
+LABELS = {
+    "sigma_mad": "σ MAD",
+    "eta_005": "outliers |Δz| > 0.05",
+    "eta_015": "outliers |Δz| > 0.15",
+    "eta_lsst": "outliers, LSST",
+    "crps": "CRPS",
+    "pit_ks": "PIT, KS distance",
+    "cde_loss": "CDE loss",
+    "coverage_68": "68 % coverage",
+    "macro_f1": "macro F1",
+    "auc": "ROC AUC",
+    "ece": "ECE",
+    "brier": "Brier score",
+    "fraction_mae": "bulge fraction MAE",
+    "bt_rmse": "B/T RMSE",
+    "bt_within_01": "B/T within 0.1",
+    "knn_recall": "kNN class recall",
+    "rho_bt": "rank correlation, B/T",
+    "rho_sersic": "rank correlation, Sérsic n",
+    "chi2": "χ² per pixel",
+    "recall_top1": "recall in top 1 %",
+    "recall_top5": "recall in top 5 %",
+}
+TABLE = {"network": 1.34, "baseline": 1.68, "name": 1.705}
+"""Where the columns of the table stand, in widths of the panel; numbers end there, the name begins there."""
 
 
 @styled
@@ -42,10 +67,10 @@ def metrics_overview(documents: Sequence[Metrics], *, heading: str = "Networks a
     """
     rows = [(document, metric) for document in documents for metric in document.get("network", {})]
     n_objects = max((int(document.get("n_objects", 0)) for document in documents), default=0)
-    figure = new_figure(
-        1.15 + 0.245 * (len(rows) + len(documents)), heading=counted(heading, n_objects, "test galaxies")
-    )
-    axes = figure.subplots()
+    height = 1.15 + 0.245 * (len(rows) + len(documents))
+    figure = new_figure(height, width=9.0, heading=counted(heading, n_objects, "test galaxies"))
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0.205, 0.58 / height, 0.40, 1 - 0.93 / height))
     if not rows:
         say_empty(axes, "no metrics")
         return figure
@@ -56,7 +81,7 @@ def metrics_overview(documents: Sequence[Metrics], *, heading: str = "Networks a
         for metric in document.get("network", {}):
             _draw_metric(axes, y, document, metric)
             ticks.append(y)
-            labels.append(metric.replace("_", " "))
+            labels.append(LABELS.get(metric, metric.replace("_", " ")))
             y += 1
     _finish_table(axes, y, ticks, labels)
     return figure
@@ -73,16 +98,16 @@ def _write_task(axes: Axes, y: float, document: Metrics) -> None:
 
 def _draw_metric(axes: Axes, y: float, document: Metrics, metric: str) -> None:
     network = document["network"][metric]
-    _write(axes, y, 1.17, _with_error(network), NETWORK)
+    _write(axes, y, "network", _with_error(network), NETWORK)
     rivals = {
         name: values[metric] for name, values in document.get("baselines", {}).items() if _known(values.get(metric))
     }
     if not rivals or not _known(network):
-        _write(axes, y, 1.44, "–", MUTED)
+        _write(axes, y, "baseline", "–", MUTED)
         return
     best = min(rivals, key=lambda name: _badness(metric, rivals[name]["value"]))
-    _write(axes, y, 1.44, _with_error(rivals[best]), INK)
-    _write(axes, y, 1.58, best, MUTED, align="left")
+    _write(axes, y, "baseline", _with_error(rivals[best]), INK)
+    _write(axes, y, "name", best, MUTED)
     factor, error = improvement(metric, network, rivals[best])
     if not np.isfinite(factor):
         return
@@ -131,11 +156,17 @@ def _with_error(item: Mapping[str, Any]) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
 
 
-def _write(axes: Axes, y: float, x: float, text: str, color: str, *, align: str = "right") -> None:
+def _write(axes: Axes, y: float, column: str, text: str, color: str) -> None:
     axes.annotate(
-        text, (x + (0.05 if align == "right" else -0.1), y), xycoords=("axes fraction", "data"),
-        ha=align, va="center", fontsize=8.5, color=color,
-    )  # fmt: skip
+        text,
+        (TABLE[column], y),
+        xycoords=("axes fraction", "data"),
+        annotation_clip=False,
+        ha="left" if column == "name" else "right",
+        va="center",
+        fontsize=8.5,
+        color=color,
+    )
 
 
 def _finish_table(axes: Axes, height: float, ticks: Sequence[float], labels: Sequence[str]) -> None:
@@ -148,11 +179,8 @@ def _finish_table(axes: Axes, height: float, ticks: Sequence[float], labels: Seq
     axes.grid(False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("times better than the best baseline (network better to the right)")
-    for x, text, color, align in (
-        (1.17, "network", NETWORK, "right"),
-        (1.44, "best baseline", INK, "right"),
-    ):
-        _write(axes, -0.9, x, text, color, align=align)
+    _write(axes, -0.9, "network", "network", NETWORK)
+    _write(axes, -0.9, "baseline", "best baseline", INK)
 
 
 @styled
@@ -187,8 +215,8 @@ def sky_splits(
     for name, color in SPLITS.items():
         chosen = names == name
         axes.scatter(
-            ra[chosen],
-            dec[chosen],
+            east[chosen],
+            north[chosen],
             s=size,
             color=color,
             linewidths=0,
