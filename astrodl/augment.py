@@ -1,11 +1,14 @@
-"""Random augmentation of a batch, on its device; all randomness comes from torch's global generator, which the engine seeds."""
+"""Random augmentation of a batch, on its device.
+
+All randomness comes from torch's global generator, which the engine seeds before every update.
+"""
 
 import torch
 from torch import Tensor
 
 
 def dihedral(images: Tensor, element: int) -> Tensor:
-    """Apply one of the eight symmetries of the square to (..., y, x): `element % 4` quarter turns, then a flip if `element >= 4`."""
+    """Apply a symmetry of the square to (..., y, x): `element % 4` quarter turns, then a flip if `element >= 4`."""
     turned = torch.rot90(images, element % 4, (-2, -1))
     return turned.flip(-1) if element >= 4 else turned
 

@@ -16,7 +16,8 @@ def canonical(
     """Resample each galaxy to a common centre, orientation, scale and flux.
 
     Centre, axes and size come from iterated Gaussian-weighted second moments (Bernstein & Jarvis 2002, AJ 123, 583) of
-    the noise-weighted sum of the bands. The two remaining mirror ambiguities are settled by the signs of the third moments.
+    the noise-weighted sum of the bands. The two mirror ambiguities that remain are settled by the signs of the third
+    moments.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class BandSettings(Section):
     name: Name
     """Name of the band."""
     extension: str | int | None = None
-    """Extension of the FITS file (name or number); by default the band's name, or the first image where a file holds one band."""
+    """Extension of the FITS file (name or number); by default the band's, or the first image of a file of one band."""
     plane: Annotated[int, Field(ge=0)] | None = None
     """Plane of a cube or channel of an RGB image; by default the position of the band in the list."""
     path: str | None = None
@@ -78,7 +78,7 @@ class DataSettings(Section):
     catalog: str
     """Table that astropy reads (FITS, ECSV, CSV, VOTable), relative to `root`."""
     layout: Literal["extensions", "files", "cube", "rgb"]
-    """One FITS per object with an extension per band; one FITS per object and band; one cube per object; one JPEG or PNG per object."""
+    """One FITS per object with an extension per band, one per object and band, a cube per object, or a JPEG or PNG."""
     path: str | None = None
     """Path template relative to `root`; `{column}` stands for a catalogue column, `{band}` for the band's name."""
     bands: Annotated[tuple[BandSettings, ...], Field(min_length=1)]
@@ -185,7 +185,7 @@ class TrainSettings(Section):
     validate_every: Annotated[int, Field(ge=1)] = 1
     """Validate after every so many epochs (and the last)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Autocast: auto is bfloat16 on CUDA and float32 on the CPU."""
+    """Autocast while training: auto is bfloat16 where the device has it natively (CUDA, AVX512-BF16), else float32."""
     compile: bool = False
     """Pass the network through `torch.compile`."""
 
@@ -222,7 +222,8 @@ def _explain(section: type[Section], error: ValidationError, source: str) -> str
     key = ".".join(str(part) for part in first["loc"]) or "(root)"
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"{source}: key '{key}' is not known; accepted here: {', '.join(_siblings(section, first['loc']))}; correct or remove it{more}"
+        known = ", ".join(_siblings(section, first["loc"]))
+        return f"{source}: key '{key}' is not known; accepted here: {known}; correct or remove it{more}"
     if first["type"] == "missing":
         return f"{source}: key '{key}' is missing; add it{more}"
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
@@ -254,15 +255,18 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); give an existing YAML file") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot be read ({reason}); give an existing YAML file") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}: not valid YAML{where} ({getattr(error, 'problem', error)}); correct the file") from None
+        problem = getattr(error, "problem", error)
+        raise ConfigError(f"{path}: not valid YAML{where} ({problem}); correct the file") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds a {type(values).__name__}, must hold a mapping of keys to values; correct the file")
+        kind = type(values).__name__
+        raise ConfigError(f"{path}: holds a {kind}, must hold a mapping of keys to values; correct the file")
     return values
 
 
@@ -281,7 +285,9 @@ def read_settings(text: str | None) -> tuple[dict[str, Any], str]:
     try:
         return json.loads(text), "settings"
     except json.JSONDecodeError as error:
-        raise ConfigError(f"settings: not valid JSON at character {error.pos} ({error.msg}); correct the text") from None
+        raise ConfigError(
+            f"settings: not valid JSON at character {error.pos} ({error.msg}); correct the text"
+        ) from None
 
 
 def canonical_json(section: Section) -> str:
@@ -300,5 +306,7 @@ def expand(path: str) -> str:
     expanded = os.path.expanduser(os.path.expandvars(path))
     unset = re.findall(r"\$\{?(\w+)", expanded)
     if unset:
-        raise ConfigError(f"path '{path}': the environment variable {unset[0]} is not set; set it or write the path itself")
+        raise ConfigError(
+            f"path '{path}': the environment variable {unset[0]} is not set; set it or write the path itself"
+        )
     return expanded

@@ -1,8 +1,8 @@
 """The one training loop, for all tasks, with exact resume.
 
 Randomness is a function of (seed, update): the order of an epoch comes from (seed, epoch), and torch's global generator
-is seeded before every update. A run that is killed and resumed from `last.pt` therefore ends in bitwise the same weights
-(CPU, float32, same number of threads) without any generator state being saved.
+is seeded before every update. A run that is killed and resumed from `last.pt` therefore ends in bitwise the same
+weights (on a CPU, with the same number of threads) without any generator state being saved.
 """
 
 import copy
@@ -80,7 +80,8 @@ class Fit:
 
     def __post_init__(self) -> None:
         self.optimizers = {
-            phase: make_optimizer(self.task.parameters(self.network, phase), self.settings) for phase in self.task.phases
+            phase: make_optimizer(self.task.parameters(self.network, phase), self.settings)
+            for phase in self.task.phases
         }
         self.cycle = [phase for phase, updates in self.task.phases.items() for _ in range(updates)]
         self.average = copy.deepcopy(self.network).requires_grad_(False) if self.settings.ema else None
@@ -160,6 +161,7 @@ def fit(
     Stopped
         SIGTERM arrived; the run can be resumed.
     """
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = Fit(task, network, settings, seed)
     checkpoint = folder / "last.pt"
     resume(state, checkpoint, fingerprint)
@@ -199,7 +201,7 @@ def update(state: Fit, runner: nn.Module, batch: Batch, total: int, precision: A
     optimizer = state.optimizers[phase]
     state.network.train()
     with precision:
-        loss, terms = task.loss(runner, task.augment(batch), phase, state.step / total)
+        loss, terms = task.loss(runner, channels_last(task.augment(batch)), phase, state.step / total)
     if not torch.isfinite(loss):
         values = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.items())
         raise TrainingError(
@@ -255,7 +257,7 @@ def evaluate(state: Fit, validation: Resident, precision: AbstractContextManager
     with torch.no_grad(), precision:
         for batch in validation.in_order(256):
             n_objects = len(next(iter(batch.values())))
-            for name, value in state.task.validate(network, batch).items():
+            for name, value in state.task.validate(network, channels_last(batch)).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * n_objects
     return {name: total / len(validation) for name, total in sums.items()}
 
@@ -305,9 +307,18 @@ def seed_at(seed: int, step: int) -> int:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Give the autocast context: bfloat16 where asked for, or by default on CUDA."""
-    enabled = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    """Give the autocast context: bfloat16 where asked for, or by default where the device computes in it natively."""
+    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    enabled = precision == "bfloat16" or (precision == "auto" and native)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def channels_last(batch: Batch) -> Batch:
+    """Lay the images of a batch out as the convolutions read them fastest."""
+    return {
+        name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+        for name, tensor in batch.items()
+    }
 
 
 def choose_device(name: str) -> torch.device:
@@ -389,7 +400,13 @@ def report(label: str, total: int, progress: bool | None) -> Iterator[Any]:
     if progress is False or (progress is None and not sys.stderr.isatty()):
         yield lambda state: _line(label, state, total) if progress is None else None
         return
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[terms]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[terms]}"),
+        TimeRemainingColumn(),
+    )
     from rich.console import Console
 
     with Progress(*columns, console=Console(stderr=True)) as bar:

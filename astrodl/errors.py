@@ -2,7 +2,7 @@
 
 Policy: whatever a user can mend raises an `AstrodlError` whose one-line message says, in this order, what was wrong
 (naming the file, key or column, and the value), what is accepted, and what to do. The command line prints that line
-and exits with status 2. Everything else is a defect of astrodl and keeps its traceback; our own invariants are `assert`.
+and exits with status 2. Everything else is a defect of astrodl and keeps its traceback; `assert` is for our invariants.
 """
 
 

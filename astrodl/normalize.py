@@ -77,7 +77,5 @@ def fit(sky_sigma: np.ndarray, bands: tuple[str, ...], n_sigma: float = 2.0) -> 
     A band that is missing or noiseless everywhere gets a softening of one flux unit.
     """
     usable = np.where(np.isfinite(sky_sigma) & (sky_sigma > 0), sky_sigma, np.nan)
-    softening = [
-        float(n_sigma * np.nanmedian(column)) if np.isfinite(column).any() else 1.0 for column in usable.T
-    ]
+    softening = [float(n_sigma * np.nanmedian(column)) if np.isfinite(column).any() else 1.0 for column in usable.T]
     return Normalization(bands, tuple(softening))

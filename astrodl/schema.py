@@ -35,7 +35,9 @@ class SurveySettings(Section):
 def root() -> type[Section]:
     """Give the class of the root configuration; a task's section is optional, and the task runs where it is present."""
     sections = {name: (tasks.get(name).Settings | None, None) for name in tasks.NAMES}
-    chosen: Any = create_model("TasksSettings", __base__=Section, __doc__="Tasks to run, with their settings.", **sections)  # type: ignore[call-overload]
+    chosen: Any = create_model(
+        "TasksSettings", __base__=Section, __doc__="Tasks to run, with their settings.", **sections
+    )  # type: ignore[call-overload]
 
     class RootSettings(Section):
         """Configuration of a run."""
@@ -46,6 +48,15 @@ def root() -> type[Section]:
         """Surveys by name."""
         tasks: chosen
         """Tasks to run, with their settings."""
+
+        @model_validator(mode="before")
+        @classmethod
+        def _present_runs(cls, values: Any) -> Any:
+            """Take an empty section (`photoz:` and nothing below it) for one with all defaults."""
+            chosen = values.get("tasks") if isinstance(values, dict) else None
+            if not isinstance(chosen, dict):
+                return values
+            return {**values, "tasks": {name: {} if section is None else section for name, section in chosen.items()}}
 
         @model_validator(mode="after")
         def _known(self) -> "RootSettings":

@@ -185,3 +185,30 @@ def bt_rmse(truth: ArrayLike, predicted: ArrayLike) -> float:
 def bt_within(truth: ArrayLike, predicted: ArrayLike, tolerance: float = 0.1) -> float:
     """Compute the fraction of bulge-to-total ratios with an error below a tolerance (Grover et al. 2021)."""
     return float(np.mean(np.abs(_difference(truth, predicted)) < tolerance))
+
+
+def clump_list(mask: ArrayLike, other: ArrayLike, values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """List the clumps of one set of masks with a quantity summed over each, and whether the other set covers it.
+
+    With the true masks first it serves completeness against flux, with the predicted ones first purity; the rule is
+    that of `match_clumps`.
+
+    Parameters
+    ----------
+    mask, other
+        Masks, (n, y, x).
+    values
+        What is summed over each clump, for example its flux or signal-to-noise ratio per pixel, (n, y, x).
+
+    Returns
+    -------
+    sums, covered
+        One entry per clump of `mask`.
+    """
+    mine, theirs = _masks(mask, other)
+    label, n_components = ndimage.label(mine, EIGHT_NEIGHBOURS)
+    other_label, _ = ndimage.label(theirs, EIGHT_NEIGHBOURS)
+    both = mine & theirs
+    pairs, shared = np.unique(np.stack([label[both], other_label[both]]), axis=1, return_counts=True)
+    sums = np.bincount(label.ravel(), np.asarray(values, dtype=np.float64).ravel(), minlength=n_components + 1)[1:]
+    return sums, _covered(pairs[0], shared, label, n_components)

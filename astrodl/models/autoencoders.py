@@ -1,5 +1,7 @@
 """Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114)."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -12,9 +14,7 @@ class Encoder(nn.Module):
     def __init__(self, in_channels: int, out_features: int, *, size: int, widths: tuple[int, ...], norm: str = "group"):
         super().__init__()
         channels = (in_channels, *widths)
-        self.trunk = nn.Sequential(
-            *(ConvBlock(a, b, stride=2, norm=norm) for a, b in zip(channels, channels[1:], strict=False))
-        )
+        self.trunk = nn.Sequential(*(ConvBlock(a, b, stride=2, norm=norm) for a, b in pairwise(channels)))
         side = size // 2 ** len(widths)
         self.head = nn.Sequential(MLP(widths[-1] * side * side, (128,)), nn.Linear(128, out_features))
         initialize(self)
@@ -25,7 +25,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Upsampling and convolutions: (B, in) -> (B, out, S, S); group norm, so no statistics are shared between objects."""
+    """Upsampling and convolutions: (B, in) -> (B, out, S, S); group norm, so that objects share no statistics."""
 
     def __init__(self, in_features: int, out_channels: int, *, size: int, widths: tuple[int, ...]):
         super().__init__()
@@ -34,7 +34,7 @@ class Decoder(nn.Module):
         self.project = nn.Sequential(MLP(in_features, (128,)), nn.Linear(128, widths[0] * self.side**2))
         channels = (*widths, widths[-1])
         stages: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             stages += [nn.Upsample(scale_factor=2, mode="nearest"), ConvBlock(before, after, norm="group")]
         self.stages = nn.Sequential(*stages, nn.Conv2d(widths[-1], out_channels, 3, 1, 1))
         initialize(self)

@@ -1,5 +1,7 @@
 """Wasserstein GAN with an encoder: generator, critic and encoder under one roof."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from astrodl.models.autoencoders import Decoder, Encoder
@@ -7,14 +9,12 @@ from astrodl.models.blocks import MLP, ConvBlock, initialize
 
 
 class Critic(nn.Module):
-    """Score realism: (B, bands, S, S) -> (B,); no batch norm, since the gradient penalty is per object (arXiv:1704.00028)."""
+    """Score realism: (B, bands, S, S) -> (B,); no batch norm: the gradient penalty is per object (arXiv:1704.00028)."""
 
     def __init__(self, in_channels: int, *, size: int, widths: tuple[int, ...]):
         super().__init__()
         channels = (in_channels, *widths)
-        self.trunk = nn.Sequential(
-            *(ConvBlock(a, b, stride=2, norm="group") for a, b in zip(channels, channels[1:], strict=False))
-        )
+        self.trunk = nn.Sequential(*(ConvBlock(a, b, stride=2, norm="group") for a, b in pairwise(channels)))
         side = size // 2 ** len(widths)
         self.head = nn.Sequential(MLP(widths[-1] * side * side, (64,)), nn.Linear(64, 1))
         initialize(self)

@@ -1,5 +1,7 @@
 """U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with a vector output from its deepest level."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -16,12 +18,8 @@ class UNet(nn.Module):
         super().__init__()
         self.factor = 2 ** (len(widths) - 1)
         self.stem = ConvBlock(in_channels, widths[0])
-        self.down = nn.ModuleList(
-            ResidualBlock(before, width, stride=2) for before, width in zip(widths, widths[1:], strict=False)
-        )
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(deep, shallow, 2, 2) for shallow, deep in zip(widths, widths[1:], strict=False)
-        )
+        self.down = nn.ModuleList(ResidualBlock(before, width, stride=2) for before, width in pairwise(widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, shallow, 2, 2) for shallow, deep in pairwise(widths))
         self.merge = nn.ModuleList(ResidualBlock(2 * width, width) for width in widths[:-1])
         self.head = nn.Conv2d(widths[0], out_channels, 1)
         initialize(self)

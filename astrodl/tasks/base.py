@@ -14,7 +14,9 @@ from astrodl.config import TaskSettings
 from astrodl.dataset import Batch, Cutouts, Resident
 from astrodl.metrics.bootstrap import bootstrap
 from astrodl.normalize import Normalization
+from astrodl.plots.images import lupton_rgb
 from astrodl.store import Reader
+from astrodl.survey.photometry import photometric_features, structural_features
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -177,6 +179,16 @@ class Task(ABC):
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
     ) -> "dict[str, Figure]":
         """Draw the diagnostic figures of the test objects."""
+
+
+def colour(store: Reader, indices: np.ndarray) -> np.ndarray:
+    """Draw objects of a store in colour: (n, y, x, 3)."""
+    return lupton_rgb(store.images(indices), store.sky_sigma[indices])
+
+
+def scale_free_features(names: Sequence[str]) -> tuple[str, ...]:
+    """Pick magnitudes, colours and structure; raw fluxes span too many decades for distances and networks."""
+    return (*photometric_features(names), *structural_features(names))
 
 
 def filled(images: np.ndarray) -> np.ndarray:

@@ -17,8 +17,9 @@ from astrodl.losses import kl_standard_normal
 from astrodl.metrics import latent as metrics_of
 from astrodl.metrics.classification import balanced_accuracy
 from astrodl.models.autoencoders import VAE
+from astrodl.plots.latent import latent_mosaic, latent_nodes, latent_plane, nearest_objects
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Task, measured
+from astrodl.tasks.base import Arrays, Metrics, Task, colour, measured
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +92,7 @@ class Latent(Task):
         """Leave canonical views as they are."""
         return batch
 
-    def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, network: Any, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Evidence lower bound with a Gaussian likelihood of known noise, and its weight on the KL term."""
         decoded, mean, log_variance = network(batch["image"])
         variance = batch["error"] ** 2 + self.settings.noise_floor**2
@@ -104,7 +105,7 @@ class Latent(Task):
             "kl": kl.mean(),
         }
 
-    def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def predict(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         """Latent mean and width, chi^2 per pixel against the sky noise."""
         mean, log_variance = network.encode(batch["image"])
         decoded = network.decoder(mean).float()
@@ -116,12 +117,21 @@ class Latent(Task):
         columns = []
         for i in range(predictions["latent"].shape[1]):
             columns += [
-                Column(f"latent_{i + 1}", predictions["latent"][:, i], None, f"latent coordinate {i + 1}", "stat.value"),
                 Column(
-                    f"latent_{i + 1}_error", predictions["latent_error"][:, i], None, "its posterior width", "stat.error"
+                    f"latent_{i + 1}", predictions["latent"][:, i], None, f"latent coordinate {i + 1}", "stat.value"
+                ),
+                Column(
+                    f"latent_{i + 1}_error",
+                    predictions["latent_error"][:, i],
+                    None,
+                    "its posterior width",
+                    "stat.error",
                 ),
             ]
-        return [*columns, Column("latent_chi2", predictions["chi2"], None, "reconstruction chi^2 per pixel", "stat.fit.chi2")]
+        return [
+            *columns,
+            Column("latent_chi2", predictions["chi2"], None, "reconstruction chi^2 per pixel", "stat.fit.chi2"),
+        ]
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Class and properties, where the store has them."""
@@ -139,7 +149,9 @@ class Latent(Task):
         metrics: Metrics = {}
         if "class" in truth:
             known, reference_known = truth["class"] != "", reference["truth_class"] != ""
-            voted = metrics_of.knn_predict(train[reference_known], reference["truth_class"][reference_known], test[known])
+            voted = metrics_of.knn_predict(
+                train[reference_known], reference["truth_class"][reference_known], test[known]
+            )
             codes = np.unique(np.concatenate([voted, truth["class"][known]]), return_inverse=True)[1]
             metrics |= measured({"knn_recall": balanced_accuracy}, *np.split(codes, 2))
         for name in self.settings.properties:
@@ -150,13 +162,32 @@ class Latent(Task):
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
         """Principal components of the same views, as many as latent dimensions."""
-        raise NotImplementedError
+        seen, unseen = (self.inputs(Cutouts.from_store(store, part)) for part in (train, test))
+        flat = unseen["image"].reshape(len(test), -1)
+        parts = rivals.pca(seen["image"].reshape(len(train), -1), flat, self.settings.dimensions)
+        residual = (unseen["image"] - parts.other_reconstruction.reshape(unseen["image"].shape)) / unseen["error"]
+        predicted = {"latent": parts.other_latent, "chi2": (residual**2).mean((1, 2, 3))}
+        return {"pca": (predicted, {"latent": parts.train_latent})}
 
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
     ) -> "dict[str, Figure]":
-        """Map, decoded plane, reconstructions."""
-        raise NotImplementedError
+        """Plane coloured by what is known, and the galaxies that live on it."""
+        latent = predictions["latent"]
+        drawn = {}
+        if latent.shape[1] >= 2:
+            x, y = latent_nodes(latent)
+            nearest = nearest_objects(latent, x, y)
+            rgb = colour(store, indices)
+            tiles = np.where((nearest >= 0)[..., None, None, None], rgb[nearest], np.nan)
+            drawn["sequence"] = latent_mosaic(tiles, x, y, heading="Galaxies in the latent plane")
+            drawn["plane"] = latent_plane(
+                latent[:, :2],
+                classes=list(truth["class"]) if "class" in truth else None,
+                bt=truth.get("bt"),
+                sersic_index=truth.get("sersic"),
+            )
+        return drawn
 
 
 TASK = Latent

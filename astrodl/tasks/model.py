@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ from torch import nn
 import astrodl
 from astrodl import tasks
 from astrodl.config import parse
-from astrodl.dataset import Batch, Cutouts, Resident
-from astrodl.engine import autocast, choose_device
+from astrodl.dataset import Cutouts, Resident
+from astrodl.engine import channels_last, choose_device
 from astrodl.errors import DataError, StoreError
 from astrodl.survey.photometry import measure
 from astrodl.tasks.base import Arrays, Context, Task
@@ -40,7 +39,7 @@ class Model:
 
     def __init__(self, task: Task, network: nn.Module, metadata: Mapping[str, str] | None = None):
         self.task = task
-        self.network = network.eval()
+        self.network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.metadata = dict(metadata or {})
 
     @property
@@ -90,9 +89,10 @@ class Model:
         """Predict without `Task.finish`: what is averaged over models."""
         data = Resident(self.task.inputs(cutouts), self.device)
         parts: list[Arrays] = []
-        with torch.no_grad(), autocast(self.device, self.task.settings.train.precision):
+        with torch.no_grad():
             for batch in data.in_order(batch_size):
-                parts.append({k: v.float().cpu().numpy() for k, v in self.task.predict(self.network, batch).items()})
+                predicted = self.task.predict(self.network, channels_last(batch))
+                parts.append({name: tensor.float().cpu().numpy() for name, tensor in predicted.items()})
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def save(self, path: Path) -> None:
@@ -144,9 +144,14 @@ def load_model(path: str | os.PathLike[str], *, device: str = "auto") -> Model:
         raise StoreError(f"{path}: not a readable safetensors file ({error}); train again") from None
     if metadata.get("format") != FORMAT or int(metadata.get("format_version", "0")) > FORMAT_VERSION:
         found = f"{metadata.get('format', 'no format')} {metadata.get('format_version', '')}".strip()
-        raise StoreError(f"{path}: holds {found}, this version reads {FORMAT} up to {FORMAT_VERSION}; use another file or astrodl")
+        raise StoreError(
+            f"{path}: holds {found}, this version reads {FORMAT} up to {FORMAT_VERSION}; use another file or astrodl"
+        )
     kind = tasks.get(metadata["task"])
-    task = kind(parse(kind.Settings, json.loads(metadata["settings"]), str(path)), Context.from_dict(json.loads(metadata["context"])))
+    task = kind(
+        parse(kind.Settings, json.loads(metadata["settings"]), str(path)),
+        Context.from_dict(json.loads(metadata["context"])),
+    )
     network = task.build()
     network.load_state_dict(state)
     own = {"format", "format_version", "task", "settings", "context"}
@@ -162,8 +167,3 @@ def border_noise(images: np.ndarray, width: int = 4) -> np.ndarray:
     border = np.where(finite, border, 0.0)
     deviation = np.abs(border - np.nanmedian(border, axis=-1, keepdims=True))
     return np.where(finite[..., 0], 1.4826 * np.nanmedian(deviation, axis=-1), np.nan).astype(np.float32)
-
-
-def move(batch: Batch, device: torch.device) -> Batch:
-    """Move a batch to a device."""
-    return {name: tensor.to(device) for name, tensor in batch.items()}

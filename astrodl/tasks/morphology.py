@@ -17,8 +17,20 @@ from astrodl.dataset import Batch, Cutouts, Resident
 from astrodl.errors import DataError
 from astrodl.metrics import classification
 from astrodl.models.cnn import HybridNetwork
+from astrodl.plots.morphology import class_gallery, confusion_matrix, reliability_diagram, roc_curves
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Task, measured, missing_column, moments, standardize
+from astrodl.survey.photometry import structural_features
+from astrodl.tasks.base import (
+    Arrays,
+    Metrics,
+    Task,
+    colour,
+    measured,
+    missing_column,
+    moments,
+    scale_free_features,
+    standardize,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,10 +87,13 @@ class Morphology(Task):
                 + "; at least two classes with training objects are needed: correct tasks.morphology.classes or the split"
             )
         weights = (counts.mean() / counts) ** settings.balance
-        constants: dict[str, Any] = {"classes": classes, "weights": weights.tolist(), "photometry": settings.photometry}
-        if settings.photometry:
-            constants |= moments(store.features(indices=train))
-        return constants
+        names = scale_free_features(store.feature_names) if settings.photometry else ()
+        constants: dict[str, Any] = {
+            "classes": classes,
+            "weights": weights.tolist(),
+            "features": [store.feature_names.index(name) for name in names],
+        }
+        return constants | moments(store.features(names, train)) if names else constants
 
     @classmethod
     def missing_truth(cls, settings: MorphologySettings, store: Reader) -> str | None:
@@ -101,8 +116,9 @@ class Morphology(Task):
         """Normalised image, and standardised features."""
         arrays = super().inputs(cutouts)
         constants = self.context.constants
-        if constants["photometry"]:
-            arrays["features"] = standardize(cutouts.features, constants["mean"], constants["scale"])
+        if constants["features"]:
+            chosen = cutouts.features[:, constants["features"]]
+            arrays["features"] = standardize(chosen, constants["mean"], constants["scale"])
         return arrays
 
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
@@ -112,7 +128,7 @@ class Morphology(Task):
     def build(self) -> nn.Module:
         """Residual trunk beside a feature branch, softmax over classes."""
         constants, settings = self.context.constants, self.settings
-        n_features = 2 * len(constants["mean"]) if constants["photometry"] else 0
+        n_features = 2 * len(constants["features"])
         return HybridNetwork(
             len(self.context.bands), n_features, len(self.classes), widths=settings.widths, dropout=settings.dropout
         )
@@ -146,7 +162,9 @@ class Morphology(Task):
         best = np.array(self.classes)[probability.argmax(1)]
         columns = [
             Column("morphology_class", best, None, "most probable morphological class", "src.morph.type"),
-            Column("morphology_confidence", probability.max(1), None, "its probability", "stat.probability;src.morph.type"),
+            Column(
+                "morphology_confidence", probability.max(1), None, "its probability", "stat.probability;src.morph.type"
+            ),
         ]
         return columns + [
             Column(f"morphology_p_{name}", probability[:, i], None, f"probability of class {name}", "stat.probability")
@@ -169,14 +187,28 @@ class Morphology(Task):
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
         """Random forest on concentration, asymmetry, Gini, M20 and colours."""
         label = self.truth(store, train)["label"]
-        probability = rivals.forest(store.features(indices=train), label, store.features(indices=test))
-        return {"forest": ({"probability": probability}, {})}
+        results: dict[str, tuple[Arrays, Arrays]] = {}
+        for name, pick in {"forest": scale_free_features, "forest_no_colour": structural_features}.items():
+            features = pick(store.feature_names)
+            x, y = store.features(features, train), store.features(features, test)
+            results[name] = ({"probability": rivals.forest(x, label, y, n_classes=len(self.classes))}, {})
+        return results
 
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
     ) -> "dict[str, Figure]":
         """Confusion matrix, reliability, ROC, gallery."""
-        raise NotImplementedError
+        probability, label = predictions["probability"], truth["label"]
+        best = probability.argmax(1)
+        names = [name.replace("_", " ") for name in self.classes]
+        return {
+            "confusion": confusion_matrix(classification.confusion(best, label, len(names)), names),
+            "reliability": reliability_diagram(
+                probability.max(1), best == label, ece=metrics["network"]["ece"]["value"]
+            ),
+            "roc": roc_curves(probability, label, names),
+            "gallery": class_gallery(colour(store, indices), probability, label, names),
+        }
 
 
 def _mean_log_probability(network: nn.Module, batch: Batch) -> Tensor:

@@ -1,6 +1,7 @@
 """Outliers: a Wasserstein GAN with an encoder learns what galaxies look like; what it cannot redraw is odd."""
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from astrodl.dataset import Batch, Cutouts, Resident
 from astrodl.losses import gradient_penalty, moment_penalty
 from astrodl.metrics import outliers as metrics_of
 from astrodl.models.gan import EncoderGAN
+from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kind, score_against, score_histogram
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Task, measured
+from astrodl.tasks.base import Arrays, Metrics, Task, colour, measured, scale_free_features
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,14 +94,14 @@ class Outliers(Task):
             len(self.context.bands), self.settings.latent, size=self.context.size, widths=self.settings.widths
         )
 
-    def parameters(self, network: nn.Module, phase: str) -> Iterable[nn.Parameter]:
+    def parameters(self, network: Any, phase: str) -> Iterable[nn.Parameter]:
         """Critic in its phase, generator and encoder in the others."""
         assert isinstance(network, EncoderGAN)
         if phase == "critic":
             return network.critic.parameters()
         return [*network.generator.parameters(), *network.encoder.parameters()]
 
-    def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, network: Any, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Reconstruction with normal codes; Wasserstein distance with gradient penalty; both for the generator."""
         real = batch["image"]
         if phase == "critic":
@@ -121,11 +123,11 @@ class Outliers(Task):
             terms["realism"] = realism
         return loss, terms
 
-    def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def validate(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         """Reconstruction of unseen galaxies."""
         return {"loss": self._reconstruction(batch["image"], network(batch["image"]))}
 
-    def _latents(self, network: nn.Module, real: Tensor) -> Tensor:
+    def _latents(self, network: Any, real: Tensor) -> Tensor:
         """Half of the fakes are redrawn galaxies, half are drawn from the prior."""
         codes = network.encoder(real)
         half = len(codes) // 2
@@ -140,7 +142,7 @@ class Outliers(Task):
     def _reconstruction(self, real: Tensor, decoded: Tensor) -> Tensor:
         return functional.smooth_l1_loss(decoded.float(), real, beta=0.2) * 10
 
-    def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:
+    def calibrate(self, network: Any, train: Resident, validation: Resident | None) -> dict[str, Any]:
         """Fit how each residual number runs with flux and peak over the galaxies (unlabelled), and its scatter."""
         parts = [self._residuals(network, batch) for batch in train.in_order(128)]
         if validation is not None:
@@ -150,7 +152,7 @@ class Outliers(Task):
         middle, scatter = _robust_fit(design, numbers)
         return {"middle": middle.tolist(), "scatter": scatter.tolist()}
 
-    def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def predict(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         """Score: the largest of the residual numbers, each in units of its scatter among galaxies of like flux and peak."""
         numbers, light = self._residuals(network, batch)
         constants = self.context.constants
@@ -161,7 +163,7 @@ class Outliers(Task):
         top = standard.sort(1, descending=True).values
         return {"score": top[:, :3].mean(1), "residuals": standard}
 
-    def _residuals(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _residuals(self, network: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2)."""
         stretch = self.context.normalization.stretch
         decoded = network(batch["image"]).float()
@@ -207,7 +209,8 @@ class Outliers(Task):
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
         """Isolation forest and nearest neighbours on the measured features."""
-        x, y = store.features(indices=train), store.features(indices=test)
+        names = scale_free_features(store.feature_names)
+        x, y = store.features(names, train), store.features(names, test)
         return {
             "isolation_forest": ({"score": rivals.isolation_forest(x, y)}, {}),
             "knn": ({"score": rivals.knn_distance(x, y)}, {}),
@@ -216,8 +219,21 @@ class Outliers(Task):
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
     ) -> "dict[str, Figure]":
-        """Histogram, curves, kinds, ranked sheet."""
-        raise NotImplementedError
+        """Ranked sheet, score against signal-to-noise, and with known oddities histogram, curves and kinds."""
+        score, oddity = predictions["score"], truth.get("oddity")
+        top = np.argsort(-score, kind="stable")[:30]
+        kinds = None if oddity is None else oddity[top]
+        drawn = {"top": ranked_sheet(colour(store, indices[top]), score[top], kinds, n_total=len(score))}
+        if "snr" in store.feature_names:
+            snr = store.features(["snr"], indices)[:, 0]
+            drawn["score_snr"] = score_against(
+                score, snr, label="signal-to-noise ratio", oddity=oddity, logarithmic=True
+            )
+        if oddity is not None and (oddity != "").any():
+            drawn["histogram"] = score_histogram(score, oddity)
+            drawn["curves"] = detection_curves(score, oddity != "")
+            drawn["kinds"] = recall_by_kind(score, oddity)
+        return drawn
 
 
 def _numbers(residual: Tensor) -> Tensor:
@@ -241,7 +257,7 @@ def _rings(residual: Tensor) -> Tensor:
     """Give the normalised annuli (R, H, W)."""
     axis = torch.linspace(-1, 1, residual.shape[-1], device=residual.device)
     radius = (axis[:, None] ** 2 + axis[None, :] ** 2).sqrt()
-    masks = torch.stack([(radius >= a) & (radius < b) for a, b in zip(RINGS, RINGS[1:], strict=False)]).float()
+    masks = torch.stack([(radius >= a) & (radius < b) for a, b in pairwise(RINGS)]).float()
     return masks / masks.sum((1, 2), keepdim=True)
 
 

@@ -17,9 +17,11 @@ from astrodl.losses import crps_bins, smeared_targets, soft_cross_entropy
 from astrodl.metrics import pdf as pdf_metrics
 from astrodl.metrics import photoz as point_metrics
 from astrodl.models.cnn import HybridNetwork
+from astrodl.plots.photoz import redshift_scatter, redshift_trends
+from astrodl.plots.photoz_pdf import example_pdfs, pit_histogram, redshift_distribution
 from astrodl.store import Reader
 from astrodl.survey.photometry import photometric_features
-from astrodl.tasks.base import Arrays, Metrics, Task, filled, measured, missing_column, moments, present, standardize
+from astrodl.tasks.base import Arrays, Metrics, Task, colour, measured, missing_column, moments, present, standardize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -137,9 +139,7 @@ class Photoz(Task):
         all_z = validation.tensors["z"]
         edges = self._edges(all_logits)
         temperatures = np.geomspace(0.3, 3.0, 47)
-        scores = [
-            float(crps_bins((all_logits / t).softmax(2).mean(0), edges, all_z).mean()) for t in temperatures
-        ]
+        scores = [float(crps_bins((all_logits / t).softmax(2).mean(0), edges, all_z).mean()) for t in temperatures]
         return {"temperature": float(temperatures[int(np.argmin(scores))])}
 
     def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -201,17 +201,19 @@ class Photoz(Task):
         metrics = measured(point, predictions["z_median"], z)
         metrics |= measured({"crps": np.mean}, pdf_metrics.crps(pdf, edges, z))
         metrics |= measured({"pit_ks": pdf_metrics.pit_ks}, pdf_metrics.pit(pdf, edges, z))
-        metrics |= measured({"cde_loss": np.mean}, pdf_metrics.cde_loss(pdf, edges, z))
-        return metrics | measured({"coverage_68": np.mean}, pdf_metrics.coverage(pdf, edges, z, 0.68))
+        metrics |= measured({"cde_loss": lambda p, t: pdf_metrics.cde_loss(p, edges, t)}, pdf, z)
+        return metrics | measured({"coverage_68": lambda p, t: pdf_metrics.coverage(p, edges, t, 0.68)}, pdf, z)
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
         """Nearest neighbours and a random forest on magnitudes and colours."""
         names = photometric_features(store.feature_names)
         train_x, test_x = store.features(names, train), store.features(names, test)
         z, edges = store.column(self.settings.target, train), np.asarray(self.context.constants["edges"])
-        results = {}
-        for name, method in {"knn": rivals.knn, "forest": rivals.forest}.items():
-            predicted = method(train_x, z, test_x, edges)
+        results: dict[str, tuple[Arrays, Arrays]] = {}
+        for name, predicted in {
+            "knn": rivals.knn(train_x, z, test_x, edges),
+            "forest": rivals.forest(train_x, z, test_x, edges),
+        }.items():
             summaries = self._summaries(predicted["pdf"])
             results[name] = ({**summaries, "pdf": predicted["pdf"], "z_median": predicted["z"]}, {})
         return results
@@ -219,8 +221,29 @@ class Photoz(Task):
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
     ) -> "dict[str, Figure]":
-        """Scatter, residuals, PIT, example PDFs, n(z)."""
-        raise NotImplementedError
+        """Scatter, bias and scatter against redshift and magnitude, PIT, example PDFs, n(z)."""
+        z, pdf, edges = truth["z"], predictions["pdf"], np.asarray(self.context.constants["edges"])
+        ks = metrics["network"]["pit_ks"]["value"]
+        chosen = np.argsort(z, kind="stable")[np.linspace(0, len(z) - 1, min(8, len(z))).astype(int)]
+        drawn = {
+            "scatter": redshift_scatter(z, predictions["z_median"]),
+            "trend_redshift": redshift_trends(z, predictions["z_median"]),
+            "pit": pit_histogram(pdf_metrics.pit(pdf, edges, z), ks=ks),
+            "examples": example_pdfs(
+                pdf[chosen],
+                edges,
+                z[chosen],
+                rgb=colour(store, indices[chosen]),
+                z_phot=predictions["z_median"][chosen],
+                n_total=len(z),
+            ),
+            "distribution": redshift_distribution(pdf, edges, z),
+        }
+        if "magnitude" in truth:
+            drawn["trend_magnitude"] = redshift_trends(
+                z, predictions["z_median"], against=truth["magnitude"], label="magnitude (AB)"
+            )
+        return drawn
 
     def _edges(self, like: Tensor) -> Tensor:
         return torch.tensor(self.context.constants["edges"], dtype=torch.float32, device=like.device)

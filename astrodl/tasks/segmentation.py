@@ -18,8 +18,9 @@ from astrodl.dataset import Batch, Resident
 from astrodl.losses import gaussian_nll, soft_dice
 from astrodl.metrics import segmentation as metrics_of
 from astrodl.models.unet import DecompositionUNet, summed_fractions
+from astrodl.plots.segmentation import bulge_to_total, clump_detection, segmentation_gallery
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Task, measured
+from astrodl.tasks.base import Arrays, Metrics, Task, colour, measured, scale_free_features
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -217,14 +218,52 @@ class Segmentation(Task):
         return metrics | measured(ratio, truth["bt"], predictions["bt"])
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Unsharp mask for the clumps with the mean bulge fraction of the training light everywhere."""
-        raise NotImplementedError
+        """Unsharp mask for the clumps; radial mean profile or constant for the bulge; constant or forest for the ratio."""
+        reference = self.context.constants["reference"]
+        sky = store.sky_sigma[:, reference]
+        images = {name: store.images(part)[:, reference] for name, part in (("train", train), ("test", test))}
+        known = self.truth(store, train)
+        fitted = rivals.fit_unsharp_mask(images["train"], sky[train], known["mask"])
+        mask = rivals.unsharp_mask(images["test"], sky[test], fitted).astype(np.float32)
+        profile = rivals.radial_fraction(known["bulge_fraction"], known["weight"])
+        constant = np.average(known["bulge_fraction"], weights=known["weight"])
+        features = scale_free_features(store.feature_names)
+        forest = rivals.forest_bt(store.features(features, train), known["bt"], store.features(features, test))
+        shape = images["test"].shape
+        simple: Arrays = {
+            "clump": mask,
+            "threshold": np.array(0.5),
+            "bulge_fraction": np.broadcast_to(constant, shape),
+            "bt": rivals.constant_bt(known["bt"], len(test)),
+        }
+        better: Arrays = {**simple, "bulge_fraction": np.broadcast_to(profile, shape), "bt": forest}
+        return {"unsharp_mask_constant_bt": (simple, {}), "unsharp_mask_forest_bt": (better, {})}
 
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
     ) -> "dict[str, Figure]":
-        """Gallery, bulge-to-total, completeness and purity."""
-        raise NotImplementedError
+        """Gallery, bulge-to-total ratio, completeness and purity of clumps."""
+        mask = predictions["clump"] > self._threshold
+        # the galaxies with the largest clumpy area, but one object of every kind of B/T as well
+        area = truth["mask"].sum((1, 2)).argsort(kind="stable")[::-1]
+        chosen = np.concatenate([area[:: max(1, len(area) // 20)][:4], truth["bt"].argsort(kind="stable")[::-1][:4]])
+        lit = truth["weight"] > 0
+        signal = truth["signal"]
+        real = metrics_of.clump_list(truth["mask"], mask, signal * truth["mask"])
+        found = metrics_of.clump_list(mask, truth["mask"], signal * mask)
+        return {
+            "gallery": segmentation_gallery(
+                colour(store, indices[chosen]),
+                clump_truth=truth["mask"][chosen],
+                clump_predicted=mask[chosen],
+                bulge_truth=np.where(lit, truth["bulge_fraction"], np.nan)[chosen],
+                bulge_predicted=np.where(lit, predictions["bulge_fraction"], np.nan)[chosen],
+                titles=[str(name) for name in store.object_id[indices[chosen]]],
+                n_total=len(indices),
+            ),
+            "bt": bulge_to_total(truth["bt"], predictions["bt"]),
+            "clumps": clump_detection(*real, *found, label="signal-to-noise ratio summed over the clump's pixels"),
+        }
 
 
 def _undo(maps: Tensor, element: int) -> Tensor:
