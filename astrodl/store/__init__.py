@@ -1,0 +1,29 @@
+"""The store: one HDF5 file with the cutouts of a survey and what is known of its objects.
+
+Layout, objects first everywhere (N objects, B bands, cutouts of size x size pixels):
+
+========================  ===================  ==========================================================
+``/image``                (N, B, y, x) f4      linear flux, NaN where there is no data; contiguous
+``/object_id``            (N,) text            unique
+``/catalog/{name}``       (N,) f8, i8 or text  a kept catalogue column; NaN or "" where it is missing
+``/features``             (N, F) f4            photometry; attribute ``names``; NaN where not measurable
+``/sky_sigma``            (N, B) f4            noise of a pixel, in the unit of the image
+``/background``           (N, B) f4            what was subtracted from the image, in its unit
+``/flags``                (N,) i4              bits, see `FLAGS`
+``/split``                (N,) i1              0 train, 1 validation, 2 test
+``/fold``                 (N,) i2              cross-validation fold; -1 for test objects
+``/label/{name}``         (N, y, x) f4         pixel labels, in the unit of the image
+========================  ===================  ==========================================================
+
+Root attributes: ``format``, ``format_version``, ``bands``, ``pixel_scale_arcsec`` (NaN: unknown), ``zero_points``
+(AB magnitude of one count in the files; NaN: none, or not the same for all objects), ``unit`` ("uJy" or "relative"),
+``survey``, ``version``, ``source_checksum``, ``settings`` (canonical JSON). Each dataset carries the SHA-256 of its
+content. Row 0 of an image is its bottom row, as in FITS.
+"""
+
+from astrodl.store.checking import check
+from astrodl.store.layout import FLAGS, FORMAT, FORMAT_VERSION, SPLITS
+from astrodl.store.reader import Reader, Subset, open_store
+from astrodl.store.writer import Writer
+
+__all__ = ["FLAGS", "FORMAT", "FORMAT_VERSION", "SPLITS", "Reader", "Subset", "Writer", "check", "open_store"]

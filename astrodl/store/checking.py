@@ -1,0 +1,50 @@
+"""Tell what is wrong with a store."""
+
+import hashlib
+import os
+
+import h5py
+import numpy as np
+
+from astrodl.errors import StoreError
+from astrodl.store.layout import SPLITS, blocks, content, datasets, text_array
+from astrodl.store.reader import Reader
+
+
+def check(path: str | os.PathLike[str]) -> list[str]:
+    """List what is wrong with a store; an empty list means that nothing is."""
+    try:
+        reader = Reader(path)
+    except StoreError as error:
+        return [str(error)]
+    with reader:
+        file, n = reader._file, reader.n_objects
+        problems = [
+            f"{name}: has {dataset.shape[0]} rows, expected {n}"
+            for name, dataset in datasets(file)
+            if dataset.shape[0] != n
+        ]
+        if file["image"].shape[1:] != (len(reader.bands), reader.size, reader.size):
+            problems.append(f"image: shape {file['image'].shape} does not fit {len(reader.bands)} bands")
+        if file["features"].shape[1:] != (len(reader.feature_names),):
+            problems.append(f"features: {file['features'].shape[1]} columns, {len(reader.feature_names)} names")
+        if len(np.unique(reader.object_id)) < n:
+            problems.append("object_id: not unique")
+        if not np.isin(reader.split, range(len(SPLITS))).all():
+            problems.append("split: values other than 0, 1, 2")
+        if ((reader.fold < 0) != (reader.split == SPLITS.index("test"))).any():
+            problems.append("fold: does not agree with split")
+        problems += [
+            f"{name}: content differs from its checksum"
+            for name, dataset in datasets(file)
+            if _dataset_digest(dataset) != dataset.attrs.get("sha256")
+        ]
+    return [f"{path}: {problem}; ingest again" for problem in problems]
+
+
+def _dataset_digest(dataset: h5py.Dataset) -> str:
+    digest = hashlib.sha256()
+    for start, end in blocks(dataset, dataset.shape[0]):
+        rows = dataset[start:end]
+        digest.update(content(text_array(rows).astype(object) if rows.dtype == object else rows))
+    return digest.hexdigest()
