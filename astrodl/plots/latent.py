@@ -81,7 +81,7 @@ def latent_plane(
 
 def _plane(latent: ArrayLike) -> Array:
     points = np.asarray(latent, dtype=np.float64)
-    points = points.reshape(len(points), -1)[:, :2]
+    points = points.reshape(len(points), -1 if points.size else 2)[:, :2]
     return points if points.shape[1] == 2 else np.column_stack([points, np.zeros(len(points))])
 
 

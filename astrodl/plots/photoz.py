@@ -163,7 +163,8 @@ def _equal_count_edges(values: Array, n_bins: int) -> Array:
     if not len(values):
         return np.array([0.0, 1.0])
     n_bins = int(np.clip(len(values) // 10, 1, n_bins))
-    return np.unique(np.quantile(values, np.linspace(0, 1, n_bins + 1)))
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, n_bins + 1)))
+    return edges if len(edges) > 1 else np.array([edges[0] - 0.5, edges[0] + 0.5])
 
 
 def _draw_trend(

@@ -124,7 +124,17 @@ def counted(heading: str, n: int, noun: str = "galaxies") -> str:
 
 def legend_above(axes: Axes, n_columns: int = 4) -> None:
     """Put the legend on the line of the panel's title, at its right, where no data can be."""
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.985), ncols=n_columns, borderaxespad=0.0, columnspacing=1.2)
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(
+            handles,
+            labels,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 0.985),
+            ncols=n_columns,
+            borderaxespad=0.0,
+            columnspacing=1.2,
+        )
 
 
 def signed(value: float, digits: int = 4) -> str:

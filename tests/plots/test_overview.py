@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from astrodl.plots.overview import improvement, metrics_overview, sky_splits
+
+
+def item(value, error=0.01):
+    return {"value": value, "error": error}
+
+
+DOCUMENT = {
+    "task": "photoz",
+    "split": "test",
+    "n_objects": 600,
+    "network": {"sigma_mad": item(0.02, 0.001), "coverage_68": item(0.70), "crps": item(None), "pit_ks": item(0.001)},
+    "baselines": {
+        "forest": {"sigma_mad": item(0.03, 0.001), "coverage_68": item(0.60), "crps": item(0.1), "pit_ks": item(0.2)},
+        "kNN": {"sigma_mad": item(0.025, 0.001)},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "ours", "theirs", "factor"),
+    [
+        ("accuracy", 0.9, 0.6, 1.5),
+        ("sigma_mad", 0.02, 0.03, 1.5),
+        ("bias_mean", -0.001, 0.002, 2.0),
+        ("cde_loss", -6.0, -3.0, 2.0),
+        ("coverage_68", 0.70, 0.60, 4.0),
+        ("cde_loss", -1.0, 1.0, np.nan),
+        ("eta_015", 0.0, 0.1, np.nan),
+    ],
+)
+def test_improvement_is_above_one_where_the_network_is_better(metric, ours, theirs, factor):
+    assert improvement(metric, item(ours), item(theirs))[0] == pytest.approx(factor, nan_ok=True)
+
+
+def test_error_of_the_improvement_adds_relative_errors_in_quadrature():
+    assert improvement("accuracy", item(0.5, 0.03), item(0.5, 0.04))[1] == pytest.approx(0.1)
+
+
+def test_the_table_names_the_best_baseline_and_writes_errors(texts):
+    words = texts(metrics_overview([DOCUMENT])).split("\n")
+    assert "Networks against classical baselines · 600 test galaxies" in words
+    assert "photoz (600)" in words
+    assert "0.0200 ± 0.0010" in words
+    assert "0.0250 ± 0.0010" in words
+    assert words.count("kNN") == 1
+    assert "–" in words
+
+
+def test_the_table_marks_equality_and_what_is_off_its_scale():
+    axes = metrics_overview([DOCUMENT]).axes[0]
+    assert any(np.array_equal(line.get_xdata(), [1, 1]) for line in axes.lines)
+    assert [line.get_marker() for line in axes.lines].count(">") == 1
+
+
+@pytest.mark.parametrize("documents", [[], [{"task": "latent", "n_objects": 1, "network": {}, "baselines": {}}]])
+def test_a_table_without_metrics_says_so(documents, texts):
+    assert "no metrics" in texts(metrics_overview(documents))
+
+
+def test_sky_has_east_to_the_left_and_counts_the_splits(rng, texts):
+    figure = sky_splits(rng.uniform(10, 11, 50), rng.uniform(0, 1, 50), np.arange(50) % 3)
+    words = texts(figure)
+    assert "50 galaxies" in words
+    assert "train (17)" in words
+    assert "right ascension (deg)" in words
+    left, right = figure.axes[0].get_xlim()
+    assert left > right
+
+
+def test_a_field_across_zero_hours_is_not_torn_apart(rng):
+    figure = sky_splits(rng.uniform(-0.2, 0.2, 50) % 360, rng.uniform(0, 0.4, 50), ["train"] * 50)
+    x = figure.axes[0].collections[0].get_offsets()[:, 0]
+    assert np.ptp(x) < 1
+
+
+def test_a_sky_without_coordinates_says_so(texts):
+    assert "no coordinates" in texts(sky_splits([np.nan], [1.0], ["test"]))
+    texts(sky_splits([10.0], [1.0], ["test"]))
