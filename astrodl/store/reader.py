@@ -250,10 +250,13 @@ def open_store(path: str | os.PathLike[str]) -> Reader:
 def _open(path: Path) -> h5py.File:
     if not path.exists():
         raise StoreError(f"{path}: no such store; make it with `astrodl ingest`")
+    if not path.is_file():
+        raise StoreError(f"{path}: cannot be read (not a file); give a file made by `astrodl ingest`")
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
-        reason = error.strerror or ("truncated" if "truncated" in str(error) else "not an HDF5 file, or damaged")
+        # The library's own message has many lines, of which the user needs one word.
+        reason = "truncated" if "truncated" in str(error) else "not an HDF5 file, damaged, or not permitted"
         raise StoreError(f"{path}: cannot be read ({reason}); ingest again") from None
 
 
