@@ -26,7 +26,7 @@ class UnsharpMask:
 
     coarse_pixels: float = 4.0
     """Gaussian sigma of the smooth copy, in pixels."""
-    contrast: float = 0.2
+    contrast: float = 0.3
     """Smallest excess over the smooth copy, as a fraction of it."""
     significance: float = 3.0
     """Smallest excess in standard deviations of its noise."""

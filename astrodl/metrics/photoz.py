@@ -30,16 +30,18 @@ def residual(z_phot: ArrayLike, z_spec: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        No objects, different shapes, or values that are not finite.
+        No objects, different shapes, values that are not finite, or z_spec <= -1.
     """
     phot, spec = np.asarray(z_phot, dtype=np.float64), np.asarray(z_spec, dtype=np.float64)
     if phot.shape != spec.shape or phot.ndim != 1 or phot.size == 0:
         raise ValueError(f"z_phot has shape {phot.shape}, z_spec {spec.shape}; both must be (N,) with N > 0")
-    difference = (phot - spec) / (1 + spec)
-    if not np.isfinite(difference).all():
-        n_bad = np.count_nonzero(~np.isfinite(difference))
-        raise ValueError(f"{n_bad} of {phot.size} redshift pairs are not finite; select the finite ones first")
-    return difference
+    good = np.isfinite(phot) & np.isfinite(spec) & (spec > -1)
+    if not good.all():
+        n_bad = np.count_nonzero(~good)
+        raise ValueError(
+            f"{n_bad} of {phot.size} redshift pairs are not finite or z_spec <= -1; leave such objects out"
+        )
+    return (phot - spec) / (1 + spec)
 
 
 def bias_mean(z_phot: ArrayLike, z_spec: ArrayLike) -> float:

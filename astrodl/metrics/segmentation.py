@@ -211,4 +211,4 @@ def clump_list(mask: ArrayLike, other: ArrayLike, values: ArrayLike) -> tuple[ND
     both = mine & theirs
     pairs, shared = np.unique(np.stack([label[both], other_label[both]]), axis=1, return_counts=True)
     sums = np.bincount(label.ravel(), np.asarray(values, dtype=np.float64).ravel(), minlength=n_components + 1)[1:]
-    return sums, _covered(pairs[0], shared, label, n_components)
+    return sums.astype(np.float64), _covered(pairs[0], shared, label, n_components)
