@@ -95,6 +95,9 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
         name: _kept(_column(table, source, path, f"data.columns.{name}"), data.replace.get(name), path)
         for name, source in data.columns.items()
     }
+    for name, values in zip(("ra", "dec"), position, strict=True):
+        if values is not None:
+            columns.setdefault(name, values)
     fields = {
         name: _texts(_column(table, name, path, "data.path")) for name in sorted(_fields(data) - {data.id_column})
     }
