@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 
-from astrodl.plots.style import INK, MUTED, NO_DATA, WIDTH_INCHES, Array, canvas, styled, wrap
+from astrodl.plots.style import INK, MUTED, NO_DATA, WIDTH_INCHES, Array, canvas, label, styled, wrap
 
 GAP = 0.05
 """Space between cutouts, in inches."""
@@ -22,7 +22,9 @@ def channel_weights(n_bands: int) -> Array:
     """Return how much each band, blue to red, adds to the red, green and blue channels.
 
     Neighbouring bands share a channel: a band at position p in [0, 2] along the list adds with weight
-    max(0, 1 - |p - c|) to the channel at c (blue 0, green 1, red 2). One band gives grey; of two, green is the mean.
+    max(0, w - |p - c|) to the channel at c (blue 0, green 1, red 2). With three bands w is one and each is a channel;
+    with more it grows to 1.5, since sharply cut channels make greens that no galaxy has. One band gives grey; of two,
+    green is the mean.
 
     Returns
     -------
@@ -34,16 +36,27 @@ def channel_weights(n_bands: int) -> Array:
     if n_bands == 2:
         return np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
     position = np.linspace(0.0, 2.0, n_bands)
-    weights = np.clip(1.0 - np.abs(position - np.array([[2.0], [1.0], [0.0]])), 0.0, None)
+    width = 1.5 - 1.0 / (n_bands - 1)
+    weights = np.clip(width - np.abs(position - np.array([[2.0], [1.0], [0.0]])), 0.0, None)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def balance_bands(images: ArrayLike) -> Array:
-    """Return the factor per band that makes the typical galaxy of a set white.
+def blue_to_red(bands: Sequence[str]) -> list[int]:
+    """Return the order in which bands named for the colours of a screen run from blue to red; others as they are."""
+    place = {"blue": 0, "b": 0, "green": 1, "g": 1, "red": 2, "r": 2}
+    names = [band.lower() for band in bands]
+    # g and r alone are filters of a survey; only the three together are the channels of a JPEG.
+    if {place.get(name) for name in names} != {0, 1, 2}:
+        return list(range(len(names)))
+    return sorted(range(len(names)), key=lambda i: place[names[i]])
 
-    The factor is the inverse of the median, over objects, of the band's share of the flux in the central quarter of the
-    image. With few objects it is drawn towards one, since a single red galaxy should stay red. Pass the factors of a
-    large set to `lupton_rgb` to give all figures of a survey the same colours.
+
+def balance_bands(images: ArrayLike) -> Array:
+    """Return the factor per band that makes the typical galaxy of a set nearly white, a little warm.
+
+    The factor is s^-0.8, where s is the median, over objects, of the band's share of the flux in the central quarter of
+    the image. With few objects it is drawn towards one, since a single red galaxy should stay red. Pass the factors of
+    a large set to `lupton_rgb` to give all figures of a survey the same colours.
 
     Parameters
     ----------
@@ -59,7 +72,7 @@ def balance_bands(images: ArrayLike) -> Array:
         return np.ones(n_bands)
     share = np.median(flux / flux.mean(axis=1, keepdims=True), axis=0)
     # Five objects count as much as the assumption that nothing needs balancing; slopes beyond 30 are not colours.
-    logarithm = -np.log(np.clip(share, 1 / 30, 30)) * len(flux) / (len(flux) + 5)
+    logarithm = -0.8 * np.log(np.clip(share, 1 / 30, 30)) * len(flux) / (len(flux) + 5)
     return np.exp(logarithm - logarithm.mean())
 
 
@@ -78,7 +91,7 @@ def lupton_rgb(
     band_factors: ArrayLike | None = None,
     per_image: bool = False,
     softening: float = 4.0,
-    saturation: float = 1.15,
+    saturation: float = 1.1,
 ) -> Array:
     """Make colour images with the arcsinh stretch of Lupton et al. (2004, PASP 116, 133).
 
@@ -120,21 +133,27 @@ def lupton_rgb(
     white = np.maximum(np.percentile(intensity.reshape(len(images), -1), 99.8, axis=1), 40 * noise)
     if not per_image:
         noise = np.full_like(noise, np.median(noise))
-        white = np.full_like(white, np.percentile(white, 90))
+        white = np.full_like(white, np.percentile(white, 80))
     rgb = _stretch(channels, intensity, noise[:, None, None], white[:, None, None], softening, saturation)
     rgb[empty] = to_rgb(NO_DATA)
     return rgb.astype(np.float32)
 
 
-def plain_rgb(images: ArrayLike, *, maximum: float = 255.0) -> Array:
+def plain_rgb(images: ArrayLike, *, maximum: float | None = None) -> Array:
     """Show images that were already stretched for the eye (JPEG, PNG) as they are.
 
     Parameters
     ----------
     images : array of shape (n, bands, y, x)
-        Bands from blue to red; `maximum` is white. NaN is shown in a muted colour.
+        Bands from blue to red (see `blue_to_red`). NaN is shown in a muted colour.
+    maximum : float, optional
+        What is white; by default the 99.9th percentile of all pixels.
     """
-    channels, empty = _channels(np.asarray(images, dtype=np.float64) / maximum)
+    images = np.asarray(images, dtype=np.float64)
+    if maximum is None:
+        known = images[np.isfinite(images)]
+        maximum = max(float(np.quantile(known, 0.999)), 1e-12) if known.size else 1.0
+    channels, empty = _channels(images / maximum)
     rgb = np.clip(np.moveaxis(channels, 1, -1), 0, 1)
     rgb[empty] = to_rgb(NO_DATA)
     return rgb.astype(np.float32)
@@ -212,7 +231,9 @@ def draw_cutout(
     if frame:
         axes.add_patch(Rectangle((left, top), side, side, fill=False, edgecolor=frame, linewidth=2.2))
     if title:
-        axes.text(left + side / 2, top - 0.025, title, ha="center", va="bottom", fontsize=7.2, linespacing=1.1)
+        # A letter is about 0.58 of the font size wide; long titles shrink rather than run into their neighbours.
+        size = min(7.2, 72 * side / (0.58 * max(len(line) for line in title.split("\n"))))
+        axes.text(left + side / 2, top - 0.025, title, ha="center", va="bottom", fontsize=size, linespacing=1.1)
 
 
 @styled
@@ -304,11 +325,11 @@ def sheet_of_rows(
     top = 0.34 + 0.17 * wrap(heading, WIDTH_INCHES).count("\n")
     figure, axes = canvas(WIDTH_INCHES, top + sum(heights) + len(rows) * (side + GAP) + margin)
     axes.text(margin, 0.1, wrap(heading, WIDTH_INCHES), va="top", fontsize=11, fontweight="bold", color=INK)
-    for row, label, height in zip(rows, labels, heights, strict=True):
+    for row, name, height in zip(rows, labels, heights, strict=True):
         top += height
         for column, i in enumerate(row):
             draw_cutout(axes, rgb[i], left + column * (side + GAP), top, side, title=title(i), frame=frame(i))
-        axes.text(left - 0.1, top + side / 2, label, ha="right", va="center", fontsize=8.5)
+        axes.text(left - 0.1, top + side / 2, label(name), ha="right", va="center", fontsize=8.5)
         if not row:
             axes.text(left, top + side / 2, "none", va="center", color=MUTED)
         top += side + GAP

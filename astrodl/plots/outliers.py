@@ -23,6 +23,7 @@ from astrodl.plots.style import (
     styled,
     wilson_interval,
 )
+from astrodl.plots.style import label as wrapped
 
 NORMAL = "#8fa3b5"
 
@@ -71,7 +72,7 @@ def score_histogram(
         chosen = shown[kinds == name]
         bottom.plot(chosen, np.full(len(chosen), i), "|", color=ODD, markersize=9, alpha=0.6)
         bottom.plot(np.median(chosen), i, "o", color=ODD, markeredgecolor="white", markersize=6.5)
-    bottom.set_yticks(range(len(names)), names)
+    bottom.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     bottom.set_ylim(-0.6, max(len(names), 1) - 0.4)
     bottom.set_xlabel(label)
     return figure
@@ -201,7 +202,7 @@ def recall_by_kind(
     axes.axhline(fraction, color=INK, linewidth=1.0, linestyle=(0, (3, 2)), label="random order")
     axes.axhline(1, color=INK, linewidth=1.0)
     axes.axvline(0.5, color=MUTED, linewidth=0.8)
-    axes.set_xticks(range(len(groups)), [f"{name}\n({int(chosen.sum())})" for name, chosen in groups])
+    axes.set_xticks(range(len(groups)), [f"{wrapped(name, 11)}\n({int(chosen.sum())})" for name, chosen in groups])
     axes.set(ylim=(0, 1.04), ylabel="recall", xlim=(-0.6, len(groups) - 0.4))
     axes.grid(False, axis="x")
     legend_above(axes)
@@ -249,7 +250,7 @@ def ranked_sheet(
         text += f", {sum(kinds[i] != '' for i in order)} known oddities framed"
     return contact_sheet(
         images[order],
-        [f"{rank + 1}: {values[i]:.3g}\n{kinds[i]}".rstrip() for rank, i in enumerate(order)],
+        [f"{rank + 1}: {values[i]:.3g}\n{kinds[i].replace('_', ' ')}".rstrip() for rank, i in enumerate(order)],
         heading=text,
         frames=[ODD if kinds[i] else None for i in order],
     )

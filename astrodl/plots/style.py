@@ -106,6 +106,11 @@ def wrap(text: str, width: float) -> str:
     return textwrap.fill(text, max(20, int(width * 11)))
 
 
+def label(name: str, width: int = 14) -> str:
+    """Make a label of a name: blanks for underscores, broken into short lines."""
+    return textwrap.fill(name.replace("_", " "), width)
+
+
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     """Start a sheet without frame whose coordinates are inches from the upper left corner."""
     figure = Figure(figsize=(width, height))
