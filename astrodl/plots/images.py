@@ -284,10 +284,9 @@ def contact_sheet(
             title=titles[i] if titles is not None else "",
             frame=frames[i] if frames is not None else None,
         )
-    for row, label in enumerate(rows_labels or ()):
-        axes.text(
-            left - 0.1, top + (row + 1) * row_height - side / 2 - GAP, label, ha="right", va="center", fontsize=8.5
-        )
+    for row, name in enumerate(rows_labels or ()):
+        middle = top + (row + 1) * row_height - side / 2 - GAP
+        axes.text(left - 0.1, middle, label(name), ha="right", va="center", fontsize=8.5)
     return figure
 
 

@@ -250,7 +250,7 @@ def ranked_sheet(
         text += f", {sum(kinds[i] != '' for i in order)} known oddities framed"
     return contact_sheet(
         images[order],
-        [f"{rank + 1}: {values[i]:.3g}\n{kinds[i].replace('_', ' ')}".rstrip() for rank, i in enumerate(order)],
+        [f"{rank + 1}: {values[i]:.3g}\n{wrapped(kinds[i])}".rstrip() for rank, i in enumerate(order)],
         heading=text,
         frames=[ODD if kinds[i] else None for i in order],
     )
