@@ -98,6 +98,7 @@ class ObjectFiles:
     root: str
     fields: Mapping[str, str]
     _bytes: dict[str, bytes] = field(default_factory=dict)
+    _paths: dict[tuple[str, str], str] = field(default_factory=dict)
     _fits: dict[str, FitsFile] = field(default_factory=dict)
     _pixels: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict)
 
@@ -141,7 +142,7 @@ class ObjectFiles:
         """Fill in the path template of a band, relative to the root."""
         template = band.path if band.path is not None else self.data.path
         assert template is not None
-        return self._expand(template, band.name, band.name)
+        return self._expand(template, band.name if "{band" in template else "", band.name)
 
     def extensions(self, band: BandSettings) -> list[str]:
         """List the images in the file of a band, for a message; empty where it cannot be read."""
@@ -160,13 +161,16 @@ class ObjectFiles:
         return digest.digest()
 
     def _expand(self, template: str, band: str, blame: str) -> str:
+        if (template, band) in self._paths:
+            return self._paths[template, band]
         try:
             name = template.format_map({**self.fields, "band": band})
         except (ValueError, KeyError, IndexError, AttributeError) as error:
             raise DataError(f"path template '{template}': {error}; write {{column}} or {{band}}") from None
         resolved = os.path.realpath(os.path.join(self.root, name)) if "\0" not in name else ""
-        if resolved != self.root and not resolved.startswith(self.root.rstrip("/") + "/"):
+        if not resolved.startswith(self.root.rstrip("/") + "/"):
             raise RefusedError(name.replace("\0", "?"), blame, "the path leads out of data.root")
+        self._paths[template, band] = name
         return name
 
     def _read(self, name: str) -> bytes:

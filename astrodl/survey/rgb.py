@@ -16,7 +16,8 @@ def decode(data: bytes) -> NDArray[np.float32]:
     """Decode a JPEG or PNG to (channels, y, x) float32, 0 to 255 for 8-bit images.
 
     Channels are red, green, blue, or one for a grey image; wholly transparent pixels are NaN. The bottom row comes
-    first, as in FITS, so an image that shows north up keeps north up.
+    first, as in FITS, so an image that shows north up keeps north up. The values are those of the picture, mostly
+    stretched, not linear fluxes.
 
     Raises
     ------
@@ -41,7 +42,7 @@ def decode(data: bytes) -> NDArray[np.float32]:
         raise UnreadableError(f"not a JPEG or PNG image (starts with {data[:16]!r})") from None
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
         raise UnreadableError(f"the image is cut short or damaged ({error})") from None
-    return np.ascontiguousarray(pixels[:, ::-1])
+    return pixels[:, ::-1]
 
 
 def _channels(image: "Image.Image") -> NDArray[np.float32]:  # type: ignore[name-defined]  # noqa: F821
