@@ -58,13 +58,8 @@ def _rows(metrics: dict[str, Any]) -> list[list[str]]:
 
 def _row(task: str, name: str, metrics: dict[str, Any]) -> list[str]:
     rivals = [f"{rival} {_number(values[name])}" for rival, values in metrics["baselines"].items() if name in values]
-    return [
-        task,
-        name,
-        f"network {_number(metrics['network'][name])}",
-        *rivals,
-        f"({metrics['n_objects']} test objects)",
-    ]
+    n_objects = f"{metrics['n_objects']} objects"
+    return [task, name, n_objects, f"network {_number(metrics['network'][name])}", *rivals]
 
 
 def _number(metric: dict[str, float | None]) -> str:

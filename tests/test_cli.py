@@ -223,7 +223,7 @@ class TestSummary:
 
     def test_stands_the_network_beside_its_baselines(self, folder: Path) -> None:
         line = next(line for line in summary(folder).splitlines() if line.startswith("photoz"))
-        cells = ("photoz", "sigma_mad", "network 0.0250 +- 0.0010", "knn 0.0300", "(7 test objects)")
+        cells = ("photoz", "sigma_mad", "7 objects", "network 0.0250 +- 0.0010", "knn 0.0300")
         assert re.split(" {2,}", line) == list(cells)
 
     def test_says_what_was_not_measured(self, folder: Path) -> None:
