@@ -75,7 +75,7 @@ def latent_plane(
         values = np.asarray(sersic_index, dtype=float)[good]
         _draw_values(*next(queue), points[good], values, "Sérsic index n", None)
     if not any(given):
-        panels[0].scatter(points[good, 0], points[good, 1], s=7, color=INK, linewidths=0, alpha=0.6)
+        panels[0].scatter(points[good, 0], points[good, 1], s=_size(points), color=INK, linewidths=0, alpha=0.6)
     return figure
 
 
@@ -94,14 +94,18 @@ def _limits(points: Array) -> list[tuple[float, float]]:
     return [(float(a), float(b)) for a, b in zip(low - margin, high + margin, strict=True)]
 
 
+def _size(points: Array) -> float:
+    return float(np.clip(4000 / max(len(points), 1), 6, 24))
+
+
 def _draw_classes(axes: Axes, key: Axes, points: Array, classes: Array) -> None:
     # The order of first appearance would change with the sample; the alphabet does not.
     names = sorted({str(name) for name in classes} - {""})
     unknown = classes == ""
-    axes.scatter(points[unknown, 0], points[unknown, 1], s=6, color=UNKNOWN, linewidths=0)
+    axes.scatter(points[unknown, 0], points[unknown, 1], s=_size(points), color=UNKNOWN, linewidths=0)
     for name, color in colors_of(names).items():
         chosen = points[classes == name]
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=7, color=color, linewidths=0, alpha=0.75, label=name)
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=_size(points), color=color, linewidths=0, alpha=0.75, label=name)
     axes.set_title("class")
     if names:
         legend = key.legend(
@@ -123,7 +127,7 @@ def _draw_values(
     axes: Axes, key: Axes, points: Array, values: Array, label: str, limits: tuple[float, float] | None
 ) -> None:
     known = np.isfinite(values)
-    axes.scatter(points[~known, 0], points[~known, 1], s=6, color=UNKNOWN, linewidths=0)
+    axes.scatter(points[~known, 0], points[~known, 1], s=_size(points), color=UNKNOWN, linewidths=0)
     axes.set_title(label)
     if not known.any():
         say_empty(axes, f"no {label}")
@@ -131,7 +135,14 @@ def _draw_values(
     low, high = limits or (float(np.quantile(values[known], 0.01)), float(np.quantile(values[known], 0.99)))
     high = max(high, low + 1e-9)
     drawn = axes.scatter(
-        points[known, 0], points[known, 1], c=values[known], cmap=SEQUENTIAL, vmin=low, vmax=high, s=7, linewidths=0
+        points[known, 0],
+        points[known, 1],
+        c=values[known],
+        cmap=SEQUENTIAL,
+        vmin=low,
+        vmax=high,
+        s=_size(points),
+        linewidths=0,
     )
     bar = key.inset_axes((0.05, 0.62, 0.9, 0.3))
     key.figure.colorbar(drawn, cax=bar, orientation="horizontal", extend="neither")
@@ -208,16 +219,19 @@ def latent_mosaic(
         if np.isfinite(tiles[row, column]).all():
             draw_cutout(axes, tiles[row, column], left + column * side, bottom - (row + 1) * side, side * 0.985)
     for i in np.unique(np.linspace(0, len(x) - 1, 5).round().astype(int)):
-        axes.text(
-            left + (i + 0.5) * side, bottom + 0.05, f"{x[i]:.2g}".replace("-", "−"), ha="center", va="top", fontsize=8
-        )
+        axes.text(left + (i + 0.5) * side, bottom + 0.05, _ticks(x)[i], ha="center", va="top", fontsize=8)
     for i in np.unique(np.linspace(0, len(y) - 1, 5).round().astype(int)):
-        axes.text(
-            left - 0.06, bottom - (i + 0.5) * side, f"{y[i]:.2g}".replace("-", "−"), ha="right", va="center", fontsize=8
-        )
+        axes.text(left - 0.06, bottom - (i + 0.5) * side, _ticks(y)[i], ha="right", va="center", fontsize=8)
     axes.text(left + side * len(x) / 2, bottom + 0.27, axis_labels[0], ha="center", va="top", fontsize=9.5)
     axes.text(0.16, (top + bottom) / 2, axis_labels[1], rotation=90, ha="center", va="center", fontsize=9.5)
     return figure
+
+
+def _ticks(nodes: Array) -> list[str]:
+    """Write coordinates with as many digits as tell neighbours apart."""
+    step = float(np.ptp(nodes)) / max(len(nodes) - 1, 1)
+    digits = int(np.clip(-np.floor(np.log10(step)), 0, 6)) if step > 0 else 1
+    return [f"{value:.{digits}f}".replace("-", "−") for value in nodes]
 
 
 @styled

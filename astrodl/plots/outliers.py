@@ -19,6 +19,7 @@ from astrodl.plots.style import (
     legend_above,
     new_figure,
     note,
+    plain_logarithm,
     say_empty,
     styled,
     wilson_interval,
@@ -61,7 +62,8 @@ def score_histogram(
     shown = np.clip(values, edges[0], edges[-1])
     top.hist(shown[~odd], edges, color=NORMAL, alpha=0.75, label=f"ordinary ({int((~odd).sum()):,})")
     top.hist(shown[odd], edges, color=ODD, histtype="step", linewidth=1.8, label=f"oddities ({int(odd.sum()):,})")
-    top.set(yscale="log", ylabel="galaxies per bin", ylim=(0.7, None))
+    top.set(yscale="log", ylabel="galaxies per bin", ylim=(0.7, max(12.0, top.get_ylim()[1])))
+    plain_logarithm(top.yaxis)
     for q, style in ((0.95, (0, (4, 2))), (0.99, (0, (1, 1.5)))):
         top.axvline(
             min(float(np.quantile(values, q)), edges[-1]), color=INK, linewidth=1.0, linestyle=style,
@@ -291,8 +293,12 @@ def score_against(
     axes = figure.subplots()
     if logarithmic:
         axes.set_xscale("log")
-    axes.scatter(x[~odd], y[~odd], s=8, color=NORMAL, linewidths=0, alpha=0.7, label="ordinary")
-    axes.scatter(x[odd], y[odd], s=17, color=ODD, edgecolors="white", linewidths=0.4, label="known oddities", zorder=4)
+        plain_logarithm(axes.xaxis)
+    size = float(np.clip(4000 / max(len(y), 1), 8, 22))
+    axes.scatter(x[~odd], y[~odd], s=size, color=NORMAL, linewidths=0, alpha=0.7, label="ordinary")
+    axes.scatter(
+        x[odd], y[odd], s=size + 9, color=ODD, edgecolors="white", linewidths=0.4, label="known oddities", zorder=4
+    )
     if len(y):
         axes.axhline(float(np.median(y[~odd] if (~odd).any() else y)), color=INK, linewidth=1.0, label="no trend")
         _draw_running_quantiles(axes, x[~odd], y[~odd])

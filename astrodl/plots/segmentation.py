@@ -23,6 +23,7 @@ from astrodl.plots.style import (
     legend_above,
     new_figure,
     note,
+    plain_logarithm,
     say_empty,
     signed,
     styled,
@@ -213,6 +214,7 @@ def clump_detection(
         axes.set(ylim=(0, 1.04), xlabel=label, ylabel=name)
         if logarithmic:
             axes.set_xscale("log")
+            plain_logarithm(axes.xaxis)
         axes.set_xlim(edges[0], edges[-1])
     panels[1].tick_params(labelleft=True)
     if n_true:

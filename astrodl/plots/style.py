@@ -11,8 +11,10 @@ from typing import Any, ParamSpec
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatter
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -140,6 +142,12 @@ def legend_above(axes: Axes, n_columns: int = 4) -> None:
             borderaxespad=0.0,
             columnspacing=1.2,
         )
+
+
+def plain_logarithm(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers, between decades too where it spans less than about one."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.6)))
 
 
 def signed(value: float, digits: int = 4) -> str:
