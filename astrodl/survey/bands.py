@@ -72,7 +72,7 @@ class Band:
         return float(2.5 * np.log10(rate))
 
     def sky_sigma(self, pixel_scale_arcsec: float) -> float:
-        """Standard deviation of the blank sky in electrons per second and pixel of the given side."""
+        """Give the standard deviation of blank sky in electrons per second and pixel of the given side."""
         rate = self.sky + self.dark + self.n_exposures * self.read_noise**2 / self.exposure_s
         return float(np.sqrt(rate / self.exposure_s) * pixel_scale_arcsec / self.native_pixel_arcsec)
 

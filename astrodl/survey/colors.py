@@ -1,7 +1,7 @@
 """Fluxes of galaxy spectra through band-passes, tabulated over redshift and reddening.
 
-Spectra: the empirical templates of Coleman, Wu & Weedman (1980), E, Sbc, Scd and Im, as shipped with GalSim, and a young
-population f_lambda ~ lambda^-2.2 (the unreddened starburst slope of Leitherer et al. 1999) for star-forming clumps.
+Spectra: the empirical templates of Coleman, Wu & Weedman (1980), E, Sbc, Scd and Im, as shipped with GalSim, and a
+young population f_lambda ~ lambda^-2.2 (the slope of an unreddened starburst, Leitherer et al. 1999) for clumps.
 Dust: the starburst attenuation curve of Calzetti et al. (2000), applied in the rest frame.
 """
 
@@ -131,7 +131,9 @@ def _log_templates(rest: NDArray[np.float64]) -> NDArray[np.float64]:
     curves = []
     for name in TEMPLATES:
         wave, density = np.loadtxt(folder / f"CWW_{name}_ext.sed", unpack=True)
-        log_nu = np.log(np.maximum(density, 1e-12) * wave**2)
-        curves.append(np.interp(rest, wave, log_nu) - np.interp(_REFERENCE_WAVELENGTH, wave, log_nu))
+        # Linear in f_lambda between the nodes, as GalSim reads the same tables.
+        light = np.maximum(np.interp(rest, wave, density), 1e-12) * rest**2
+        reference = np.interp(_REFERENCE_WAVELENGTH, wave, density) * _REFERENCE_WAVELENGTH**2
+        curves.append(np.log(light / reference))
     curves.append(-0.2 * np.log(rest / _REFERENCE_WAVELENGTH))
     return np.stack(curves)

@@ -1,8 +1,8 @@
 """Tidal tails and bridges from restricted three-body encounters (Toomre & Toomre 1972).
 
 Two galaxies, softened point masses, pass each other on a parabola; their disks are test particles on circular orbits.
-A small fixed library of encounters is computed once; each merger of the survey is one snapshot of it, seen from a random
-direction, so that tails are as lopsided, warped and broken as gravity makes them.
+A small fixed library of encounters is computed once; each merger of the survey is one snapshot of it, seen from a
+random direction, so that tails are as lopsided, warped and broken as gravity makes them.
 
 Units: gravitational constant, mass of the first galaxy and radius of its disk are one.
 """
@@ -123,7 +123,7 @@ def _rotation(tilt: NDArray[np.float64], node: NDArray[np.float64]) -> NDArray[n
 def _pull(places: NDArray[np.float64], nuclei: NDArray[np.float64], ratios: NDArray[np.float64]) -> NDArray[np.float64]:
     """Acceleration at places by both galaxies: (encounters, places, 3)."""
     total = np.zeros_like(places)
-    for galaxy, mass in enumerate((1.0, ratios[:, None, None])):
+    for galaxy, mass in enumerate((np.ones((1, 1, 1)), ratios[:, None, None])):
         apart = nuclei[:, galaxy, None] - places
         square = np.einsum("epi,epi->ep", apart, apart)[..., None] + _SOFTENING**2
         total += mass * apart / (square * np.sqrt(square))

@@ -8,18 +8,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammainc
 
 from astrodl.survey import structure
 from astrodl.survey.colors import ColorTable, Spectrum
 from astrodl.survey.encounters import library, project
-from astrodl.survey.fourier import Floats, Fourier, Grid, Layer, sersic_b
+from astrodl.survey.fourier import Floats, Fourier, Grid, Layer
 from astrodl.survey.population import Galaxy
+from astrodl.survey.profiles import EXPONENTIAL_B, equivalent_index, half_light_radius, inclination_of
+from astrodl.survey.spectra import irregular_spectrum, merger_spectra, old_spectrum, spiral_spectra
 from astrodl.survey.structure import Arms, Frame
-
-_EXPONENTIAL_B = sersic_b(1.0)
-"""Half-light radius of an exponential disk in scale lengths, 1.678."""
-_RADII = np.geomspace(1e-3, 30, 600)
 
 
 @dataclass
@@ -105,7 +102,6 @@ class Painter:
         scene.sersic_index = n
 
     def _lenticular(self, rng: np.random.Generator, scene: Scene) -> None:
-        galaxy = scene.galaxy
         bulge = old_spectrum(rng, 0.08)
         disk = Spectrum(float(np.clip(bulge.kind + rng.uniform(0.0, 0.6), 0, 3)), bulge.reddening)
         bt = float(rng.beta(3.5, 4.0) * 0.8 + 0.08)
@@ -118,10 +114,10 @@ class Painter:
             lens = structure.draw_ring(self.grid, frame, 1.8 * scale, 0.5 * scale, 0.0, 0.3 * lumps)
             self._move_light(scene, self.grid.drawn(lens), disk, rng.uniform(0.05, 0.2))
         if frame.q < 0.35 and rng.random() < 0.4:
-            self._lane(rng, scene, frame, scale, rng.uniform(0.5, 2.0))
+            self._lane(rng, scene, frame, scale, rng.uniform(1.0, 3.5))
 
     def _spiral(self, rng: np.random.Generator, scene: Scene) -> None:
-        galaxy, grid = scene.galaxy, self.grid
+        grid = self.grid
         red = rng.random() < 0.15
         bulge, disk, arm = spiral_spectra(rng, red)
         bt = float(np.clip(rng.beta(1.3, 5.0) * 0.9 + 0.01, 0.01, 0.65))
@@ -142,7 +138,7 @@ class Painter:
         if rng.random() < 0.45:
             self._bar(rng, scene, frame, scale, bulge, share=rng.uniform(0.05, 0.2))
         if frame.q < 0.4:
-            self._lane(rng, scene, frame, scale, rng.uniform(0.8, 3.5))
+            self._lane(rng, scene, frame, scale, rng.uniform(1.2, 4.0))
         elif rng.random() < 0.6:
             cover = structure.draw_arm_dust(grid, frame, arms, wander)
             self._absorb(scene, cover, rng.uniform(0.3, 1.2), ("disk",))
@@ -154,7 +150,7 @@ class Painter:
         base = irregular_spectrum(rng)
         x, y = self.centre(rng)
         q, angle = float(rng.uniform(0.35, 0.95)), float(rng.uniform(0, np.pi))
-        scale = galaxy.radius / _EXPONENTIAL_B
+        scale = galaxy.radius / EXPONENTIAL_B
         frame = Frame(x, y, q, angle)
         slide, turn = scale * rng.uniform(0.3, 1.2), rng.uniform(0, 2 * np.pi)
         aside = Frame(x + slide * np.cos(turn), y + slide * np.sin(turn), min(1.0, q * rng.uniform(0.8, 1.3)), angle)
@@ -226,15 +222,15 @@ class Painter:
         """
         galaxy = scene.galaxy
         x, y = self.centre(rng)
-        cosine, thickness, angle = rng.uniform(0.02, 1.0), rng.uniform(0.13, 0.25), rng.uniform(0, np.pi)
+        cosine, thickness, angle = rng.uniform(0.02, 1.0), rng.uniform(0.14, 0.27), rng.uniform(0, np.pi)
         q = float(np.sqrt(cosine**2 * (1 - thickness**2) + thickness**2))
         disk_radius = galaxy.radius / half_light_radius(bt, n, ratio)
-        scale = disk_radius / _EXPONENTIAL_B
+        scale = disk_radius / EXPONENTIAL_B
         # Bulges are oblate and rounder than the disk.
         round_q = float(np.sqrt(cosine**2 * (1 - 0.65**2) + 0.65**2))
         image = self.grid.sersic(n, max(ratio * disk_radius, 0.015), round_q, angle, x, y)
         scene.layers.append(Layer("bulge", image, self.tint(bulge, galaxy.z, bt)))
-        reddened = replace(disk, reddening=min(disk.reddening + 0.18 * (1 - cosine) ** 2, 0.75))
+        reddened = replace(disk, reddening=min(disk.reddening + 0.12 * (1 - cosine) ** 2, 0.75))
         scene.layers.append(
             Layer("disk", self.grid.exponential(scale, q, angle, x, y), self.tint(reddened, galaxy.z, 1 - bt))
         )
@@ -266,10 +262,8 @@ class Painter:
     def _lane(self, rng: np.random.Generator, scene: Scene, frame: Frame, scale: float, depth: float) -> None:
         """Put a dust lane across an inclined disk and its bulge."""
         height = frame.q * scale
-        offset = (
-            height * rng.uniform(-0.25, 0.25) + np.sign(rng.standard_normal()) * 0.5 * max(frame.q - 0.2, 0) * scale
-        )
-        width = max(height * rng.uniform(0.25, 0.45), 0.6 * self.grid.pixel)
+        offset = height * rng.uniform(-0.1, 0.1) + np.sign(rng.standard_normal()) * 0.5 * max(frame.q - 0.2, 0) * scale
+        width = max(height * rng.uniform(0.5, 0.9), 0.7 * self.grid.pixel)
         cover = structure.draw_lane(self.grid, frame, scale, offset, width, self.grid.noise_field(rng, 30))
         self._absorb(scene, cover, depth, ("bulge", "disk"))
 
@@ -286,7 +280,7 @@ class Painter:
         galaxy = scene.galaxy
         if frame is not None:
             radius, _ = frame.polar(self.grid)
-            weight = weight * (radius > 0.45 * galaxy.radius)
+            weight = weight * ((radius > 0.45 * galaxy.radius) & (radius < 1.9 * galaxy.radius))
         if n == 0 or not weight.any():
             return
         x, y = structure.pick_positions(rng, self.grid, weight, n)
@@ -294,76 +288,7 @@ class Painter:
         x, y = x[inside], y[inside]
         share = 10 ** rng.uniform(-2.0, -1.05, len(x))
         share *= min(1.0, 0.35 / max(share.sum(), 1e-9))
-        sigma = galaxy.arcsec_per_kpc * 10 ** rng.uniform(-0.9, -0.4, len(x))
-        spectrum = Spectrum(float(rng.uniform(3.0, 4.0)), float(rng.exponential(0.06)))
+        sigma = galaxy.arcsec_per_kpc * 10 ** rng.uniform(-0.8, -0.15, len(x))
+        spectrum = Spectrum(float(rng.uniform(2.6, 3.9)), float(rng.exponential(0.08)))
         self._add_light(scene, "clump", self.grid.blobs(x, y, sigma, share), spectrum, 1.0)
         scene.n_clumps = len(x)
-
-
-def old_spectrum(rng: np.random.Generator, blue_share: float) -> Spectrum:
-    """Draw the spectrum of an old population; a share of them has formed stars lately."""
-    if rng.random() < blue_share:
-        return Spectrum(float(rng.uniform(0.8, 2.3)), float(rng.exponential(0.04)))
-    return Spectrum(float(np.clip(abs(rng.normal(0, 0.3)), 0, 1.0)), float(min(rng.exponential(0.025), 0.3)))
-
-
-def spiral_spectra(rng: np.random.Generator, red: bool) -> tuple[Spectrum, Spectrum, Spectrum]:
-    """Draw the spectra of bulge, disk and arms."""
-    kind = float(rng.uniform(0.1, 0.8)) if red else float(np.clip(rng.normal(1.7, 0.5), 0.6, 2.8))
-    bulge = Spectrum(float(rng.uniform(0.0, min(kind, 1.1))), float(rng.exponential(0.06)))
-    dust = float(np.clip(abs(rng.normal(0.06, 0.07)), 0, 0.4))
-    disk = Spectrum(kind, dust)
-    arm = Spectrum(min(kind + float(rng.uniform(0.2, 0.9)), 3.5), dust, 0.0 if red else float(rng.uniform(0, 0.1)))
-    return bulge, disk, arm
-
-
-def irregular_spectrum(rng: np.random.Generator) -> Spectrum:
-    """Draw the spectrum of an irregular galaxy."""
-    if rng.random() < 0.15:
-        return Spectrum(float(rng.uniform(0.8, 1.7)), float(rng.uniform(0.05, 0.3)))
-    kind = float(np.clip(rng.normal(2.4, 0.5), 1.2, 3.2))
-    return Spectrum(kind, float(np.clip(rng.exponential(0.09), 0, 0.5)), float(rng.uniform(0, 0.15)))
-
-
-def merger_spectra(rng: np.random.Generator, dry: bool) -> tuple[Spectrum, Spectrum]:
-    """Draw the spectra of the two galaxies of a merger; dry ones are old."""
-    if dry:
-        return old_spectrum(rng, 0.0), old_spectrum(rng, 0.0)
-    kinds = np.clip(rng.normal(1.7, 0.7, 2), 0.2, 3.0)
-    dust = np.clip(rng.exponential(0.12, 2), 0, 0.6)
-    first, second = (Spectrum(float(k), float(e), 0.05) for k, e in zip(kinds, dust, strict=True))
-    return first, second
-
-
-def inclination_of(q: float, thickness: float) -> float:
-    """Give the inclination in degrees of an oblate disk of axis ratio q (Hubble 1926)."""
-    return float(np.degrees(np.arccos(np.sqrt(max(q**2 - thickness**2, 0) / (1 - thickness**2)))))
-
-
-def enclosed_light(bt: float, n: float, ratio: float) -> NDArray[np.float64]:
-    """Give the light within radii `_RADII` of a bulge and an exponential disk of unit half-light radius."""
-    bulge = gammainc(2 * n, sersic_b(n) * (_RADII / ratio) ** (1 / n))
-    return bt * bulge + (1 - bt) * gammainc(2.0, _EXPONENTIAL_B * _RADII)
-
-
-def half_light_radius(bt: float, n: float, ratio: float) -> float:
-    """Give the radius that holds half the light of bulge plus disk, in half-light radii of the disk."""
-    return float(np.interp(0.5, enclosed_light(bt, n, ratio), _RADII))
-
-
-def equivalent_index(bt: float, n: float, ratio: float) -> float:
-    """Give the index of the Sersic profile with the concentration r_80 / r_20 of bulge plus disk."""
-    light = enclosed_light(bt, n, ratio)
-    concentration = np.interp(0.8, light, _RADII) / np.interp(0.2, light, _RADII)
-    return float(np.interp(np.log(concentration), _CONCENTRATIONS, _INDICES))
-
-
-def _concentration_of(n: float) -> float:
-    from scipy.special import gammaincinv
-
-    return float(n * (np.log(gammaincinv(2 * n, 0.8)) - np.log(gammaincinv(2 * n, 0.2))))
-
-
-_INDICES = np.geomspace(0.3, 10, 60)
-_CONCENTRATIONS = np.array([_concentration_of(n) for n in _INDICES])
-"""ln(r_80 / r_20) of Sersic profiles."""

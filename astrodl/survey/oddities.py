@@ -15,6 +15,7 @@ from astrodl.survey.colors import Spectrum
 from astrodl.survey.fourier import Floats, Grid, Layer
 from astrodl.survey.galaxies import Painter, Scene
 from astrodl.survey.population import CLASSES, MAX_Z, MIN_Z, Population
+from astrodl.survey.population import KINDS as KIND_STATISTICS
 from astrodl.survey.structure import Frame
 
 EMISSION_LINES = {"[O II]": 3728.0, "[O III]": 5007.0, "H alpha": 6563.0}
@@ -69,7 +70,7 @@ class Oddities:
 
 
 def _ring(odd: Oddities, rng: np.random.Generator) -> Scene:
-    """A collisional ring galaxy: a knotty blue ring round an off-centre nucleus (Appleton & Struck-Marcell 1996)."""
+    """Make a collisional ring galaxy, knotty and blue round an off-centre nucleus (Appleton & Struck-Marcell 1996)."""
     painter, grid = odd.painter, odd.painter.grid
     galaxy = odd.population.draw(rng, str(rng.choice(["lenticular", "spiral"])))
     radius = max(galaxy.radius, 0.2 * grid.half_width)
@@ -98,7 +99,7 @@ def _ring(odd: Oddities, rng: np.random.Generator) -> Scene:
 
 
 def _lensed_arc(odd: Oddities, rng: np.random.Generator) -> Scene:
-    """An early-type galaxy that lenses a blue galaxy behind it into arcs, a counter-image, at times a ring."""
+    """Let an early-type galaxy lens a blue galaxy behind it into arcs, a counter-image, at times a ring."""
     grid = odd.painter.grid
     scene = odd.host(rng, ("elliptical", "elliptical", "lenticular"))
     einstein = float(rng.uniform(0.28, 0.58) * grid.half_width)
@@ -109,10 +110,11 @@ def _lensed_arc(odd: Oddities, rng: np.random.Generator) -> Scene:
     distance = np.hypot(beta_x - offset * np.cos(turn), beta_y - offset * np.sin(turn))
     lumps = 0.35 * grid.noise_field(rng, 40)
     drawn = np.exp(-distance / np.float32(size) + lumps)
-    share = float(10 ** rng.uniform(-0.9, -0.1))
     spectrum = Spectrum(float(rng.uniform(2.4, 3.6)), float(rng.exponential(0.08)))
     z = float(min(scene.galaxy.z + rng.uniform(0.5, 1.5), 2.5))
-    flux = share * scene.flux(odd.painter.truth_band)
+    # Arcs are found where they can be seen: none is fainter than the survey's limit.
+    flux = 10 ** rng.uniform(-0.9, 0.0) * scene.flux(odd.painter.truth_band)
+    flux = max(flux, 10 ** (-0.4 * (odd.population.magnitude_limit - rng.uniform(0.0, 0.8))))
     odd.add(scene, Layer("", grid.drawn(drawn), odd.tint(spectrum, z, flux)))
     return scene
 
@@ -129,11 +131,12 @@ def deflect(grid: Grid, einstein: float, q: float, angle: float) -> tuple[Floats
     """
     x, y = Frame(0.0, 0.0, 1.0, angle).plane(grid)
     root = np.sqrt(np.float32((0.03 * einstein) ** 2) + q * x * x + y * y / q)
-    return x - np.float32(einstein * q) * x / root, y - np.float32(einstein / q) * y / root
+    pull = np.float32(einstein) / root.astype(np.float32)
+    return x * (1 - np.float32(q) * pull), y * (1 - pull / np.float32(q))
 
 
 def _quasar_host(odd: Oddities, rng: np.random.Generator) -> Scene:
-    """A quasar outshines the centre of its host, with the spikes of the point-spread function."""
+    """Let a quasar outshine the centre of its host, with the spikes of the point-spread function."""
     grid = odd.painter.grid
     scene = odd.host(rng, ("elliptical", "lenticular", "spiral", "merger"))
     x, y = odd.painter.centre(rng)
@@ -146,7 +149,7 @@ def _quasar_host(odd: Oddities, rng: np.random.Generator) -> Scene:
 
 
 def _jellyfish(odd: Oddities, rng: np.random.Generator) -> Scene:
-    """A disk galaxy whose gas is swept to one side; stars form in the streamers (Poggianti et al. 2017)."""
+    """Sweep the gas of a disk galaxy to one side, where it forms stars (Poggianti et al. 2017)."""
     grid = odd.painter.grid
     scene = odd.host(rng, ("spiral", "spiral", "irregular"), smallest=0.13)
     radius, direction = scene.galaxy.radius, rng.uniform(0, 2 * np.pi)
@@ -180,7 +183,7 @@ def _streamer(
 
 
 def _emission_line_compact(odd: Oddities, rng: np.random.Generator) -> Scene:
-    """A barely resolved starburst whose line brightens one band (Cardamone et al. 2009, van der Wel et al. 2011)."""
+    """Make a tiny starburst whose line brightens one band (Cardamone et al. 2009, van der Wel et al. 2011)."""
     painter, grid = odd.painter, odd.painter.grid
     band, z = _line_in_band(rng, np.array([b.wavelength for b in painter.colors.bands]))
     magnitude = max(odd.population.draw_magnitude(rng, 3.0), odd.population.magnitude_limit - 2.5)
@@ -214,7 +217,7 @@ def _line_in_band(rng: np.random.Generator, wavelengths: NDArray[np.float64]) ->
 
 
 def _satellite_trail(odd: Oddities, rng: np.random.Generator) -> Scene:
-    """A satellite crossed the field during the exposure of one band.
+    """Let a satellite cross the field during the exposure of one band.
 
     Trails are out of focus, vary along the way (tumbling), and are partly removed where dithered exposures overlap.
     """
@@ -236,7 +239,7 @@ def _satellite_trail(odd: Oddities, rng: np.random.Generator) -> Scene:
         course = course * (gaps > np.float32(rng.uniform(-0.8, 0.1)))
     lumps = np.exp(0.3 * grid.noise_field(rng, 48))
     band = int(rng.integers(len(odd.sky_sigma)))
-    peak = 10 ** rng.uniform(0.2, 1.1) * odd.sky_sigma[band] / odd.count_per_flux[band]
+    peak = 10 ** rng.uniform(0.35, 1.3) * odd.sky_sigma[band] / odd.count_per_flux[band]
     flux = np.zeros(len(odd.sky_sigma))
     flux[band] = peak / 4
     odd.add(scene, Layer("", grid.drawn_as_is(profile * course * lumps), flux))
@@ -255,23 +258,24 @@ KINDS: dict[str, Callable[[Oddities, np.random.Generator], Scene]] = {
 
 
 def add_company(rng: np.random.Generator, scene: Scene, painter: Painter, population: Population) -> None:
-    """Add the neighbours on the sky that a stamp happens to hold: small galaxies at any redshift, seldom a star."""
+    """Add the neighbours on the sky that a stamp happens to hold: galaxies at any redshift, seldom a star."""
     grid = painter.grid
-    for _ in range(rng.poisson(0.4)):
-        x, y = rng.uniform(-1.0, 1.0, 2) * grid.half_width
-        magnitude = population.magnitude_limit + 1.5 + np.log10(rng.uniform(10 ** (-0.3 * 4), 1)) / 0.3
-        # What is as bright as the galaxy would have a cutout of its own, and what is on top of it is part of it.
-        magnitude = max(magnitude, scene.galaxy.magnitude + 0.3)
+    for _ in range(rng.poisson(0.5)):
+        x, y = (float(value) for value in rng.uniform(-1.0, 1.0, 2) * grid.half_width)
+        # Up to a magnitude fainter than the catalogue goes; what is as bright as the galaxy has its own cutout.
+        neighbour = population.draw(rng)
+        magnitude = max(neighbour.magnitude + rng.uniform(0, 1.0), scene.galaxy.magnitude + 0.3)
+        flux = 10 ** (-0.4 * magnitude)
+        # What is on top of the galaxy would be called part of it.
         if np.hypot(x, y) < max(1.3 * scene.galaxy.radius, 0.25 * grid.half_width):
             continue
-        flux = 10 ** (-0.4 * magnitude)
         if rng.random() < 0.1:
-            star = Spectrum(float(rng.uniform(0, 4)))
             image = grid.blobs(np.array([x]), np.array([y]), np.zeros(1), np.ones(1))
-            scene.layers.append(Layer("", image, painter.tint(star, 0.0, flux)))
+            scene.layers.append(Layer("", image, painter.tint(Spectrum(float(rng.uniform(0, 4))), 0.0, flux)))
             continue
-        spectrum = Spectrum(float(rng.uniform(0, 3)), float(rng.exponential(0.08)))
-        radius = grid.half_width * 10 ** rng.uniform(-1.25, -0.8)
+        early = neighbour.kind in ("elliptical", "lenticular")
+        spectrum = KIND_STATISTICS[neighbour.kind].spectrum
+        spectrum = replace(spectrum, kind=spectrum.kind + rng.uniform(0, 0.7), reddening=float(rng.exponential(0.06)))
         q, angle = rng.uniform(0.3, 1.0), rng.uniform(0, np.pi)
-        image = grid.sersic(float(rng.choice([1.0, 1.0, 2.5])), radius, q, angle, float(x), float(y))
-        scene.layers.append(Layer("", image, painter.tint(spectrum, float(rng.uniform(0.1, 2.0)), flux)))
+        image = grid.sersic(2.5 if early else 1.0, 0.7 * neighbour.radius, q, angle, x, y)
+        scene.layers.append(Layer("", image, painter.tint(spectrum, neighbour.z, flux)))

@@ -134,12 +134,13 @@ def draw_lane(grid: Grid, frame: Frame, scale: float, offset: float, width: floa
     along, across = dx * cosine + dy * sine, dy * cosine - dx * sine
     height = (across - np.float32(offset) - np.float32(0.35 * width) * lumps) / np.float32(width)
     cover = np.exp(-0.5 * height**2 - (np.abs(along) / np.float32(2.5 * scale)) ** 4)
-    return np.clip(cover * (np.float32(0.85) + np.float32(0.2) * lumps), 0, 1)
+    return np.clip(cover * (np.float32(0.95) + np.float32(0.2) * lumps), 0, 1)
 
 
 def screened(grid: Grid, image: Fourier, cover: Floats) -> Fourier:
     """Give the Fourier image of that part of the light that lies behind the screen."""
-    return grid.drawn_as_is(grid.smoothed(image, 0.5 * grid.pixel) * cover)
+    # No smoothing before the product: a smoothed core would shine through the screen.
+    return grid.drawn_as_is(grid.smoothed(image, 0.0) * cover)
 
 
 def pick_positions(
