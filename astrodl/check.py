@@ -26,6 +26,13 @@ def _config(path: Path) -> list[str]:
     return []
 
 
+def _metrics(path: Path) -> list[str]:
+    from astrodl.summary import read_metrics
+
+    read_metrics(path)
+    return []
+
+
 def _catalog(path: Path) -> list[str]:
     from astrodl.catalog import read_catalog
 
@@ -69,5 +76,5 @@ KINDS: dict[str, Callable[[Path], list[str]]] = {
     ".fits": _catalog,
     ".yaml": _config,
     ".yml": _config,
-    ".json": _config,
+    ".json": _metrics,
 }

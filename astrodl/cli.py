@@ -7,6 +7,7 @@ Exit status: 0 done; 1 `check` found problems; 2 something the user can mend, to
 import argparse
 import inspect
 import json
+import os
 import signal
 import sys
 import warnings
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("astrodl: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -346,7 +350,11 @@ def _overview(args: argparse.Namespace) -> None:
 def _add_check(verbs: Any) -> None:
     verb = _verb(verbs, _check)
     verb.add_argument(
-        "files", metavar="FILE", type=Path, nargs="+", help="store, model, predictions, catalogue or YAML configuration"
+        "files",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        help="store, model, predictions, metrics, catalogue, YAML configuration",
     )
 
 

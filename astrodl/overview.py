@@ -39,7 +39,7 @@ def overview(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with open_store(store) as reader:
-        indices, titles = _choose(reader, n_objects)
+        indices, titles = _choose(reader, n_objects, n_columns)
         heading = f"{reader.survey}: {len(indices)} of {reader.n_objects} objects, {', '.join(reader.bands)}"
         save(contact_sheet(_in_color(reader, indices), titles, n_columns, heading), out / "objects.png")
         if reader.has_column("ra") and reader.has_column("dec"):
@@ -58,15 +58,14 @@ def _in_color(reader: Reader, indices: NDArray[np.int64]) -> NDArray[np.float32]
     return lupton_rgb(images, reader.sky_sigma[indices], band_factors=balance_bands(images)).astype(np.float32)
 
 
-def _choose(reader: Reader, n_objects: int) -> tuple[NDArray[np.int64], list[str]]:
-    """Choose the first objects, as many of each class, titled by class; without classes, by identifier."""
+def _choose(reader: Reader, n_objects: int, n_columns: int) -> tuple[NDArray[np.int64], list[str]]:
+    """Choose the first objects, as many of each class (whole rows), titled by class; without classes, by identifier."""
     if not reader.has_column("class"):
         indices = np.arange(min(n_objects, reader.n_objects))
         return indices, reader.object_id[indices].tolist()
     classes = reader.column("class").astype(str)
     names, counts = np.unique(classes, return_counts=True)
-    room = -(-n_objects // len(names))
-    indices = np.concatenate([np.flatnonzero(classes == name)[:room] for name in names[np.argsort(-counts)]])[
-        :n_objects
-    ]
+    room = max(n_objects // len(names) // n_columns, 1) * n_columns
+    chosen = [np.flatnonzero(classes == name)[:room] for name in names[np.argsort(-counts)]]
+    indices = np.concatenate(chosen)
     return indices, classes[indices].tolist()

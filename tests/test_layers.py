@@ -17,8 +17,8 @@ FLOORS = [
     {"engine"},
     {"tasks"},
     {"schema"},
-    {"check", "summary"},
-    {"overview"},
+    {"summary"},
+    {"check", "overview"},
     {"cli"},
     {"__main__"},
 ]
