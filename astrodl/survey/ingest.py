@@ -79,6 +79,7 @@ def ingest(
             advance(len(block.rows) + len(block.refused))
         write_quarantine(store.with_name("quarantine.ecsv"), tally.refused)
         require_enough(catalog, tally, len(objects), data.max_bad_fraction, strict)
+        split.require_all(parts[tally.rows], folds[tally.rows], settings.split, "the survey without those refused")
         writer.zero_points = tally.common_zero_points()
         writer.source_checksum = tally.checksum.hexdigest()
         writer.keep_written()

@@ -50,7 +50,8 @@ def assign(
     split[uniform < settings.test] = TEST
     folds = np.array([int(settings.folds * _uniform(settings.seed, "fold", place)) for place in unique], np.int16)
     folds[split == TEST] = -1
-    _require_all(split[inverse], folds[inverse], settings, len(unique), ra is not None)
+    where = f"{len(unique)} cells of nside {settings.nside}" if ra is not None else f"{len(unique)} identifiers"
+    require_all(split[inverse], folds[inverse], settings, where)
     return split[inverse], folds[inverse]
 
 
@@ -79,20 +80,26 @@ def _uniform(seed: int, purpose: str, place: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _require_all(
-    split: NDArray[np.int8], fold: NDArray[np.int16], settings: SplitSettings, n_places: int, on_sky: bool
-) -> None:
-    asked = {"train": True, "test": settings.test > 0}
-    if settings.folds == 1:
-        asked["validation"] = settings.validation > 0
-    present = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-    empty = [f"the {name} split" for name, wanted in asked.items() if wanted and not (split == present[name]).any()]
+def require_all(split: NDArray[np.int8], fold: NDArray[np.int16], settings: SplitSettings, where: str) -> None:
+    """Refuse a division in which a split or fold that was asked for is empty.
+
+    Raises
+    ------
+    DataError
+        Names the empty ones; `where` tells what was divided.
+    """
+    asked = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+    if not settings.test:
+        del asked["test"]
+    if settings.folds > 1 or not settings.validation:
+        del asked["validation"]
     if settings.folds > 1:
-        empty = [name for name in empty if "train" not in name]
+        del asked["train"]
+    empty = [f"the {name} split" for name, number in asked.items() if not (split == number).any()]
+    if settings.folds > 1:
         empty += [f"fold {k}" for k in range(settings.folds) if not (fold == k).any()]
     if empty:
-        where = f"{n_places} cells of nside {settings.nside}" if on_sky else f"{n_places} identifiers"
-        advice = "set a larger split.nside, larger fractions" if on_sky else "set larger fractions"
         raise DataError(
-            f"{' and '.join(empty)} would be empty ({len(split)} objects in {where}); {advice} or another split.seed"
+            f"{' and '.join(empty)} would be empty ({len(split)} objects in {where}); set a larger split.nside, "
+            "larger fractions or another split.seed"
         )
