@@ -42,7 +42,6 @@ class Reader:
         self._file = _open(self.path)
         try:
             self._read_attributes()
-            self._descriptor = os.open(self.path, os.O_RDONLY)
         except KeyError as error:
             self._file.close()
             raise StoreError(f"{self.path}: damaged, lacks an attribute ({error.args[0]}); ingest again") from None
@@ -91,7 +90,6 @@ class Reader:
         """Close the file."""
         if self._file:
             self._file.close()
-            os.close(self._descriptor)
 
     @property
     def object_id(self) -> NDArray[np.str_]:
@@ -146,11 +144,7 @@ class Reader:
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def images(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Read cutouts, (n, bands, y, x), in the order of `indices`; all by default.
-
-        Reads go straight to the file at the place of each run of consecutive objects, which is some 40 times faster
-        than fancy indexing in h5py.
-        """
+        """Read cutouts, (n, bands, y, x), in the order of `indices`; all by default."""
         return self._rows("image", indices)
 
     def label(self, name: str, indices: ArrayLike | None = None) -> NDArray[np.float32]:
@@ -226,20 +220,15 @@ class Reader:
 
     def _rows(self, name: str, indices: ArrayLike | None) -> NDArray[np.float32]:
         dataset = self._file[name]
-        rows = np.arange(self.n_objects) if indices is None else self._valid(indices)
-        out = np.empty((len(rows), *dataset.shape[1:]), np.dtype("<f4"))
-        offset = dataset.id.get_offset()
-        if offset is None or dataset.dtype != out.dtype:  # not written by `Writer`, for example repacked
-            for position, row in enumerate(rows):
-                out[position] = dataset[row]
-            return out
-        row_bytes = out.nbytes // max(len(rows), 1)
-        ends = np.append(np.flatnonzero(np.diff(rows) != 1) + 1, len(rows))
-        start = 0
-        for end in ends if len(rows) else ():
-            _read_at(self._descriptor, out[start:end], offset + int(rows[start]) * row_bytes, self.path)
-            start = end
-        return out
+        if indices is None:
+            return dataset[:]
+        rows = self._valid(indices)
+        if not len(rows):
+            return np.empty((0, *dataset.shape[1:]), np.float32)
+        # h5py reads increasing indices, and as fast as the disk where the dataset is contiguous.
+        unique, inverse = np.unique(rows, return_inverse=True)
+        read = dataset[int(unique[0]) : int(unique[-1]) + 1] if _consecutive(unique) else dataset[unique]
+        return read if np.array_equal(rows, unique) else read[inverse]
 
 
 def open_store(path: str | os.PathLike[str]) -> Reader:
@@ -260,13 +249,8 @@ def _open(path: Path) -> h5py.File:
         raise StoreError(f"{path}: cannot be read ({reason}); ingest again") from None
 
 
-def _read_at(descriptor: int, out: NDArray[np.float32], position: int, path: Path) -> None:
-    view = out.data.cast("B")
-    while view:  # the system reads at most 2 GiB at once
-        n_read = os.preadv(descriptor, [view], position)
-        if not n_read:
-            raise StoreError(f"{path}: shorter than its header says; ingest again")
-        view, position = view[n_read:], position + n_read
+def _consecutive(rows: NDArray[np.int64]) -> bool:
+    return int(rows[-1] - rows[0]) + 1 == len(rows)
 
 
 def _absent(path: Path, kind: str, name: str, known: Iterable[str], key: str) -> str:
