@@ -14,7 +14,7 @@ from astrodl.config import SimulateSettings
 from astrodl.errors import ConfigError
 from astrodl.survey.bands import get_band
 from astrodl.survey.colors import ColorTable
-from astrodl.survey.cutouts import Image, Value, tangent_cards, write_cutout
+from astrodl.survey.cutout_file import Image, Value, tangent_cards, write_cutout
 from astrodl.survey.fourier import Camera, Floats, Grid
 from astrodl.survey.galaxies import Painter, Scene
 from astrodl.survey.oddities import KINDS, Oddities, add_company
