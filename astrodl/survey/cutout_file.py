@@ -1,6 +1,6 @@
 """Write FITS cutouts fast: a plain primary header and float32 images, nothing else.
 
-astropy spends about 10 ms on eleven small extensions; this writer spends 0.3 ms on the same bytes (FITS standard 4.0).
+astropy spends 11 ms of CPU on a cutout of five bands and their PSFs, this writer 0.7 ms (FITS standard 4.0).
 """
 
 import os
