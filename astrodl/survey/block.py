@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from astrodl.store import FLAGS
 from astrodl.survey import photometry
-from astrodl.survey.cutout import Cutout, ObjectFiles, RefusedError, read_cutout
+from astrodl.survey.cutout import Cutout, read_cutout
+from astrodl.survey.object_files import ObjectFiles, RefusedError
 from astrodl.survey.plan import Plan
 from astrodl.survey.table import Source
 

@@ -1,56 +1,14 @@
-"""Read the files of one object: from path templates to calibrated bands and labels."""
+"""Make the stored cutout of one object: calibrated bands and labels, sky, flags."""
 
-import hashlib
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astrodl.config import BandSettings, DataSettings
-from astrodl.errors import DataError
 from astrodl.store import FLAGS
-from astrodl.survey import calibrate, rgb
-from astrodl.survey.fits import (
-    FitsFile,
-    Hdu,
-    MissingExtensionError,
-    UnreadableError,
-    open_fits,
-    pixel_scale_arcsec,
-    read_bytes,
-    to_microjansky,
-    zero_point,
-)
-
-
-class RefusedError(DataError):
-    """An object that goes to quarantine: the file and band (or label) that are to blame, and why."""
-
-    def __init__(self, file: str, band: str, reason: str) -> None:
-        super().__init__(reason)
-        self.file, self.band, self.reason = file, band, reason
-
-
-@dataclass(frozen=True)
-class Plane:
-    """A band or label as it stands in the file.
-
-    Attributes
-    ----------
-    pixels
-        (y, x), NaN where there is no data.
-    zero_point
-        AB magnitude of one count, or None.
-    pixel_scale_arcsec
-        Scale of the pixels of the file; only filled on request.
-    """
-
-    pixels: NDArray[np.float32]
-    zero_point: float | None = None
-    pixel_scale_arcsec: float | None = None
+from astrodl.survey import calibrate
+from astrodl.survey.fits import to_microjansky
+from astrodl.survey.object_files import ObjectFiles, Plane, RefusedError, by
 
 
 @dataclass(frozen=True)
@@ -80,138 +38,6 @@ class Cutout:
     checksum: bytes
 
 
-@dataclass
-class ObjectFiles:
-    """The files of one object, each read once.
-
-    Parameters
-    ----------
-    data
-        Settings of the survey.
-    root
-        Resolved folder that no path may leave.
-    fields
-        Catalogue values for the path templates.
-    """
-
-    data: DataSettings
-    root: str
-    fields: Mapping[str, str]
-    _bytes: dict[str, bytes] = field(default_factory=dict)
-    _paths: dict[tuple[str, str], str] = field(default_factory=dict)
-    _fits: dict[str, FitsFile] = field(default_factory=dict)
-    _pixels: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict)
-
-    def band(self, position: int, *, with_scale: bool = False) -> Plane | None:
-        """Read a band; None where its file or extension is absent.
-
-        Raises
-        ------
-        RefusedError
-            The path leaves the root, or the file is unusable.
-        """
-        band = self.data.bands[position]
-        name = self.path(band)
-        try:
-            if not os.path.lexists(os.path.join(self.root, name)):
-                return None
-            if self.data.layout == "rgb":
-                return Plane(self._channel(name, band, position), band.zero_point)
-            return self._fits_plane(name, band, position, with_scale)
-        except MissingExtensionError:
-            return None
-        except UnreadableError as error:
-            raise RefusedError(name, band.name, str(error)) from None
-
-    def label(self, name: str, extension: str) -> Plane | None:
-        """Read a pixel label; None where its file or extension is absent."""
-        assert self.data.labels is not None
-        path = self._expand(self.data.labels.path, "", name)
-        try:
-            if not os.path.lexists(os.path.join(self.root, path)):
-                return None
-            file = self._open(path)
-            hdu = file.find(extension)
-            return Plane(_flat(file.pixels(hdu)), zero_point(hdu, file.hdus[0]))
-        except MissingExtensionError:
-            return None
-        except UnreadableError as error:
-            raise RefusedError(path, name, str(error)) from None
-
-    def path(self, band: BandSettings) -> str:
-        """Fill in the path template of a band, relative to the root."""
-        template = band.path if band.path is not None else self.data.path
-        assert template is not None
-        return self._expand(template, band.name if "{band" in template else "", band.name)
-
-    def extensions(self, band: BandSettings) -> list[str]:
-        """List the images in the file of a band, for a message; empty where it cannot be read."""
-        try:
-            return self._open(self.path(band)).images
-        except (UnreadableError, RefusedError):
-            return []
-
-    @property
-    def checksum(self) -> bytes:
-        """SHA-256 of the names and bytes of all files that were read."""
-        digest = hashlib.sha256()
-        for name in sorted(self._bytes):
-            digest.update(f"{name}\0{len(self._bytes[name])}\0".encode())
-            digest.update(self._bytes[name])
-        return digest.digest()
-
-    def _expand(self, template: str, band: str, blame: str) -> str:
-        if (template, band) in self._paths:
-            return self._paths[template, band]
-        try:
-            name = template.format_map({**self.fields, "band": band})
-        except (ValueError, KeyError, IndexError, AttributeError) as error:
-            raise DataError(f"path template '{template}': {error}; write {{column}} or {{band}}") from None
-        resolved = os.path.realpath(os.path.join(self.root, name)) if "\0" not in name else ""
-        if not resolved.startswith(self.root.rstrip("/") + "/"):
-            raise RefusedError(name.replace("\0", "?"), blame, "the path leads out of data.root")
-        self._paths[template, band] = name
-        return name
-
-    def _read(self, name: str) -> bytes:
-        if name not in self._bytes:
-            self._bytes[name] = read_bytes(Path(self.root, name))
-        return self._bytes[name]
-
-    def _open(self, name: str) -> FitsFile:
-        if name not in self._fits:
-            self._fits[name] = open_fits(self._read(name))
-        return self._fits[name]
-
-    def _fits_plane(self, name: str, band: BandSettings, position: int, with_scale: bool) -> Plane:
-        file = self._open(name)
-        hdu = self._hdu(file, band)
-        pixels = self._once(name, hdu.index, lambda: file.pixels(hdu))
-        if self.data.layout == "cube":
-            pixels = _plane(pixels, position if band.plane is None else band.plane)
-        elif band.plane is not None:
-            pixels = _plane(pixels, band.plane)
-        zero = band.zero_point if band.zero_point is not None else zero_point(hdu, file.hdus[0])
-        return Plane(_flat(pixels), zero, pixel_scale_arcsec(hdu) if with_scale else None)
-
-    def _hdu(self, file: FitsFile, band: BandSettings) -> Hdu:
-        if band.extension is not None:
-            return file.find(band.extension)
-        if self.data.layout == "extensions":
-            return file.find(band.name)
-        return file.first_image(3 if self.data.layout == "cube" or band.plane is not None else 2)
-
-    def _channel(self, name: str, band: BandSettings, position: int) -> NDArray[np.float32]:
-        pixels = self._once(name, 0, lambda: rgb.decode(self._read(name)))
-        return _plane(pixels, position if band.plane is None else band.plane)
-
-    def _once(self, name: str, index: int, read: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Decode pixels once, though several bands be planes of them."""
-        if (name, index) not in self._pixels:
-            self._pixels[name, index] = read()
-        return self._pixels[name, index]
-
-
 def read_cutout(files: ObjectFiles, *, calibrated: bool) -> Cutout:
     """Read, calibrate and cut out one object.
 
@@ -229,21 +55,11 @@ def read_cutout(files: ObjectFiles, *, calibrated: bool) -> Cutout:
     """
     data = files.data
     planes = [files.band(position) for position in range(len(data.bands))]
-    first = next((number for number, plane in enumerate(planes) if plane is not None), None)
-    if first is None:
-        raise RefusedError(files.path(data.bands[0]), data.bands[0].name, _nothing(files))
-    shape = planes[first].pixels.shape  # type: ignore[union-attr]
-    missing = [Plane(np.full(shape, np.nan, np.float32)) if plane is None else plane for plane in planes]
-    for plane, band in zip(missing, data.bands, strict=True):
-        if plane.pixels.shape != shape:
-            sizes = f"{_by(plane.pixels.shape)} pixels, band {data.bands[first].name} has {_by(shape)}"
-            raise RefusedError(files.path(band), band.name, f"the band has {sizes}; bring them to one grid")
-    bands = np.stack([plane.pixels for plane in missing])
+    bands = _stack(files, planes)
     if data.zero_is_missing:
         zero = bands == 0
+        # A black channel of a picture is a colour; only a pixel that is black in all may be missing.
         bands[zero.all(axis=0, keepdims=True) & zero if data.layout == "rgb" else zero] = np.nan
-    if np.isnan(bands).all():
-        raise RefusedError(files.path(data.bands[first]), "", "all pixels are NaN or infinite")
     factors = _factors(files, planes, calibrated)
     bands = calibrate.rebin(bands, data.rebin) * factors[:, np.newaxis, np.newaxis].astype(np.float32)
     sky = np.array([calibrate.border_sky(band) for band in bands])
@@ -251,7 +67,8 @@ def read_cutout(files: ObjectFiles, *, calibrated: bool) -> Cutout:
     bands = bands - background[:, np.newaxis, np.newaxis].astype(np.float32)
     image = calibrate.fit_size(bands, data.size)
     if np.isnan(image).all():
-        raise RefusedError(files.path(data.bands[first]), "", "the central pixels are all NaN or infinite")
+        which = "all pixels are" if np.isnan(bands).all() else "the central pixels are all"
+        raise RefusedError(files.path(data.bands[0]), "", f"{which} NaN or infinite")
     zero_points = np.array([np.nan if p is None or p.zero_point is None else p.zero_point for p in planes])
     return Cutout(
         image,
@@ -262,6 +79,21 @@ def read_cutout(files: ObjectFiles, *, calibrated: bool) -> Cutout:
         _labels(files, zero_points, calibrated),
         files.checksum,
     )
+
+
+def _stack(files: ObjectFiles, planes: list[Plane | None]) -> NDArray[np.float32]:
+    """Stack the bands; those that are absent are NaN."""
+    names = [band.name for band in files.data.bands]
+    found = {name: plane.pixels for name, plane in zip(names, planes, strict=True) if plane is not None}
+    if not found:
+        raise RefusedError(files.path(files.data.bands[0]), names[0], files.nothing())
+    first, shape = next((name, pixels.shape) for name, pixels in found.items())
+    for band in files.data.bands:
+        if band.name in found and found[band.name].shape != shape:
+            sizes = f"{by(found[band.name].shape)} pixels, band {first} has {by(shape)}"
+            raise RefusedError(files.path(band), band.name, f"the band has {sizes}; bring them to one grid")
+    missing = np.full(shape, np.nan, np.float32)
+    return np.stack([found.get(name, missing) for name in names])
 
 
 def _factors(files: ObjectFiles, planes: list[Plane | None], calibrated: bool) -> NDArray[np.float64]:
@@ -308,28 +140,3 @@ def _flags(image: NDArray[np.float32], shape: tuple[int, ...]) -> int:
     flags = FLAGS["missing_band"] if empty.any() else 0
     flags |= FLAGS["partial_coverage"] if (gone[~empty] & inside).any() else 0
     return flags | (FLAGS["padded"] if min(shape) < size else 0)
-
-
-def _nothing(files: ObjectFiles) -> str:
-    band = files.data.bands[0]
-    if not os.path.lexists(os.path.join(files.root, files.path(band))):
-        return "the file does not exist"
-    return f"none of the bands is in the file (images there: {', '.join(files.extensions(band)) or 'none'})"
-
-
-def _plane(pixels: NDArray[np.float32], plane: int) -> NDArray[np.float32]:
-    if pixels.ndim != 3:
-        raise UnreadableError(f"the image has {_by(pixels.shape)} pixels, a cube is needed")
-    if plane >= len(pixels):
-        raise UnreadableError(f"the image has {len(pixels)} planes, plane {plane} (from 0) is asked for")
-    return pixels[plane]
-
-
-def _flat(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    if pixels.ndim != 2 or min(pixels.shape) < 2:
-        raise UnreadableError(f"the image has {_by(pixels.shape)} pixels, a two-dimensional image is needed")
-    return pixels
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in reversed(shape))

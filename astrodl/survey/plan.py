@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from astrodl.config import DataSettings
 from astrodl.errors import DataError
-from astrodl.survey.cutout import ObjectFiles, RefusedError, read_cutout
+from astrodl.survey.cutout import read_cutout
+from astrodl.survey.object_files import ObjectFiles, RefusedError
 from astrodl.survey.table import Objects
 
 
@@ -79,7 +80,7 @@ def _no_band(data: DataSettings, root: str, objects: Objects, position: int) -> 
     band = data.bands[position]
     seen = _listed(data, root, objects, position)
     example = _files(data, root, objects, 0).path(band)
-    if seen and data.layout == "extensions":
+    if seen:
         wanted = band.name if band.extension is None else band.extension
         return (
             f"band '{band.name}': extension '{wanted}' is in none of the {len(objects)} files "
@@ -92,9 +93,11 @@ def _no_band(data: DataSettings, root: str, objects: Objects, position: int) -> 
 
 
 def _listed(data: DataSettings, root: str, objects: Objects, position: int) -> list[str]:
-    """List the image extensions of the first file that can be opened."""
-    for row in range(len(objects) if data.layout == "extensions" else 0):
-        found = _files(data, root, objects, row).extensions(data.bands[position])
+    """List the image extensions of the first file that can be opened, where the band is found by extension."""
+    band = data.bands[position]
+    by_name = data.layout == "extensions" or (data.layout != "rgb" and band.extension is not None)
+    for row in range(len(objects) if by_name else 0):
+        found = _files(data, root, objects, row).extensions(band)
         if found:
             return found
     return []

@@ -198,3 +198,8 @@ def test_a_failed_ingestion_keeps_the_store_of_the_last(survey: Path, tmp_path: 
     with pytest.raises(DataError):
         ingest(settings(survey), tmp_path / "store.h5", strict=True)
     assert (tmp_path / "store.h5").read_bytes() == content
+
+
+def test_a_wrong_extension_of_a_band_with_its_own_file_lists_those_that_exist(survey: Path, tmp_path: Path) -> None:
+    bands = [{"name": "g", "extension": "G"}, {"name": "r", "extension": "SCI"}]
+    fails(tmp_path, settings(survey, layout="files", bands=bands), r"extension 'SCI' is in none .* \(they have G, R\)")
