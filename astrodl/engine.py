@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -165,7 +165,7 @@ def fit(
     state = Fit(task, network, settings, seed)
     checkpoint = folder / "last.pt"
     resume(state, checkpoint, fingerprint)
-    runner = torch.compile(network) if settings.compile else network
+    runner = cast(nn.Module, torch.compile(network)) if settings.compile else network
     per_epoch = max(1, len(train) // settings.batch_size)
     total = per_epoch * settings.epochs
     precision = autocast(train.device, settings.precision)
@@ -203,9 +203,9 @@ def update(state: Fit, runner: nn.Module, batch: Batch, total: int, precision: A
     with precision:
         loss, terms = task.loss(runner, channels_last(task.augment(batch)), phase, state.step / total)
     if not torch.isfinite(loss):
-        values = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.items())
+        values = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in terms.items())
         raise TrainingError(
-            f"update {state.step}, phase {phase}: the loss is {float(loss)} ({values}); "
+            f"update {state.step}, phase {phase}: the loss is {float(loss.detach())} ({values}); "
             "lower train.learning_rate or look for extreme values in the images"
         )
     optimizer.zero_grad(set_to_none=True)

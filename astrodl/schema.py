@@ -63,7 +63,8 @@ def root() -> type[Section]:
             for name, survey in self.surveys.items():
                 if survey.models_from is not None and survey.models_from not in self.surveys:
                     raise ValueError(
-                        f"survey '{name}' takes models_from '{survey.models_from}', which is none of {', '.join(self.surveys)}"
+                        f"survey '{name}' takes models_from '{survey.models_from}', "
+                        f"which is none of {', '.join(self.surveys)}"
                     )
                 for task in survey.tasks or ():
                     if getattr(self.tasks, task, None) is None:

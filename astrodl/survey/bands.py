@@ -49,9 +49,9 @@ class Band:
     """Dark current in electrons per second and native pixel."""
     read_noise: float
     """Read noise in electrons per native pixel and exposure."""
-    exposure_s: float = 500.0
-    """Total exposure in seconds; 500 s is what an HST snapshot programme spends on a band."""
-    n_exposures: int = 1
+    exposure_s: float = 2000.0
+    """Total exposure in seconds; 2,000 s is about one HST orbit on a band."""
+    n_exposures: int = 4
 
     def throughput(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give wavelengths in Angstrom, evenly spaced over the band, and the throughput there."""

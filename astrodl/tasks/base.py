@@ -14,7 +14,6 @@ from astrodl.config import TaskSettings
 from astrodl.dataset import Batch, Cutouts, Resident
 from astrodl.metrics.bootstrap import bootstrap
 from astrodl.normalize import Normalization
-from astrodl.plots.images import lupton_rgb
 from astrodl.store import Reader
 from astrodl.survey.photometry import photometric_features, structural_features
 
@@ -172,18 +171,13 @@ class Task(ABC):
 
     @abstractmethod
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Give each classical rival's predictions for the test objects and, where `score` needs them, the training ones."""
+        """Give the rivals' predictions of the test objects and, where `score` needs them, of the training objects."""
 
     @abstractmethod
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
     ) -> "dict[str, Figure]":
         """Draw the diagnostic figures of the test objects."""
-
-
-def colour(store: Reader, indices: np.ndarray) -> np.ndarray:
-    """Draw objects of a store in colour: (n, y, x, 3)."""
-    return lupton_rgb(store.images(indices), store.sky_sigma[indices])
 
 
 def scale_free_features(names: Sequence[str]) -> tuple[str, ...]:
@@ -221,7 +215,7 @@ def missing_column(store: Reader, task: str, name: str) -> str | None:
 
 
 def standardize(features: np.ndarray, mean: Sequence[float], scale: Sequence[float]) -> np.ndarray:
-    """Standardise features; what could not be measured becomes the mean, with an extra 0/1 column per feature that says so.
+    """Standardise features; what could not be measured becomes the mean, and an extra 0/1 column per feature says so.
 
     Only features that were missing somewhere in the training split would need the extra column; one per feature keeps
     the network independent of what happened to be missing.

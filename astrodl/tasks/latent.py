@@ -19,7 +19,8 @@ from astrodl.metrics.classification import balanced_accuracy
 from astrodl.models.autoencoders import VAE
 from astrodl.plots.latent import latent_mosaic, latent_nodes, latent_plane, nearest_objects
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Task, colour, measured
+from astrodl.tasks.base import Arrays, Metrics, Task, measured
+from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +52,7 @@ class LatentSettings(TaskSettings):
     """Number of independent pixels that the likelihood counts."""
     classes: str = "class"
     """Column that the map is compared with; it is not used in training."""
-    properties: dict[str, str] = {"bt": "bt", "sersic": "sersic_index"}
+    properties: dict[str, str] = Field({"bt": "bt", "sersic": "sersic_index"})
     """Columns that the map is compared with by rank; not used in training."""
     widths: tuple[int, ...] = (32, 64, 64)
     """Channels of the encoder."""

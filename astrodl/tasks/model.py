@@ -98,7 +98,7 @@ class Model:
     def save(self, path: Path) -> None:
         """Write weights and metadata, atomically.
 
-        The metadata hold the resolved settings, the context (bands, pixel scale, normalisation, constants) and versions.
+        The metadata hold the resolved settings, the context (bands, scale, normalisation, constants) and versions.
         """
         metadata = {
             "format": FORMAT,

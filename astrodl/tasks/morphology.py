@@ -1,4 +1,4 @@
-"""Morphological classes: a residual network, averaged over the symmetries of the square, with calibrated probabilities."""
+"""Morphological classes: a network averaged over the symmetries of the square, with calibrated probabilities."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,13 +24,13 @@ from astrodl.tasks.base import (
     Arrays,
     Metrics,
     Task,
-    colour,
     measured,
     missing_column,
     moments,
     scale_free_features,
     standardize,
 )
+from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,7 +84,7 @@ class Morphology(Task):
             raise DataError(
                 f"{store.path}: column '{settings.target}' has classes {sorted(set(labels))} in the training split"
                 + (f", none of '{absent[0]}'" if absent else "")
-                + "; at least two classes with training objects are needed: correct tasks.morphology.classes or the split"
+                + "; at least two classes with training objects are needed: correct tasks.morphology.classes"
             )
         weights = (counts.mean() / counts) ** settings.balance
         names = scale_free_features(store.feature_names) if settings.photometry else ()
@@ -142,7 +142,7 @@ class Morphology(Task):
         return loss, {"accuracy": (logits.argmax(1) == batch["label"]).float().mean()}
 
     def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:
-        """Fit one temperature to the averaged log-probabilities on the validation split (Guo et al. 2017, arXiv:1706.04599)."""
+        """Fit one temperature to the averaged log-probabilities on the validation split (Guo et al. 2017)."""
         if validation is None:
             return {}
         logits = torch.cat([_mean_log_probability(network, batch) for batch in validation.in_order(128)])

@@ -19,7 +19,8 @@ from astrodl.metrics import outliers as metrics_of
 from astrodl.models.gan import EncoderGAN
 from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kind, score_against, score_histogram
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Task, colour, measured, scale_free_features
+from astrodl.tasks.base import Arrays, Metrics, Task, measured, scale_free_features
+from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,7 +90,7 @@ class Outliers(Task):
         return {**super().inputs(cutouts), "sky": sky.astype(np.float32)}
 
     def build(self) -> nn.Module:
-        """Generator, encoder and critic."""
+        """Make generator, encoder and critic."""
         return EncoderGAN(
             len(self.context.bands), self.settings.latent, size=self.context.size, widths=self.settings.widths
         )
@@ -153,7 +154,7 @@ class Outliers(Task):
         return {"middle": middle.tolist(), "scatter": scatter.tolist()}
 
     def predict(self, network: Any, batch: Batch) -> dict[str, Tensor]:
-        """Score: the largest of the residual numbers, each in units of its scatter among galaxies of like flux and peak."""
+        """Score the residual numbers, each in units of its scatter among galaxies of like flux and peak."""
         numbers, light = self._residuals(network, batch)
         constants = self.context.constants
         design = torch.from_numpy(_design(light.double().cpu().numpy())).to(numbers)
@@ -226,9 +227,7 @@ class Outliers(Task):
         drawn = {"top": ranked_sheet(colour(store, indices[top]), score[top], kinds, n_total=len(score))}
         if "snr" in store.feature_names:
             snr = store.features(["snr"], indices)[:, 0]
-            drawn["score_snr"] = score_against(
-                score, snr, label="signal-to-noise ratio", oddity=oddity, logarithmic=True
-            )
+            drawn["score_snr"] = score_against(score, snr, label="S/N", oddity=oddity, logarithmic=True)
         if oddity is not None and (oddity != "").any():
             drawn["histogram"] = score_histogram(score, oddity)
             drawn["curves"] = detection_curves(score, oddity != "")
@@ -237,7 +236,7 @@ class Outliers(Task):
 
 
 def _numbers(residual: Tensor) -> Tensor:
-    """Describe a residual in units of the noise (B, C, H, W) by logarithms of its power, extremes, colours and annuli."""
+    """Describe a residual in units of the noise (B, C, H, W) by the logarithms of power, extremes, colours, annuli."""
     smooth = functional.avg_pool2d(residual, 3, 1, 1) * 3
     magnitude = smooth.abs().flatten(2)
     rings = _rings(residual)

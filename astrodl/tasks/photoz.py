@@ -21,7 +21,8 @@ from astrodl.plots.photoz import redshift_scatter, redshift_trends
 from astrodl.plots.photoz_pdf import example_pdfs, pit_histogram, redshift_distribution
 from astrodl.store import Reader
 from astrodl.survey.photometry import photometric_features
-from astrodl.tasks.base import Arrays, Metrics, Task, colour, measured, missing_column, moments, present, standardize
+from astrodl.tasks.base import Arrays, Metrics, Task, measured, missing_column, moments, present, standardize
+from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -201,8 +202,8 @@ class Photoz(Task):
         metrics = measured(point, predictions["z_median"], z)
         metrics |= measured({"crps": np.mean}, pdf_metrics.crps(pdf, edges, z))
         metrics |= measured({"pit_ks": pdf_metrics.pit_ks}, pdf_metrics.pit(pdf, edges, z))
-        metrics |= measured({"cde_loss": lambda p, t: pdf_metrics.cde_loss(p, edges, t)}, pdf, z)
-        return metrics | measured({"coverage_68": lambda p, t: pdf_metrics.coverage(p, edges, t, 0.68)}, pdf, z)
+        metrics |= measured({"cde_loss": np.mean}, pdf_metrics.cde_terms(pdf, edges, z))
+        return metrics | measured({"coverage_68": np.mean}, pdf_metrics.covered(pdf, edges, z, 0.68))
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
         """Nearest neighbours and a random forest on magnitudes and colours."""

@@ -153,7 +153,7 @@ def ensemble(models: Sequence[Model], cutouts: Cutouts) -> Arrays:
 
 
 def matching(store: Reader, task: Task, indices: np.ndarray) -> Cutouts:
-    """Read objects with the bands of the task, in its order; features are measured anew where the store has other bands."""
+    """Read objects with the bands of the task, in its order; with other bands features are measured anew."""
     bands = task.context.bands
     if store.bands == bands:
         return Cutouts.from_store(store, indices)
@@ -174,7 +174,8 @@ def check_compatible(store: Reader, task: Task, model: Path) -> None:
     store.band_indices(context.bands)
     if store.size != context.size:
         raise StoreError(
-            f"{store.path}: cutouts of {store.size} pixels, {model} takes {context.size}; ingest with data.size {context.size}"
+            f"{store.path}: cutouts of {store.size} pixels, {model} takes {context.size}; "
+            f"ingest with data.size {context.size}"
         )
     scale = store.pixel_scale_arcsec
     if store.unit != context.unit:

@@ -20,7 +20,8 @@ from astrodl.metrics import segmentation as metrics_of
 from astrodl.models.unet import DecompositionUNet, summed_fractions
 from astrodl.plots.segmentation import bulge_to_total, clump_detection, segmentation_gallery
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Task, colour, measured, scale_free_features
+from astrodl.tasks.base import Arrays, Metrics, Task, measured, scale_free_features
+from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -218,7 +219,7 @@ class Segmentation(Task):
         return metrics | measured(ratio, truth["bt"], predictions["bt"])
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Unsharp mask for the clumps; radial mean profile or constant for the bulge; constant or forest for the ratio."""
+        """Unsharp mask for clumps; mean or radial profile for the bulge; mean or forest for the ratio."""
         reference = self.context.constants["reference"]
         sky = store.sky_sigma[:, reference]
         images = {name: store.images(part)[:, reference] for name, part in (("train", train), ("test", test))}
@@ -262,7 +263,7 @@ class Segmentation(Task):
                 n_total=len(indices),
             ),
             "bt": bulge_to_total(truth["bt"], predictions["bt"]),
-            "clumps": clump_detection(*real, *found, label="signal-to-noise ratio summed over the clump's pixels"),
+            "clumps": clump_detection(*real, *found, label="clump S/N"),
         }
 
 

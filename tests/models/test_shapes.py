@@ -1,0 +1,86 @@
+"""Shapes of the networks, and what they refuse."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from astrodl.models.autoencoders import VAE
+from astrodl.models.blocks import MLP, ConvBlock, ResidualBlock, normalization
+from astrodl.models.cnn import CompactResNet, HybridNetwork
+from astrodl.models.gan import EncoderGAN
+from astrodl.models.unet import DecompositionUNet, UNet, summed_fractions
+
+CASES = [
+    (ConvBlock(3, 8, stride=2), (2, 3, 16, 16), (2, 8, 8, 8)),
+    (ResidualBlock(4, 8, stride=2), (2, 4, 16, 16), (2, 8, 8, 8)),
+    (ResidualBlock(8, 8, norm="group"), (2, 8, 7, 7), (2, 8, 7, 7)),
+    (MLP(5, (7, 3)), (4, 5), (4, 3)),
+    (CompactResNet(5, widths=(8, 16, 24)), (2, 5, 64, 64), (2, 24)),
+    (HybridNetwork(2, 0, 11, widths=(8, 16)), (3, 2, 32, 32), (3, 11)),
+    (EncoderGAN(3, 4, size=32, widths=(8, 16)), (2, 3, 32, 32), (2, 3, 32, 32)),
+]
+
+
+@pytest.mark.parametrize(("network", "shape_in", "shape_out"), CASES)
+def test_shape(network: nn.Module, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> None:
+    assert network.eval()(torch.randn(shape_in)).shape == shape_out
+
+
+def test_unet_gives_maps_of_the_input_size_and_a_bottleneck() -> None:
+    maps, bottleneck = UNet(3, 5, widths=(8, 16, 32))(torch.randn(2, 3, 32, 24))
+    assert maps.shape == (2, 5, 32, 24)
+    assert bottleneck.shape == (2, 32)
+
+
+def test_unet_refuses_sides_that_do_not_halve() -> None:
+    with pytest.raises(ValueError, match="multiples of 4"):
+        UNet(3, 5, widths=(8, 16, 32))(torch.randn(1, 3, 30, 30))
+
+
+def test_unknown_normalisation_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch, group"):
+        normalization("layer", 8)
+
+
+def test_decomposition_outputs_have_the_stated_shapes() -> None:
+    output = DecompositionUNet(5, widths=(8, 16))(torch.randn(2, 5, 16, 16))
+    shapes = {name: tuple(tensor.shape) for name, tensor in output.items()}
+    expected = {"clump": (2, 16, 16), "fraction": (2, 3, 16, 16), "light": (2, 16, 16), "bt": (2, 2), "summed": (2, 3)}
+    assert shapes == expected
+
+
+def test_summed_fractions_weight_with_the_light() -> None:
+    fraction = torch.full((1, 3, 4, 4), -20.0)
+    fraction[:, 0, :2] = 20.0
+    fraction[:, 1, 2:] = 20.0
+    light = torch.zeros(1, 4, 4)
+    light[:, :2], light[:, 2:] = torch.arcsinh(torch.tensor(3.0)), torch.arcsinh(torch.tensor(1.0))
+    torch.testing.assert_close(summed_fractions(fraction, light)[0], torch.tensor([0.75, 0.25, 0.0]), atol=1e-3, rtol=0)
+
+
+def test_vae_samples_while_training_and_not_otherwise() -> None:
+    network, image = VAE(3, 2, size=16, widths=(8, 16)), torch.randn(4, 3, 16, 16)
+    network.train()
+    assert not torch.equal(network(image)[0], network(image)[0])
+    network.eval()
+    assert torch.equal(network(image)[0], network(image)[0])
+
+
+def test_residual_block_starts_as_its_shortcut() -> None:
+    block, x = ResidualBlock(8, 8).eval(), torch.rand(2, 8, 6, 6)
+    from astrodl.models.blocks import initialize
+
+    initialize(block)
+    torch.testing.assert_close(block(x), x)
+
+
+@pytest.mark.parametrize("network", [CompactResNet(5), VAE(5, 2), EncoderGAN(5, 8)])
+def test_activations_keep_their_scale_at_the_start(network: Any) -> None:
+    """He initialisation: unit input gives an output of order one, neither vanishing nor exploding."""
+    output = network.eval()(
+        torch.randn(16, 5, 64 if not isinstance(network, VAE) else 32, 64 if not isinstance(network, VAE) else 32)
+    )
+    output = output[0] if isinstance(output, tuple) else output
+    assert 0.05 < float(output.detach().std()) < 20
