@@ -110,7 +110,7 @@ def assert_equal_results(folder: Path, reference: Path) -> None:
 
 
 def kill_when(folder: Path, moment: str, *, jobs_too: bool = True) -> bool:
-    """Start the workflow and kill it, with or without its jobs, once a file appears; tell whether it was still running."""
+    """Start the workflow and kill it, with or without its jobs, once a file appears; tell whether it still ran."""
     run = subprocess.Popen(
         command(folder, TINY), env=ENVIRONMENT, cwd=ROOT, start_new_session=True, stdout=-3, stderr=-3
     )
