@@ -130,8 +130,8 @@ class SplitSettings(Section):
 
     validation: Fraction = 0.1
     """Fraction of objects for validation (with one fold)."""
-    test: Fraction = 0.2
-    """Fraction of objects for the test split."""
+    test: Annotated[float, Field(ge=0.0, le=1.0)] = 0.2
+    """Fraction of objects for the test split; 1: all of them, for a survey on which nothing is trained."""
     folds: Annotated[int, Field(ge=1)] = 1
     """Number of cross-validation folds of what is not test."""
     nside: Annotated[int, Field(ge=1)] = 1024
@@ -141,8 +141,10 @@ class SplitSettings(Section):
 
     @model_validator(mode="after")
     def _sane(self) -> "SplitSettings":
-        if self.validation + self.test >= 1:
-            raise ValueError(f"validation + test is {self.validation + self.test:g}, must stay below 1")
+        if self.validation + self.test >= 1 and (self.test < 1 or self.validation > 0):
+            raise ValueError(
+                f"validation + test is {self.validation + self.test:g}, must stay below 1 (or test 1 and validation 0)"
+            )
         if self.nside & (self.nside - 1):
             raise ValueError(f"nside is {self.nside}, must be a power of two")
         return self

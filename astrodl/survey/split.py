@@ -93,10 +93,10 @@ def require_all(split: NDArray[np.int8], fold: NDArray[np.int16], settings: Spli
         del asked["test"]
     if settings.folds > 1 or not settings.validation:
         del asked["validation"]
-    if settings.folds > 1:
+    if settings.folds > 1 or settings.test == 1:
         del asked["train"]
     empty = [f"the {name} split" for name, number in asked.items() if not (split == number).any()]
-    if settings.folds > 1:
+    if settings.folds > 1 and settings.test < 1:
         empty += [f"fold {k}" for k in range(settings.folds) if not (fold == k).any()]
     if empty:
         raise DataError(
