@@ -7,7 +7,6 @@ in HISTORY. There is no date in the file: equal content gives equal bytes.
 
 import os
 import re
-import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import ArrayLike, NDArray
 
+from astrodl.atomic import replacing
 from astrodl.errors import DataError, StoreError
 
 COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -88,18 +88,12 @@ def write_catalog(
     # The comment replaces the time of writing that astropy puts there.
     table.add_datasum(when="data unit checksum")
     table.add_checksum(when="HDU checksum", override_datasum=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "wb") as stream:
-            fits.HDUList([fits.PrimaryHDU(), table]).writeto(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
+        with replacing(target) as temporary:
+            fits.HDUList([fits.PrimaryHDU(), table]).writeto(temporary)
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(f"{target}: cannot be written ({reason}); give a writable place with room") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_catalog(path: str | os.PathLike[str]) -> Table:

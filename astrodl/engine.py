@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -25,6 +24,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from astrodl.atomic import replacing, write_text
 from astrodl.config import TrainSettings
 from astrodl.dataset import Batch, Resident, shuffled
 from astrodl.errors import AstrodlError
@@ -349,17 +349,14 @@ def resume(state: Fit, checkpoint: Path, fingerprint: str) -> None:
 
 
 def save_atomically(state: State, path: Path) -> None:
-    """Write a checkpoint to a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    """Write a checkpoint whole or not at all."""
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
     """Write one JSON line per epoch, atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in history))
-    os.replace(temporary, path)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in history))
 
 
 @contextmanager

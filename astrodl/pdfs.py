@@ -7,7 +7,6 @@ Our p(z) are piecewise constant, which is what qp calls a histogram, so nothing 
 """
 
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from astrodl.atomic import replacing
 from astrodl.errors import DataError, StoreError
 
 # Rounding of a float32 softmax over a few hundred bins stays far below this; forgotten bin widths far above.
@@ -50,24 +50,17 @@ def write_pdfs(path: str | os.PathLike[str], object_id: ArrayLike, edges: ArrayL
     problem = _problem(names, bounds, density)
     if problem:
         raise ValueError(f"{target}: {problem}")
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "xb+") as stream:
-            # The format of HDF5 1.10 is fixed, so that other versions of the library write the same bytes.
-            with h5py.File(stream, "w", libver=("v110", "v110")) as file:
-                file["meta/pdf_name"] = np.array([b"hist"])
-                file["meta/pdf_version"] = np.array([0])
-                file["meta/bins"] = bounds[None, :]
-                file["data/pdfs"] = density
-                file["ancil/object_id"] = names
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
+        # The format of HDF5 1.10 is fixed, so that other versions of the library write the same bytes.
+        with replacing(target) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+            file["meta/pdf_name"] = np.array([b"hist"])
+            file["meta/pdf_version"] = np.array([0])
+            file["meta/bins"] = bounds[None, :]
+            file["data/pdfs"] = density
+            file["ancil/object_id"] = names
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(f"{target}: cannot be written ({reason}); give a writable place with room") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_pdfs(path: str | os.PathLike[str]) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float32]]:

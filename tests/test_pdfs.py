@@ -76,9 +76,10 @@ def test_a_failure_leaves_the_old_file_and_no_other(path: Path, monkeypatch: pyt
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"absent/p.hdf5: cannot be written"):
-        write_pdfs(tmp_path / "absent" / "p.hdf5", IDS, EDGES, densities())
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"file/p.hdf5: cannot be written"):
+        write_pdfs(tmp_path / "file" / "p.hdf5", IDS, EDGES, densities())
 
 
 @pytest.mark.parametrize(

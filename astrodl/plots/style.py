@@ -3,9 +3,7 @@
 import functools
 import os
 import textwrap
-import uuid
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib
@@ -17,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
+
+from astrodl.atomic import replacing
 
 Array = NDArray[Any]
 P = ParamSpec("P")
@@ -234,15 +234,6 @@ def wilson_interval(n_hits: ArrayLike, n_trials: ArrayLike, *, n_sigma: float = 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a PNG whole or not at all; the same figure gives the same bytes."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with matplotlib.rc_context(RC), open(temporary, "wb") as stream:
-            # matplotlib writes its own version into the file unless told not to.
-            figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, matplotlib.rc_context(RC):
+        # matplotlib writes its own version into the file unless told not to.
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})

@@ -6,7 +6,6 @@ The bytes on disk do not depend on the number of workers, nor on how often the r
 import functools
 import json
 import multiprocessing
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astrodl.atomic import replacing, write_text
 from astrodl.config import BandSettings, DataSettings, LabelSettings, SimulateSettings
 from astrodl.survey.bands import get_band
 from astrodl.survey.simulator import LABELS, Simulator, object_id, truth_band
@@ -117,7 +117,7 @@ def _write_block(settings: SimulateSettings, out: Path, block: int) -> int:
     """Make a block of objects; its list of rows comes last and says that the block is complete."""
     simulator = _simulator(settings)
     rows = [simulator.write(number, out) for number in _block_range(settings, block)]
-    _write_text(_block_file(out, block), json.dumps(rows))
+    write_text(_block_file(out, block), json.dumps(rows))
     return block
 
 
@@ -159,7 +159,7 @@ def _prepare(settings: SimulateSettings, out: Path, kept: bool) -> None:
     for folder in ("blocks", "images", "truth"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     if not kept:
-        _write_text(out / "simulate.json", json.dumps(_identity(settings), indent=1, sort_keys=True) + "\n")
+        write_text(out / "simulate.json", json.dumps(_identity(settings), indent=1, sort_keys=True) + "\n")
 
 
 def _clean_up(out: Path) -> None:
@@ -192,12 +192,6 @@ def _missing(settings: SimulateSettings, out: Path) -> bool:
     return not all(path.exists() for number in range(settings.n_objects) for path in _files(out, number))
 
 
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, "utf-8")
-    os.replace(temporary, path)
-
-
 def _write_catalog(settings: SimulateSettings, rows: list[dict[str, Any]], path: Path) -> None:
     from astropy.table import Table
 
@@ -206,9 +200,8 @@ def _write_catalog(settings: SimulateSettings, rows: list[dict[str, Any]], path:
         table[name].unit = unit
         table[name].description = description
     table.meta = {"EXTNAME": "CATALOG", "TRUBAND": truth_band(settings), "SEED": settings.seed}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    table.write(temporary, format="fits", overwrite=True)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        table.write(temporary, format="fits")
 
 
 def _column(values: list[Any]) -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from astrodl.atomic import write_text
 from astrodl.config import IngestSettings
 from astrodl.errors import DataError
 from astrodl.store import FLAGS, SPLITS
@@ -106,7 +106,7 @@ def summarize(
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
     """Write `ingest.json`."""
-    _replace(path, json.dumps(summary, indent=2) + "\n")
+    write_text(path, json.dumps(summary, indent=2) + "\n")
 
 
 def write_quarantine(path: Path, refused: list[Refused]) -> None:
@@ -115,14 +115,4 @@ def write_quarantine(path: Path, refused: list[Refused]) -> None:
     table = Table({name: [getattr(line, name) for line in refused] for name in names}, dtype=[str] * len(names))
     text = io.StringIO()
     table.write(text, format="ascii.ecsv")
-    _replace(path, text.getvalue())
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file such that no reader ever sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, text.getvalue())

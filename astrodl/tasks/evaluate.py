@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from astrodl import tasks
+from astrodl.atomic import write_text
 from astrodl.config import parse
 from astrodl.errors import StoreError
 from astrodl.plots.style import save
@@ -145,10 +145,7 @@ def _prefixed(truth: Arrays) -> Arrays:
 
 def write_json(path: Path, report: Mapping[str, Any]) -> None:
     """Write JSON atomically; what is not finite becomes null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(_finite(report), indent=2) + "\n")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(_finite(report), indent=2) + "\n")
 
 
 def _finite(value: Any) -> Any:

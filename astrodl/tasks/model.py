@@ -13,6 +13,7 @@ from torch import nn
 
 import astrodl
 from astrodl import tasks
+from astrodl.atomic import replacing
 from astrodl.config import parse
 from astrodl.dataset import Cutouts, Resident
 from astrodl.engine import channels_last, choose_device
@@ -110,10 +111,9 @@ class Model:
             "torch_version": torch.__version__,
             **self.metadata,
         }
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(state, temporary, metadata)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            save_file(state, temporary, metadata)
 
     def _check(self, shape: Sequence[int]) -> None:
         context = self.task.context

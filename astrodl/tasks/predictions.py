@@ -1,7 +1,6 @@
 """The predictions file: what a task says of every object of a store."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import h5py
 import numpy as np
 
 from astrodl import tasks
+from astrodl.atomic import replacing
 from astrodl.config import parse
 from astrodl.errors import StoreError
 from astrodl.tasks.base import Arrays, Context, Task
@@ -21,15 +21,10 @@ FORMAT = "astrodl-predictions"
 @contextmanager
 def writing(path: Path, attributes: dict[str, Any]) -> Iterator[h5py.File]:
     """Open a new predictions file under a temporary name and rename it when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with h5py.File(temporary, "w", libver="latest") as file:
-            file.attrs.update({"format": FORMAT, **attributes})
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # the format of HDF5 1.10 is fixed, so that other versions of the library write the same bytes
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+        file.attrs.update({"format": FORMAT, **attributes})
+        yield file
 
 
 def write_block(file: h5py.File, start: int, n_objects: int, arrays: Arrays) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 import astrodl
 from astrodl import engine, normalize, tasks
+from astrodl.atomic import write_text
 from astrodl.config import canonical_json, parse
 from astrodl.dataset import Cutouts, Resident
 from astrodl.errors import DataError, StoreError
@@ -90,7 +90,8 @@ def train(
         torch.manual_seed(engine.seed_at(seed, -2))
         network = job.build().to(where)
         validation = data["validation"] if len(chosen["validation"]) else None
-        _write_json(out / "config.json", {"task": task, "fold": fold, "seed": seed, **parsed.model_dump(mode="json")})
+        config = {"task": task, "fold": fold, "seed": seed, **parsed.model_dump(mode="json")}
+        write_text(out / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
         engine.fit(
             job, network, data["train"], validation, parsed.train, out,
             seed=seed, fingerprint=fingerprint, label=f"{task} fold {fold} seed {seed}", progress=progress,
@@ -235,9 +236,3 @@ def _already(path: Path, fingerprint: str) -> bool:
         return load_model(path, device="cpu").metadata.get("fingerprint") == fingerprint
     except StoreError:
         return False
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
-    os.replace(temporary, path)
