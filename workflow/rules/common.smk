@@ -217,12 +217,14 @@ def train_priority(wildcards):
 
 
 def targets():
-    """List all results."""
-    return [
-        f"{RESULTS}/{survey}/{name}"
-        for survey in SURVEYS
-        for name in ("catalog.fits", "figures")
-    ]
+    """List all results; metrics too, so that a task whose folder was removed is made again."""
+    files = []
+    for survey in SURVEYS:
+        files += [f"{RESULTS}/{survey}/catalog.fits", f"{RESULTS}/{survey}/figures"]
+        files += [
+            f"{RESULTS}/{survey}/{task}/metrics.json" for task in survey_tasks(survey)
+        ]
+    return files
 
 
 validate_names()
