@@ -63,8 +63,8 @@ def overlap(truth: ArrayLike, predicted: ArrayLike) -> Overlap:
 def dice(intersection: ArrayLike, total: ArrayLike) -> float:
     """Compute the Dice coefficient pooled over the pixels of all images.
 
-    2 |A and B| / (|A| + |B|) (Dice 1945, Ecology 26, 297) of the sums over images: pooling weighs images by their clump
-    area and needs no convention for empty ones. NaN where all masks are empty.
+    ``2 |A and B| / (|A| + |B|)`` (Dice 1945, Ecology 26, 297) of the sums over images: pooling weighs images by their
+    clump area and needs no convention for empty ones. NaN where all masks are empty.
 
     Parameters
     ----------

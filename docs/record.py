@@ -1,0 +1,230 @@
+"""Write down what a finished run reached: tables and figures of the pages, and the README's headline table.
+
+`python docs/record.py results/demo` (the default), on the machine that did the run, rewrites everything between the
+markers; no number in these pages is typed by hand.
+"""
+
+import csv
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from generate import DOCS, write_block
+from PIL import Image
+
+from astrodl import __version__, open_store, tasks
+from astrodl.plots.overview import HIGHER_IS_BETTER, IDEAL
+from astrodl.summary import read_metrics
+
+LARGEST_BYTES = 250_000
+FIGURES = {
+    "": {"objects": "Objects of the survey by class", "metrics": "Every metric of the run beside the best baseline"},
+    "photoz": {
+        "scatter": "Photometric against true redshift",
+        "pit": "Probability integral transform",
+        "examples": "Examples of p(z)",
+    },
+    "morphology": {"confusion": "Confusion matrix", "reliability": "Reliability diagram"},
+    "segmentation": {
+        "gallery": "Clumps and bulge light, true and predicted",
+        "bt": "Bulge-to-total ratio",
+        "clumps": "Completeness and purity of clumps",
+    },
+    "latent": {"sequence": "Galaxies along the latent plane", "plane": "Classes and structure over the latent plane"},
+    "outliers": {"top": "The objects of highest score", "kinds": "Recall by kind of oddity"},
+}
+"""Figures to show: task (or "" for the survey), name, caption."""
+
+Rows = list[list[str]]
+
+
+def record(results: Path) -> None:
+    """Rewrite the blocks of all pages, and the copies of the figures."""
+    documents = {task: read_metrics(results / task / "metrics.json") for task in tasks.NAMES}
+    jobs = list(read_jobs(results / "benchmarks"))
+    copy_figures(results)
+    headline = headline_table(documents)
+    edit(DOCS.parent / "README.md", results=f"{headline}\n{time_line(results, jobs)}")
+    edit(DOCS / "quickstart.md", time=time_line(results, jobs))
+    edit(DOCS / "index.md", figures=figures("", "", ["objects"]))
+    page = [about(results), figures("", "", ["metrics"])]
+    page += [f"## {tasks.get(task).title}\n\n{task_table(document)}" for task, document in documents.items()]
+    edit(DOCS / "results.md", results="\n\n".join([*page, job_table(jobs)]))
+    for task, document in documents.items():
+        shown = f"{task_table(document)}\n{figures(task, '../')}"
+        edit(DOCS / "tasks" / f"{task}.md", results=shown)
+
+
+def edit(path: Path, **blocks: str) -> None:
+    """Rewrite blocks of a page."""
+    text = path.read_text("utf-8")
+    for name, content in blocks.items():
+        text = write_block(text, name, content)
+    path.write_text(text, "utf-8")
+
+
+def headline_table(documents: dict[str, dict[str, Any]]) -> str:
+    """Give one line per headline metric."""
+    rows = []
+    for task, document in documents.items():
+        for metric in document["headline"]:
+            if metric in document["network"]:
+                rivals = rivals_of(document, metric)
+                better = "higher" if metric in HIGHER_IS_BETTER else "lower"
+                row = [f"[{task}](docs/tasks/{task}.md)", f"`{metric}`", better]
+                rows.append([*row, number(document["network"][metric]), rivals])
+    return table(["task", "metric", "better is", "network", "classical baselines"], rows)
+
+
+def rivals_of(document: dict[str, Any], metric: str) -> str:
+    """List the baselines' values of a metric."""
+    known = {
+        name.replace("_", " "): values[metric] for name, values in document["baselines"].items() if metric in values
+    }
+    return ", ".join(f"{name} {number(value)}" for name, value in known.items())
+
+
+def task_table(document: dict[str, Any]) -> str:
+    """Give all metrics of a task: network, then each baseline."""
+    names = list(document["baselines"])
+    rows = []
+    for metric, value in document["network"].items():
+        rivals = [number(document["baselines"][name].get(metric)) for name in names]
+        rows.append([f"`{metric}`", goal(metric), number(value), *rivals])
+    head = ["metric", "best is", "network", *(name.replace("_", " ") for name in names)]
+    return f"{document['n_objects']} test objects; errors are bootstrap standard errors.\n\n{table(head, rows)}"
+
+
+def goal(metric: str) -> str:
+    """Say what value is best."""
+    if metric in IDEAL:
+        return f"{IDEAL[metric]:g}"
+    if metric.startswith("bias"):
+        return "0"
+    return "high" if metric in HIGHER_IS_BETTER else "low"
+
+
+def number(metric: dict[str, float | None] | None) -> str:
+    """Give a value and its error with two digits of the error."""
+    if metric is None or metric["value"] is None:
+        return "–"
+    value, error = metric["value"], metric.get("error")
+    if not error:
+        return f"{value:.3g}".replace("-", "−")
+    digits = next((d for d in range(6) if round(error, d) * 10**d >= 10), 6)
+    return f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
+
+
+def read_jobs(folder: Path) -> Iterable[dict[str, Any]]:
+    """Read the benchmark file of every job, in the order in which they ended."""
+    for path in sorted(folder.rglob("*.tsv"), key=os.path.getmtime):
+        with open(path, encoding="utf-8") as lines:
+            *_, row = csv.DictReader(lines, delimiter="\t")
+        name = path.relative_to(folder).with_suffix("").as_posix().replace("/", " ")
+        yield {"name": name, "end": path.stat().st_mtime, **{key: _float(value) for key, value in row.items()}}
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def job_table(jobs: list[dict[str, Any]]) -> str:
+    """Give time and memory of every job."""
+    rows = [[job["name"], *(f"{job[key]:.0f}" for key in ("s", "cpu_time", "max_rss"))] for job in jobs]
+    return "## Jobs\n\n" + table(["job", "seconds", "CPU seconds", "peak memory (MB)"], rows)
+
+
+def time_line(results: Path, jobs: list[dict[str, Any]]) -> str:
+    """Say how long the run took, and on what."""
+    minutes = (max(job["end"] for job in jobs) - min(job["end"] - job["s"] for job in jobs)) / 60
+    memory = max(job["max_rss"] for job in jobs if job["max_rss"] == job["max_rss"]) / 1000
+    with open_store(results / "store.h5") as store:
+        survey = f"{store.n_objects:,} galaxies of {store.size} × {store.size} pixels in {len(store.bands)} bands"
+    return (
+        f"{survey}: {minutes:.0f} minutes from first to last job on {machine()}; no job used more than {memory:.1f} GB."
+    )
+
+
+def about(results: Path) -> str:
+    """Say what was run, where and when."""
+    made = datetime.fromtimestamp(max(path.stat().st_mtime for path in results.glob("*/metrics.json")))
+    with open_store(results / "store.h5") as store:
+        bands, size, settings = ", ".join(store.bands), store.size, json.loads(store.settings)
+        counts = [f"{len(store.select(part))} {part}" for part in ("train", "validation", "test")]
+        survey = f"{store.survey}: {store.n_objects} objects ({', '.join(counts)}), {size} pixels, {bands}"
+    seed = settings["split"]["seed"]
+    return "\n".join(
+        [
+            f"- Survey {survey}; split seed {seed}.",
+            f"- astrodl {__version__}, Python {platform.python_version()}, {versions()}.",
+            f"- {machine()}; {made:%Y-%m-%d}.",
+        ]
+    )
+
+
+def versions() -> str:
+    """Name the libraries that move numbers."""
+    from importlib.metadata import version
+
+    return ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scikit-learn", "GalSim"))
+
+
+def machine() -> str:
+    """Name the processor, and how many of its cores may be used."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{cores} cores of {name}"
+
+
+def copy_figures(results: Path) -> None:
+    """Copy the chosen figures, small enough for a repository."""
+    (DOCS / "images").mkdir(exist_ok=True)
+    for task, names in FIGURES.items():
+        for name in names:
+            source = results / task / "figures" / f"{name}.png"
+            target = DOCS / "images" / f"{task or 'survey'}-{name}.png"
+            if source.exists():
+                shrink(source, target)
+            else:
+                target.unlink(missing_ok=True)
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Scale a PNG down, to 256 colours where that is not enough, until it is below `LARGEST_BYTES`."""
+    with Image.open(source) as image:
+        full = image.convert("RGB")
+    width = min(full.width, 1400)
+    while True:
+        small = full.resize((width, round(full.height * width / full.width)), Image.Resampling.LANCZOS)
+        for picture in (small, small.quantize(256, dither=Image.Dither.FLOYDSTEINBERG)):
+            picture.save(target, optimize=True)
+            if target.stat().st_size < LARGEST_BYTES:
+                return
+        width = int(width * 0.85)
+
+
+def figures(task: str, up: str, names: Iterable[str] | None = None) -> str:
+    """Give the pictures of a task that were copied."""
+    prefix, captions = task or "survey", FIGURES[task]
+    shown = [name for name in names or captions if (DOCS / "images" / f"{prefix}-{name}.png").exists()]
+    return "\n\n".join(f"![{captions[name]}]({up}images/{prefix}-{name}.png)" for name in shown)
+
+
+def table(head: list[str], rows: Rows) -> str:
+    """Give a Markdown table."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows])
+
+
+if __name__ == "__main__":
+    record(Path(sys.argv[1] if len(sys.argv) > 1 else "results/demo"))
