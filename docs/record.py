@@ -83,10 +83,12 @@ def headline_table(documents: dict[str, dict[str, Any]]) -> str:
 
 def rivals_of(document: dict[str, Any], metric: str) -> str:
     """List the baselines' values of a metric."""
-    known = {
-        name.replace("_", " "): values[metric] for name, values in document["baselines"].items() if metric in values
-    }
-    return ", ".join(f"{name} {number(value)}" for name, value in known.items())
+    known: dict[str, str] = {}
+    for name, values in document["baselines"].items():
+        # baselines that share a part have the same number there
+        if metric in values and number(values[metric]) not in known.values():
+            known[name.replace("_", " ")] = number(values[metric])
+    return ", ".join(f"{name} {value}" for name, value in known.items())
 
 
 def task_table(document: dict[str, Any]) -> str:
@@ -160,7 +162,7 @@ def about(results: Path) -> str:
         bands, size, settings = ", ".join(store.bands), store.size, json.loads(store.settings)
         counts = [f"{len(store.select(part))} {part}" for part in ("train", "validation", "test")]
         survey = f"{store.survey}: {store.n_objects} objects ({', '.join(counts)}), {size} pixels, {bands}"
-    seed = settings["split"]["seed"]
+    seed = settings.get("split", {}).get("seed", 0)
     return "\n".join(
         [
             f"- Survey {survey}; split seed {seed}.",
