@@ -25,18 +25,22 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Upsampling and convolutions: (B, in) -> (B, out, S, S); group norm, so that objects share no statistics."""
+    """Upsampling and convolutions: (B, in) -> (B, out, S, S); group norm, so that objects share no statistics.
+
+    The last doubling is a pixel shuffle (Shi et al. 2016, arXiv:1609.05158): convolutions at full resolution would take
+    most of the time.
+    """
 
     def __init__(self, in_features: int, out_channels: int, *, size: int, widths: tuple[int, ...]):
         super().__init__()
         self.side = size // 2 ** len(widths)
         self.first = widths[0]
         self.project = nn.Sequential(MLP(in_features, (128,)), nn.Linear(128, widths[0] * self.side**2))
-        channels = (*widths, widths[-1])
         stages: list[nn.Module] = []
-        for before, after in pairwise(channels):
+        for before, after in pairwise(widths):
             stages += [nn.Upsample(scale_factor=2, mode="nearest"), ConvBlock(before, after, norm="group")]
-        self.stages = nn.Sequential(*stages, nn.Conv2d(widths[-1], out_channels, 3, 1, 1))
+        last = (nn.Conv2d(widths[-1], 4 * out_channels, 3, 1, 1), nn.PixelShuffle(2))
+        self.stages = nn.Sequential(*stages, *last)
         initialize(self)
 
     def forward(self, latent: Tensor) -> Tensor:

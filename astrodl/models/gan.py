@@ -30,12 +30,20 @@ class EncoderGAN(nn.Module):
     Its `forward` reconstructs: G(E(x)).
     """
 
-    def __init__(self, in_channels: int, latent: int, *, size: int = 64, widths: tuple[int, ...] = (32, 64, 64, 64)):
+    def __init__(
+        self,
+        in_channels: int,
+        latent: int,
+        *,
+        size: int = 64,
+        widths: tuple[int, ...] = (32, 64, 64, 64),
+        critic_widths: tuple[int, ...] = (16, 32, 64, 64),
+    ):
         super().__init__()
         self.latent = latent
         self.generator = Decoder(latent, in_channels, size=size, widths=widths[::-1])
         self.encoder = Encoder(in_channels, latent, size=size, widths=widths)
-        self.critic = Critic(in_channels, size=size, widths=widths)
+        self.critic = Critic(in_channels, size=size, widths=critic_widths)
 
     def forward(self, image: Tensor) -> Tensor:
         """Reconstruct images through the latent space."""

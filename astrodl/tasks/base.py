@@ -59,6 +59,26 @@ class Context:
         return cls(**plain)
 
 
+@dataclass(frozen=True)
+class Report:
+    """What was measured, for figures that show it.
+
+    Attributes
+    ----------
+    network : dict
+        Metrics of the network.
+    rivals : dict of dict of arrays
+        What each baseline predicted for the test objects, as far as it is a number or a few per object.
+    """
+
+    network: Metrics
+    rivals: dict[str, Arrays]
+
+    def of(self, name: str) -> dict[str, np.ndarray]:
+        """Give one prediction of every baseline that has it."""
+        return {rival: arrays[name] for rival, arrays in self.rivals.items() if name in arrays}
+
+
 class Task(ABC):
     """One job of the pipeline; a subclass per file.
 
@@ -175,9 +195,9 @@ class Task(ABC):
 
     @abstractmethod
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
     ) -> "dict[str, Figure]":
-        """Draw the diagnostic figures of the test objects."""
+        """Draw the diagnostic figures of the test objects, by name."""
 
 
 def scale_free_features(names: Sequence[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from astrodl.errors import StoreError
 from astrodl.plots.style import save
 from astrodl.plots.training import learning_curves
 from astrodl.store import Reader, open_store
-from astrodl.tasks.base import Arrays, Metrics, Task
+from astrodl.tasks.base import Arrays, Metrics, Report, Task
 from astrodl.tasks.predictions import Predictions
 from astrodl.tasks.run import fit_context, labelled
 
@@ -28,19 +28,22 @@ def baseline(
     Returns
     -------
     dict
-        What is written to `out`: task, split, number of objects, metrics of each rival.
+        What is written to `out`: task, split, number of objects, metrics of each rival, and what it predicted for the
+        test objects as far as that is a number or a few per object.
     """
     kind = tasks.get(task)
     parsed = parse(kind.Settings, settings or {}, f"tasks.{task}")
     with open_store(store) as reader:
         train, test = (labelled(kind, parsed, reader, part) for part in ("train", "test"))
         results: dict[str, Metrics] = {}
+        kept: dict[str, Any] = {}
         if len(train) and len(test):
             job = kind(parsed, fit_context(kind, parsed, reader))
             truth, train_truth = job.truth(reader, test), job.truth(reader, train)
             for name, (predicted, reference) in job.baselines(reader, train, test).items():
                 results[name] = job.score(predicted, truth, {**reference, **_prefixed(train_truth)})
-    report = {"task": task, "split": "test", "n_objects": len(test), "baselines": results}
+                kept[name] = {key: values.tolist() for key, values in predicted.items() if _is_small(values)}
+    report = {"task": task, "split": "test", "n_objects": len(test), "baselines": results, "predictions": kept}
     write_json(out, report)
     return report
 
@@ -87,7 +90,7 @@ def evaluate(
     with open_store(store) as reader:
         _same_objects(reader, predicted)
         test = labelled(type(job), job.settings, reader, "test")
-        rivals = json.loads(baseline.read_text())["baselines"] if baseline else {}
+        rivals = _read_baseline(baseline) if baseline else {"baselines": {}, "predictions": {}}
         metrics = _score(job, reader, predicted, test) if len(test) else {}
         report = {
             "task": task,
@@ -95,10 +98,14 @@ def evaluate(
             "n_objects": len(test),
             "headline": list(job.headline),
             "network": metrics,
-            "baselines": rivals,
+            "baselines": rivals["baselines"],
         }
         if figures is not None:
-            _draw(job, reader, predicted, test, report, figures, history)
+            arrays = {
+                name: {key: np.asarray(values, float) for key, values in kept.items()}
+                for name, kept in rivals["predictions"].items()
+            }
+            _draw(job, reader, predicted, test, Report(metrics, arrays), figures, history)
     write_json(out, report)
     return report
 
@@ -116,7 +123,7 @@ def _draw(
     reader: Reader,
     predicted: Predictions,
     test: np.ndarray,
-    report: Mapping[str, Any],
+    report: Report,
     folder: Path,
     history: Sequence[Path],
 ) -> None:
@@ -129,6 +136,20 @@ def _draw(
         drawn |= job.figures(reader, test, predicted.read(test), job.truth(reader, test), report)
     for name, figure in drawn.items():
         save(figure, folder / f"{name}.png")
+
+
+def _is_small(values: np.ndarray) -> bool:
+    return values.ndim == 1 or (values.ndim == 2 and values.shape[1] <= 20)
+
+
+def _read_baseline(path: Path) -> dict[str, Any]:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return {"baselines": report["baselines"], "predictions": report["predictions"]}
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); run 'astrodl baseline' first") from None
+    except (ValueError, KeyError):
+        raise StoreError(f"{path}: does not hold baselines; run 'astrodl baseline' again") from None
 
 
 def _same_objects(reader: Reader, predicted: Predictions) -> None:

@@ -1,6 +1,5 @@
 """Latent map: a variational autoencoder that orders galaxies without labels."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from astrodl.metrics.classification import balanced_accuracy
 from astrodl.models.autoencoders import VAE
 from astrodl.plots.latent import latent_mosaic, latent_nodes, latent_plane, nearest_objects
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Task, measured
+from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured
 from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ class Latent(Task):
         return {"pca": (predicted, {"latent": parts.train_latent})}
 
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
     ) -> "dict[str, Figure]":
         """Plane coloured by what is known, and the galaxies that live on it."""
         latent = predictions["latent"]

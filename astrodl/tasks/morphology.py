@@ -1,6 +1,5 @@
 """Morphological classes: a network averaged over the symmetries of the square, with calibrated probabilities."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from astrodl.survey.photometry import structural_features
 from astrodl.tasks.base import (
     Arrays,
     Metrics,
+    Report,
     Task,
     measured,
     missing_column,
@@ -195,18 +195,27 @@ class Morphology(Task):
         return results
 
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
     ) -> "dict[str, Figure]":
         """Confusion matrix, reliability, ROC, gallery."""
         probability, label = predictions["probability"], truth["label"]
-        best = probability.argmax(1)
+        best, rivals = probability.argmax(1), report.of("probability")
         names = [name.replace("_", " ") for name in self.classes]
         return {
-            "confusion": confusion_matrix(classification.confusion(best, label, len(names)), names),
-            "reliability": reliability_diagram(
-                probability.max(1), best == label, ece=metrics["network"]["ece"]["value"]
+            "confusion": confusion_matrix(
+                classification.confusion(best, label, len(names)),
+                names,
+                baselines={
+                    name: classification.confusion(other.argmax(1), label, len(names)) for name, other in rivals.items()
+                },
             ),
-            "roc": roc_curves(probability, label, names),
+            "reliability": reliability_diagram(
+                probability.max(1),
+                best == label,
+                ece=report.network["ece"]["value"],
+                baselines={name: (other.max(1), other.argmax(1) == label) for name, other in rivals.items()},
+            ),
+            "roc": roc_curves(probability, label, names, baselines=rivals),
             "gallery": class_gallery(colour(store, indices), probability, label, names),
         }
 

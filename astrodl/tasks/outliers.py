@@ -19,7 +19,7 @@ from astrodl.metrics import outliers as metrics_of
 from astrodl.models.gan import EncoderGAN
 from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kind, score_against, score_histogram
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Task, measured, scale_free_features
+from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, scale_free_features
 from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class OutlierSettings(TaskSettings):
 
     latent: Annotated[int, Field(ge=1)] = 32
     """Number of latent dimensions."""
-    autoencoder: Annotated[int, Field(ge=0)] = 6
+    autoencoder: Annotated[int, Field(ge=0)] = 12
     """Updates of generator and encoder on the reconstruction per cycle."""
     critic: Annotated[int, Field(ge=1)] = 5
     """Updates of the critic per cycle (Gulrajani et al. 2017)."""
@@ -60,7 +60,9 @@ class OutlierSettings(TaskSettings):
     target: str = "oddity"
     """Column with the kind of oddity, empty for none; used to measure, never to train."""
     widths: tuple[int, ...] = (32, 64, 64, 64)
-    """Channels of encoder and critic; the generator's in reverse."""
+    """Channels of the encoder; the generator's in reverse."""
+    critic_widths: tuple[int, ...] = (16, 32, 64, 64)
+    """Channels of the critic; its gradient penalty is the dearest part of an update."""
     train: OutlierTraining = OutlierTraining()
 
 
@@ -91,8 +93,13 @@ class Outliers(Task):
 
     def build(self) -> nn.Module:
         """Make generator, encoder and critic."""
+        settings = self.settings
         return EncoderGAN(
-            len(self.context.bands), self.settings.latent, size=self.context.size, widths=self.settings.widths
+            len(self.context.bands),
+            settings.latent,
+            size=self.context.size,
+            widths=settings.widths,
+            critic_widths=settings.critic_widths,
         )
 
     def parameters(self, network: Any, phase: str) -> Iterable[nn.Parameter]:
@@ -218,7 +225,7 @@ class Outliers(Task):
         }
 
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
     ) -> "dict[str, Figure]":
         """Ranked sheet, score against signal-to-noise, and with known oddities histogram, curves and kinds."""
         score, oddity = predictions["score"], truth.get("oddity")
@@ -230,8 +237,8 @@ class Outliers(Task):
             drawn["score_snr"] = score_against(score, snr, label="S/N", oddity=oddity, logarithmic=True)
         if oddity is not None and (oddity != "").any():
             drawn["histogram"] = score_histogram(score, oddity)
-            drawn["curves"] = detection_curves(score, oddity != "")
-            drawn["kinds"] = recall_by_kind(score, oddity)
+            drawn["curves"] = detection_curves(score, oddity != "", baselines=report.of("score"))
+            drawn["kinds"] = recall_by_kind(score, oddity, baselines=report.of("score"))
         return drawn
 
 

@@ -1,6 +1,5 @@
 """Photometric redshifts: an image network with a photometry branch that gives p(z) over bins."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from astrodl.plots.photoz import redshift_scatter, redshift_trends
 from astrodl.plots.photoz_pdf import example_pdfs, pit_histogram, redshift_distribution
 from astrodl.store import Reader
 from astrodl.survey.photometry import photometric_features
-from astrodl.tasks.base import Arrays, Metrics, Task, measured, missing_column, moments, present, standardize
+from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, missing_column, moments, present, standardize
 from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
@@ -220,15 +219,15 @@ class Photoz(Task):
         return results
 
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
     ) -> "dict[str, Figure]":
         """Scatter, bias and scatter against redshift and magnitude, PIT, example PDFs, n(z)."""
         z, pdf, edges = truth["z"], predictions["pdf"], np.asarray(self.context.constants["edges"])
-        ks = metrics["network"]["pit_ks"]["value"]
+        ks = report.network["pit_ks"]["value"]
         chosen = np.argsort(z, kind="stable")[np.linspace(0, len(z) - 1, min(8, len(z))).astype(int)]
         drawn = {
-            "scatter": redshift_scatter(z, predictions["z_median"]),
-            "trend_redshift": redshift_trends(z, predictions["z_median"]),
+            "scatter": redshift_scatter(z, predictions["z_median"], baselines=report.of("z_median")),
+            "trend_redshift": redshift_trends(z, predictions["z_median"], baselines=report.of("z_median")),
             "pit": pit_histogram(pdf_metrics.pit(pdf, edges, z), ks=ks),
             "examples": example_pdfs(
                 pdf[chosen],
@@ -242,7 +241,11 @@ class Photoz(Task):
         }
         if "magnitude" in truth:
             drawn["trend_magnitude"] = redshift_trends(
-                z, predictions["z_median"], against=truth["magnitude"], label="magnitude (AB)"
+                z,
+                predictions["z_median"],
+                against=truth["magnitude"],
+                label="magnitude (AB)",
+                baselines=report.of("z_median"),
             )
         return drawn
 

@@ -1,6 +1,5 @@
 """Segmentation: star-forming clumps, and the light of bulge and disk, with the bulge-to-total ratio."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from astrodl.metrics import segmentation as metrics_of
 from astrodl.models.unet import DecompositionUNet, summed_fractions
 from astrodl.plots.segmentation import bulge_to_total, clump_detection, segmentation_gallery
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Task, measured, scale_free_features
+from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, scale_free_features
 from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
@@ -241,7 +240,7 @@ class Segmentation(Task):
         return {"unsharp_mask_constant_bt": (simple, {}), "unsharp_mask_forest_bt": (better, {})}
 
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, metrics: Mapping[str, Any]
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
     ) -> "dict[str, Figure]":
         """Gallery, bulge-to-total ratio, completeness and purity of clumps."""
         mask = predictions["clump"] > self._threshold
@@ -262,7 +261,7 @@ class Segmentation(Task):
                 titles=[str(name) for name in store.object_id[indices[chosen]]],
                 n_total=len(indices),
             ),
-            "bt": bulge_to_total(truth["bt"], predictions["bt"]),
+            "bt": bulge_to_total(truth["bt"], predictions["bt"], baselines=report.of("bt")),
             "clumps": clump_detection(*real, *found, label="clump S/N"),
         }
 

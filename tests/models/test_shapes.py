@@ -19,7 +19,7 @@ CASES = [
     (MLP(5, (7, 3)), (4, 5), (4, 3)),
     (CompactResNet(5, widths=(8, 16, 24)), (2, 5, 64, 64), (2, 24)),
     (HybridNetwork(2, 0, 11, widths=(8, 16)), (3, 2, 32, 32), (3, 11)),
-    (EncoderGAN(3, 4, size=32, widths=(8, 16)), (2, 3, 32, 32), (2, 3, 32, 32)),
+    (EncoderGAN(3, 4, size=32, widths=(8, 16), critic_widths=(8, 16)), (2, 3, 32, 32), (2, 3, 32, 32)),
 ]
 
 

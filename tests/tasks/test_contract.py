@@ -24,7 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "morphology": {"widths": [8, 16]},
     "segmentation": {"widths": [8, 16]},
     "latent": {"view": 16, "widths": [8, 16]},
-    "outliers": {"latent": 4, "widths": [8, 16]},
+    "outliers": {"latent": 4, "widths": [8, 16], "critic_widths": [8, 16]},
 }
 
 
