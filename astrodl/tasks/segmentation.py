@@ -14,6 +14,7 @@ from astrodl.baselines import segmentation as rivals
 from astrodl.catalog import Column
 from astrodl.config import Fraction, Name, TaskSettings, TrainSettings
 from astrodl.dataset import Batch, Resident
+from astrodl.engine import autocast
 from astrodl.losses import gaussian_nll, soft_dice
 from astrodl.metrics import segmentation as metrics_of
 from astrodl.models.unet import DecompositionUNet, summed_fractions
@@ -145,7 +146,9 @@ class Segmentation(Task):
         """Average maps and ratio over the eight flips and quarter turns."""
         sums: dict[str, Tensor] = {}
         for element in range(8):
-            output = network(dihedral(batch["image"], element))
+            # in the precision of the training: eight views in float32 cost as much as several epochs
+            with autocast(batch["image"].device, self.settings.train.precision):
+                output = network(dihedral(batch["image"], element))
             parts = {
                 "clump": torch.sigmoid(output["clump"].float()),
                 "fraction": output["fraction"].float().softmax(1),
@@ -244,9 +247,7 @@ class Segmentation(Task):
     ) -> "dict[str, Figure]":
         """Gallery, bulge-to-total ratio, completeness and purity of clumps."""
         mask = predictions["clump"] > self._threshold
-        # the galaxies with the largest clumpy area, but one object of every kind of B/T as well
-        area = truth["mask"].sum((1, 2)).argsort(kind="stable")[::-1]
-        chosen = np.concatenate([area[:: max(1, len(area) // 20)][:4], truth["bt"].argsort(kind="stable")[::-1][:4]])
+        chosen = _examples(truth)
         lit = truth["weight"] > 0
         signal = truth["signal"]
         real = metrics_of.clump_list(truth["mask"], mask, signal * truth["mask"])
@@ -264,6 +265,14 @@ class Segmentation(Task):
             "bt": bulge_to_total(truth["bt"], predictions["bt"], baselines=report.of("bt")),
             "clumps": clump_detection(*real, *found, label="clump S/N"),
         }
+
+
+def _examples(truth: Arrays) -> np.ndarray:
+    """Choose galaxies to show: four from very to moderately clumpy, four bright ones from disk to bulge."""
+    clumpy = truth["mask"].sum((1, 2)).argsort(kind="stable")[::-1][:: max(1, len(truth["bt"]) // 20)][:4]
+    bright = truth["signal"].sum((1, 2)).argsort(kind="stable")[::-1][: max(4, len(truth["bt"]) // 4)]
+    distance = np.abs(truth["bt"][bright] - np.array([0.2, 0.4, 0.6, 0.9])[:, None])
+    return np.concatenate([clumpy, bright[distance.argmin(1)]])
 
 
 def _undo(maps: Tensor, element: int) -> Tensor:
