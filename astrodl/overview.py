@@ -1,6 +1,5 @@
 """The figures of a whole survey: what an astronomer looks at before anything else."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from astrodl.plots.images import balance_bands, contact_sheet, lupton_rgb, plain_rgb
+from astrodl.plots.images import contact_sheet
 from astrodl.plots.overview import metrics_overview, sky_splits
 from astrodl.plots.style import save
 from astrodl.store import Reader, open_store
 from astrodl.summary import read_metrics
+from astrodl.tasks.colour import colour
 
 
 def overview(
@@ -41,21 +41,13 @@ def overview(
     with open_store(store) as reader:
         indices, titles = _choose(reader, n_objects, n_columns)
         heading = f"{reader.survey}: {len(indices)} of {reader.n_objects} objects, {', '.join(reader.bands)}"
-        save(contact_sheet(_in_color(reader, indices), titles, n_columns, heading), out / "objects.png")
+        save(contact_sheet(colour(reader, indices), titles, n_columns, heading), out / "objects.png")
         if reader.has_column("ra") and reader.has_column("dec"):
             splits = sky_splits(reader.column("ra"), reader.column("dec"), reader.split)
             save(splits, out / "splits.png")
     measured = [document for document in map(read_metrics, metrics) if document["network"]]
     if measured:
         save(metrics_overview(measured), out / "metrics.png")
-
-
-def _in_color(reader: Reader, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-    images = reader.images(indices)
-    # JPEG and PNG were stretched for the eye before they were ingested.
-    if json.loads(reader.settings).get("data", {}).get("layout") == "rgb":
-        return plain_rgb(images)
-    return lupton_rgb(images, reader.sky_sigma[indices], band_factors=balance_bands(images)).astype(np.float32)
 
 
 def _choose(reader: Reader, n_objects: int, n_columns: int) -> tuple[NDArray[np.int64], list[str]]:

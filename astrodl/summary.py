@@ -73,7 +73,6 @@ def _places(folder: Path) -> list[list[str]]:
     files = {
         "catalogue": "catalog.fits",
         "redshift PDFs": "photoz_pdf.hdf5",
-        "overview": "overview.png",
         "report": "report.html",
     }
     places = [[what, str(folder / name)] for what, name in files.items() if (folder / name).exists()]

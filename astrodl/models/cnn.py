@@ -38,11 +38,7 @@ class CompactResNet(nn.Module):
 
 
 class HybridNetwork(nn.Module):
-    """Image trunk beside a branch for catalogue features, joined late: ((B, in, H, W), (B, F)) -> (B, out).
-
-    The image part only adds to what the features already tell (its output layer starts at zero), so that with few
-    objects the network is never worse off for having pixels.
-    """
+    """Image trunk beside a branch for catalogue features, joined late: ((B, in, H, W), (B, F)) -> (B, out)."""
 
     def __init__(
         self,

@@ -70,6 +70,12 @@ def _identity(reader: Reader) -> list[Column]:
     split = np.array(SPLITS)[reader.split]
     return [
         *columns,
-        Column("split", split, None, "train, validation: seen by the networks; test: not seen", "meta.code"),
+        Column(
+            "split",
+            split,
+            None,
+            "networks trained on this survey saw train and validation",
+            "meta.code",
+        ),
         Column("flags", reader.flags, None, f"bits: {bits}", "meta.code.qual"),
     ]

@@ -35,6 +35,10 @@ class LatentTraining(TrainSettings):
 class LatentSettings(TaskSettings):
     """Latent map."""
 
+    folds: Annotated[tuple[int, ...], Field(min_length=1, max_length=1)] = (0,)
+    """Fold to train; only one, since the axes of two maps mean different things and cannot be averaged."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, max_length=1)] = (0,)
+    """Seed to train; only one, for the same reason."""
     dimensions: Annotated[int, Field(ge=1)] = 2
     """Number of latent dimensions."""
     view: Annotated[int, Field(ge=8, multiple_of=8)] = 32

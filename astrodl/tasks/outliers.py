@@ -1,7 +1,6 @@
 """Outliers: a Wasserstein GAN with an encoder learns what galaxies look like; what it cannot redraw is odd."""
 
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -19,14 +18,18 @@ from astrodl.metrics import outliers as metrics_of
 from astrodl.models.gan import EncoderGAN
 from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kind, score_against, score_histogram
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, scale_free_features
+from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, moments, scale_free_features, standardize
 from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RINGS = (0.0, 0.12, 0.25, 0.45, 0.8, 1.5)
-"""Edges of the annuli of the residual, in units of half the side."""
+REGIONS = {"everywhere": (0.98, None), "galaxy": (0.90, 0.69), "core": (None, 0.44)}
+"""Parts of the residual image: quantile of its modulus (None: power of the excess), radius in half sides."""
+
+
+TABLE = 64
+"""Number of quantiles that describe the distribution of a part of the score."""
 
 
 class OutlierTraining(TrainSettings):
@@ -57,6 +60,8 @@ class OutlierSettings(TaskSettings):
     """Weight of the critic's value beside the reconstruction."""
     moments: Annotated[float, Field(ge=0)] = 0.1
     """Weight of the penalty that keeps the codes standard normal."""
+    features: bool = True
+    """Let unusual magnitudes, colours and structure add to the score, beside the residual of the redrawn image."""
     target: str = "oddity"
     """Column with the kind of oddity, empty for none; used to measure, never to train."""
     widths: tuple[int, ...] = (32, 64, 64, 64)
@@ -85,11 +90,20 @@ class Outliers(Task):
         phases = {"autoencoder": settings.autoencoder, "critic": settings.critic, "generator": settings.generator}
         return {phase: updates for phase, updates in phases.items() if updates}
 
+    @classmethod
+    def fit_constants(cls, settings: OutlierSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
+        """Fix the scaling of the features."""
+        names = scale_free_features(store.feature_names)
+        indices = [store.feature_names.index(name) for name in names]
+        return {"features": indices, **moments(store.features(names, train))}
+
     def inputs(self, cutouts: Cutouts) -> Arrays:
-        """Normalised image, and the sky noise in units of the softening."""
-        softening = np.asarray(self.context.normalization.softening, np.float32)
+        """Normalised image, the sky noise in units of the softening, standardised features."""
+        softening, constants = np.asarray(self.context.normalization.softening, np.float32), self.context.constants
         sky = np.nan_to_num(cutouts.sky_sigma / softening, nan=0.0)
-        return {**super().inputs(cutouts), "sky": sky.astype(np.float32)}
+        chosen = cutouts.features[:, constants["features"]]
+        features = standardize(chosen, constants["mean"], constants["scale"])[:, : chosen.shape[1]]
+        return {**super().inputs(cutouts), "sky": sky.astype(np.float32), "features": features}
 
     def build(self) -> nn.Module:
         """Make generator, encoder and critic."""
@@ -151,25 +165,48 @@ class Outliers(Task):
         return functional.smooth_l1_loss(decoded.float(), real, beta=0.2) * 10
 
     def calibrate(self, network: Any, train: Resident, validation: Resident | None) -> dict[str, Any]:
-        """Fit how each residual number runs with flux and peak over the galaxies (unlabelled), and its scatter."""
-        parts = [self._residuals(network, batch) for batch in train.in_order(128)]
-        if validation is not None:
-            parts += [self._residuals(network, batch) for batch in validation.in_order(128)]
-        numbers, light = (torch.cat([part[i] for part in parts]).double().cpu().numpy() for i in (0, 1))
-        design = _design(light)
-        middle, scatter = _robust_fit(design, numbers)
-        return {"middle": middle.tolist(), "scatter": scatter.tolist()}
+        """Fit, without labels, what residuals and features are usual.
+
+        How each residual number runs with flux and peak, the covariance of the features, and the distribution of each
+        part of the score, over training and validation objects; oddities among them are clipped.
+        """
+        batches = [batch for part in (train, validation) if part is not None for batch in part.in_order(128)]
+        measured_of = [self._residuals(network, batch) for batch in batches]
+        numbers, light = (np.concatenate([pair[i].double().cpu().numpy() for pair in measured_of]) for i in (0, 1))
+        middle, scatter = _robust_fit(_design(light), numbers)
+        constants = {"middle": middle.tolist(), "scatter": scatter.tolist()}
+        features = torch.cat([batch["features"] for batch in batches]).double().cpu().numpy()
+        if self.settings.features:
+            centre, precision = _robust_covariance(features)
+            constants |= {"centre": centre.tolist(), "precision": precision.tolist()}
+        parts = self._parts(numbers, light, features, constants)
+        levels = np.geomspace(1, 1 / len(parts), TABLE)
+        constants["surprise"] = (-np.log(levels)).tolist()
+        constants["table"] = np.quantile(parts, 1 - levels, axis=0).T.tolist()
+        return constants
 
     def predict(self, network: Any, batch: Batch) -> dict[str, Tensor]:
-        """Score the residual numbers, each in units of its scatter among galaxies of like flux and peak."""
-        numbers, light = self._residuals(network, batch)
+        """Add up how surprising each part of the residual, and the features, are among galaxies of like flux and peak.
+
+        The surprise is minus the logarithm of the fraction of the training objects with a larger value.
+        """
         constants = self.context.constants
-        design = torch.from_numpy(_design(light.double().cpu().numpy())).to(numbers)
-        middle = design @ torch.tensor(constants["middle"]).to(numbers)
-        scatter = (design @ torch.tensor(constants["scatter"]).to(numbers)).exp()
-        standard = (numbers - middle) / scatter
-        top = standard.sort(1, descending=True).values
-        return {"score": top[:, :3].mean(1), "residuals": standard}
+        numbers, light = (tensor.double().cpu().numpy() for tensor in self._residuals(network, batch))
+        parts = self._parts(numbers, light, batch["features"].double().cpu().numpy(), constants)
+        known = zip(parts.T, constants["table"], strict=True)
+        surprise = [_surprise(part, table, constants["surprise"]) for part, table in known]
+        return {"score": torch.from_numpy(np.sum(surprise, axis=0))}
+
+    def _parts(
+        self, numbers: np.ndarray, light: np.ndarray, features: np.ndarray, constants: Mapping[str, Any]
+    ) -> np.ndarray:
+        """Give the parts of the score (B, P): the largest number of each region, the distance of the features."""
+        design = _design(light)
+        standard = (numbers - design @ np.array(constants["middle"])) / np.exp(design @ np.array(constants["scatter"]))
+        parts = list(standard.reshape(len(standard), len(REGIONS), -1).max(2).T)
+        if "precision" in constants:
+            parts.append(_distance(features, np.array(constants["centre"]), np.array(constants["precision"])))
+        return np.stack(parts, axis=1)
 
     def _residuals(self, network: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2)."""
@@ -177,9 +214,9 @@ class Outliers(Task):
         decoded = network(batch["image"]).float()
         sky = batch["sky"][..., None, None].clamp_min(1e-6)
         real_linear, linear = ((image * stretch).clamp(-12, 12).sinh() / sky for image in (batch["image"], decoded))
-        # photon noise grows with the galaxy, and so does what a generator misses
-        residual = (real_linear - linear) / (1 + 0.1 * linear.clamp_min(0)).sqrt()
-        numbers = _numbers(residual)
+        # photon noise grows with the galaxy, and so does what a generator misses: 5 % of the light
+        bright = linear.clamp_min(0)
+        numbers = _numbers((real_linear - linear) / (1 + 0.1 * bright + (0.05 * bright) ** 2).sqrt())
         light = real_linear.mean(1)
         smooth = functional.avg_pool2d(light, 3, 1, 1)
         flux = smooth.clamp_min(0).sum((-2, -1))
@@ -195,7 +232,7 @@ class Outliers(Task):
         rank = np.empty(len(score))
         rank[np.argsort(score, kind="stable")] = (np.arange(len(score)) + 1) / len(score)
         return [
-            Column("outliers_score", score, None, "residual of the redrawn image in standard deviations", "stat.value"),
+            Column("outliers_score", score, None, "sum of the surprise (nats) of residual and features", "stat.value"),
             Column("outliers_percentile", rank, None, "fraction of objects with a score up to this one", "stat.rank"),
         ]
 
@@ -243,28 +280,40 @@ class Outliers(Task):
 
 
 def _numbers(residual: Tensor) -> Tensor:
-    """Describe a residual in units of the noise (B, C, H, W) by the logarithms of power, extremes, colours, annuli."""
+    """Describe a residual in units of the noise (B, C, H, W) by the logarithms of a number per region and band."""
     smooth = functional.avg_pool2d(residual, 3, 1, 1) * 3
-    magnitude = smooth.abs().flatten(2)
-    rings = _rings(residual)
-    white = smooth.mean(1, keepdim=True)
-    parts = [
-        residual.square().mean((2, 3)),
-        magnitude.quantile(0.98, dim=2),
-        magnitude.amax(2),
-        (smooth - white).square().mean((2, 3)),
-        torch.einsum("bchw,rhw->bcr", residual.square(), rings).flatten(1),
-        torch.einsum("bhw,rhw->br", white.squeeze(1).square(), rings),
-    ]
+    axis = torch.linspace(-1, 1, residual.shape[-1], device=residual.device)
+    radius = (axis[:, None] ** 2 + axis[None, :] ** 2).sqrt()
+    parts = []
+    for quantile, limit in REGIONS.values():
+        inside = smooth[..., radius < limit] if limit is not None else smooth.flatten(2)
+        number = inside.abs().quantile(quantile, dim=2) if quantile else inside.clamp_min(0).square().mean(2)
+        parts.append(number)
     return torch.cat(parts, dim=1).clamp_min(1e-4).log()
 
 
-def _rings(residual: Tensor) -> Tensor:
-    """Give the normalised annuli (R, H, W)."""
-    axis = torch.linspace(-1, 1, residual.shape[-1], device=residual.device)
-    radius = (axis[:, None] ** 2 + axis[None, :] ** 2).sqrt()
-    masks = torch.stack([(radius >= a) & (radius < b) for a, b in pairwise(RINGS)]).float()
-    return masks / masks.sum((1, 2), keepdim=True)
+def _surprise(values: np.ndarray, table: list[float], levels: list[float]) -> np.ndarray:
+    """Interpolate the surprise of values; beyond the largest of the table it goes on with the table's mean slope."""
+    slope = levels[-1] / max(table[-1] - table[0], 1e-6)
+    return np.interp(values, table, levels) + slope * np.maximum(values - table[-1], 0)
+
+
+def _distance(features: np.ndarray, centre: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """Mahalanobis distance of standardised features."""
+    offset = features - centre
+    return np.sqrt(np.einsum("ij,jk,ik->i", offset, precision, offset))
+
+
+def _robust_covariance(features: np.ndarray, ridge: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    """Fit centre and precision matrix; the outermost twentieth is left out twice."""
+    keep = np.ones(len(features), dtype=bool)
+    for _ in range(3):
+        centre = features[keep].mean(0)
+        covariance = np.atleast_2d(np.cov(features[keep].T))
+        precision = np.linalg.inv(covariance + ridge * np.eye(len(centre)))
+        distance = _distance(features, centre, precision)
+        keep = distance <= np.quantile(distance, 0.95)
+    return centre, precision
 
 
 def _design(light: np.ndarray) -> np.ndarray:

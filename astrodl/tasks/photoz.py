@@ -162,7 +162,6 @@ class Photoz(Task):
             "z_low": low,
             "z_high": high,
             "odds": pdf_metrics.odds(pdf, edges),
-            "edges": np.broadcast_to(edges, (len(pdf), len(edges))),
         }
 
     def columns(self, predictions: Arrays) -> list[Column]:
