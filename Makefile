@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | docs | bench | clean; each makes or refreshes .venv first where it must.
+# make demo | test | test-slow | lint | docs | bench | clean | pins; each makes or refreshes .venv first where it must.
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 SURVEY ?= demo
@@ -7,7 +7,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint docs bench clean
+.PHONY: demo test test-slow lint docs bench clean pins
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -60,7 +60,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 # Pins of every extra. torch is written by hand: a resolver here may pick a local build that others cannot install.
-constraints.txt:
-	uv pip compile --quiet --no-header --no-annotate --no-emit-package torch --all-extras pyproject.toml > $@.tmp
-	echo "torch==2.13.0" >> $@.tmp
-	mv $@.tmp $@
+pins:
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-package torch --all-extras pyproject.toml > constraints.tmp
+	echo "torch==2.13.0" >> constraints.tmp
+	mv constraints.tmp constraints.txt
