@@ -47,7 +47,7 @@ def test_folds_and_seeds_are_jobs_of_their_own(tmp_path: Path) -> None:
     config = write_config(
         tmp_path / "config.yaml",
         surveys={"a": {"simulate": {}, "split": {"folds": 3}}, "b": {"simulate": {}, "models_from": "a"}},
-        tasks={"latent": {"folds": [0, 1, 2], "seeds": [0, 1]}},
+        tasks={"morphology": {"folds": [0, 1, 2], "seeds": [0, 1]}},
     )
     jobs = planned("".join(snakemake(tmp_path, config, "--dry-run").stdout))
     assert jobs["train"] == 6

@@ -63,7 +63,7 @@ def test_changing_one_section_reruns_one_task(finished: Path, tmp_path: Path) ->
 
 def test_one_more_seed_trains_only_that_seed(finished: Path, tmp_path: Path) -> None:
     values = yaml.safe_load(TINY.read_text())
-    values["tasks"]["latent"]["seeds"] = [0, 1]
+    values["tasks"]["morphology"]["seeds"] = [0, 1]
     done = snakemake(finished, write_config(tmp_path / "config.yaml", **values), "--dry-run", "--printshellcmds")
     text = done.stdout + done.stderr
     assert planned(text)["train"] == 1
