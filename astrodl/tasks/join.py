@@ -48,7 +48,7 @@ def catalog(store: Path, predictions: Sequence[Path], out: Path, *, pdfs: Path |
             predicted = Predictions(path)
             if not np.array_equal(predicted.object_id, identifier):
                 raise StoreError(f"{path}: made for other objects than {store} holds; predict again")
-            task, arrays = predicted.task(), predicted.read()
+            task, arrays = predicted.task(), predicted.read(maps=False)
             columns += task.columns(arrays)
             header[task.name.upper()[:8]] = ",".join(str(model)[:8] for model in predicted.attributes["models"])
             if task.name == "photoz":

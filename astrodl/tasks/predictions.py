@@ -68,10 +68,10 @@ class Predictions:
         settings = parse(kind.Settings, json.loads(self.attributes["settings"]), str(self.path))
         return kind(settings, Context.from_dict(json.loads(self.attributes["context"])))
 
-    def read(self, indices: np.ndarray | None = None) -> Arrays:
-        """Read all arrays, for all or for some (sorted) objects."""
+    def read(self, indices: np.ndarray | None = None, *, maps: bool = True) -> Arrays:
+        """Read all arrays, or all but the maps, for all or for some (sorted) objects."""
         with h5py.File(self.path, "r") as file:
-            return {name: _rows(file[name], indices) for name in self.names}
+            return {name: _rows(file[name], indices) for name in self.names if maps or file[name].ndim < 3}
 
 
 def _rows(dataset: h5py.Dataset, indices: np.ndarray | None) -> np.ndarray:

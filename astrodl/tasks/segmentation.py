@@ -240,7 +240,7 @@ class Segmentation(Task):
             "bt": rivals.constant_bt(known["bt"], len(test)),
         }
         better: Arrays = {**simple, "bulge_fraction": np.broadcast_to(profile, shape), "bt": forest}
-        return {"unsharp_mask_constant_bt": (simple, {}), "unsharp_mask_forest_bt": (better, {})}
+        return {"unsharp_constant": (simple, {}), "unsharp_forest": (better, {})}
 
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
