@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class LatentTraining(TrainSettings):
     """Training loop of the latent map."""
 
-    epochs: Annotated[int, Field(ge=1)] = 40
+    epochs: Annotated[int, Field(ge=1)] = 80
     ema: Fraction = 0.99
 
 
@@ -47,12 +47,15 @@ class LatentSettings(TaskSettings):
     """Half of the side of the canonical view in units of the galaxy's rms radius."""
     beta: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the Kullback-Leibler term (Higgins et al. 2017)."""
-    softening: Annotated[float, Field(gt=0)] = 1.0
+    softening: Annotated[float, Field(gt=0)] = 0.1
     """Surface brightness, in units of the mean of the view, above which the scaling turns logarithmic."""
-    noise_floor: Annotated[float, Field(gt=0)] = 0.15
-    """Error added in quadrature to the scaled sky noise, for what a few latent numbers cannot say."""
-    effective_pixels: Annotated[float, Field(gt=0)] = 100.0
-    """Number of independent pixels that the likelihood counts."""
+    noise_floor: Annotated[float, Field(gt=0)] = 1.0
+    """Error added in quadrature to the scaled sky noise: what a few latent numbers cannot say of any galaxy.
+
+    With a small floor faint galaxies weigh little and gather in the middle of the map.
+    """
+    effective_pixels: Annotated[float, Field(gt=0)] = 3000.0
+    """Number of independent pixels that the likelihood counts; the smaller, the more the KL term smooths the map."""
     classes: str = "class"
     """Column that the map is compared with; it is not used in training."""
     properties: dict[str, str] = Field({"bt": "bt", "sersic": "sersic_index"})
