@@ -39,7 +39,9 @@ def test_crps_of_bins_agrees_with_the_exact_metric() -> None:
     z = random.uniform(0.2, 0.8, 20)
     ours = losses.crps_bins(*(torch.tensor(a, dtype=torch.float64) for a in (probability, edges, z)))
     exact = pdf_metrics.crps(probability / np.diff(edges), edges, z)
-    np.testing.assert_allclose(ours.numpy(), exact, atol=0.005 / 2)  # half a bin: the loss integrates by the trapezoidal rule
+    np.testing.assert_allclose(
+        ours.numpy(), exact, atol=0.005 / 2
+    )  # half a bin: the loss integrates by the trapezoidal rule
 
 
 def test_smeared_targets_sum_to_one_and_have_the_mean_and_width_asked_for() -> None:
