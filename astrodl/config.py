@@ -237,7 +237,9 @@ def _siblings(section: type[Section], location: tuple[int | str, ...]) -> list[s
     schema = node = section.model_json_schema()
     for part in location[:-1]:
         node = _resolve(node, schema)
-        node = node.get("properties", {}).get(part) or node.get("items") or node.get("additionalProperties") or {}
+        named = next(iter(node.get("patternProperties", {}).values()), None)
+        options = (node.get("properties", {}).get(part), node.get("items"), named, node.get("additionalProperties"))
+        node = next((option for option in options if isinstance(option, dict)), {})
     return sorted(_resolve(node, schema).get("properties", {}))
 
 
