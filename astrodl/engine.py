@@ -308,7 +308,9 @@ def seed_at(seed: int, step: int) -> int:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """Give the autocast context: bfloat16 where asked for, or by default where the device computes in it natively."""
-    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    # a private name of torch, which may come and go: without it float32 is the safe choice
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    native = device.type == "cuda" or probe()
     enabled = precision == "bfloat16" or (precision == "auto" and native)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
