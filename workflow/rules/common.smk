@@ -212,8 +212,8 @@ def metrics(wildcards):
 
 
 def train_priority(wildcards):
-    """Start the longest training first, so that it does not run alone at the end."""
-    return 1 if wildcards.task == "segmentation" else 0
+    """Start the longest trainings first, so that none runs alone at the end."""
+    return {"outliers": 2, "segmentation": 1}.get(wildcards.task, 0)
 
 
 def targets():
