@@ -216,7 +216,9 @@ class Outliers(Task):
         real_linear, linear = ((image * stretch).clamp(-12, 12).sinh() / sky for image in (batch["image"], decoded))
         # photon noise grows with the galaxy, and so does what a generator misses: 5 % of the light
         bright = linear.clamp_min(0)
-        numbers = _numbers((real_linear - linear) / (1 + 0.1 * bright + (0.05 * bright) ** 2).sqrt())
+        # `filled` put exactly zero where nothing was observed: no residual there
+        residual = (real_linear - linear) * (batch["image"] != 0)
+        numbers = _numbers(residual / (1 + 0.1 * bright + (0.05 * bright) ** 2).sqrt())
         light = real_linear.mean(1)
         smooth = functional.avg_pool2d(light, 3, 1, 1)
         flux = smooth.clamp_min(0).sum((-2, -1))
