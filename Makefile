@@ -16,7 +16,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 BASE_PYTHON := $(shell command -v $(PYTHON))
 export PATH := $(BIN):$(PATH)
 # Folder of the real data that config/egs.yaml, config/galaxyzoo.yaml and some tests read.
-export ASTRODL_TEST_DATA ?= ../shared/data
+export ASTRODL_TEST_DATA ?= $(abspath ../shared/data)
 # uv reads its own variable for local packages, not pip's.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 ifeq ($(strip $(UV_FIND_LINKS)),)
