@@ -33,16 +33,20 @@ class Layer:
     Attributes
     ----------
     part
-        "bulge", "disk" or "clump": a truth map it belongs to; "" for light that is not the galaxy's.
+        "bulge", "disk" or "clump": a truth map it belongs to; "" for light outside the galaxy's truth magnitude.
     image
         Fourier image; its value at zero frequency is its flux in units of `flux`.
     flux
         (bands,) flux.
+    owner
+        Whose light it is: 0 the galaxy, 1 and up other sources of the stamp (neighbours, lensed sources, trails). A
+        quasar and stripped gas are the galaxy's, though they belong to no part.
     """
 
     part: str
     image: Fourier
     flux: NDArray[np.float64]
+    owner: int = 0
 
     @property
     def total(self) -> NDArray[np.float64]:

@@ -31,15 +31,37 @@ class Scene:
         Index of the single Sersic profile with the concentration r_80 / r_20 of bulge plus disk.
     inclination
         Of the disk in degrees, 0 face-on; NaN where there is no single disk.
-    n_clumps
-        Number of star-forming clumps.
+    axis_ratio, position_angle
+        Apparent axis ratio of the disk (of the bulge where there is no disk) and the angle of its major axis in
+        degrees from +y towards -x, 0 to 180: north through east where the stamp has east to the left. NaN where there
+        is no single galaxy.
+    clumps
+        (k, 2 + bands) star-forming clumps: x and y in arcsec from the stamp's centre, flux per band in the unit of
+        `Layer.total`.
     """
 
     galaxy: Galaxy
     layers: list[Layer] = field(default_factory=list)
     sersic_index: float = float("nan")
     inclination: float = float("nan")
-    n_clumps: int = 0
+    axis_ratio: float = float("nan")
+    position_angle: float = float("nan")
+    clumps: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @property
+    def n_clumps(self) -> int:
+        """Number of star-forming clumps."""
+        return len(self.clumps)
+
+    @property
+    def next_owner(self) -> int:
+        """Number for the next source that is not the galaxy."""
+        return max((layer.owner for layer in self.layers), default=0) + 1
+
+    def lie(self, q: float, angle: float) -> None:
+        """Note the apparent axis ratio and the angle of the major axis (radians from +x towards +y)."""
+        self.axis_ratio = float(q)
+        self.position_angle = float(np.degrees(angle) - 90) % 180
 
     def flux(self, band: int, part: str | None = None) -> float:
         """Sum the flux of the galaxy, or of one part of it, in a band (light that is not the galaxy's left out)."""
@@ -50,6 +72,7 @@ class Scene:
         """Scale all layers so that the galaxy has the given flux in a band."""
         factor = flux / self.flux(band)
         self.layers = [replace(layer, flux=layer.flux * factor) for layer in self.layers]
+        self.clumps[:, 2:] *= factor
 
 
 class Painter:
@@ -100,6 +123,7 @@ class Painter:
         image = self.grid.sersic(n, galaxy.radius, q, angle, x, y)
         scene.layers.append(Layer("bulge", image, self.tint(old_spectrum(rng, 0.12), galaxy.z, 1.0)))
         scene.sersic_index = n
+        scene.lie(q, angle)
 
     def _lenticular(self, rng: np.random.Generator, scene: Scene) -> None:
         bulge = old_spectrum(rng, 0.08)
@@ -163,6 +187,7 @@ class Painter:
         scene.layers.append(Layer("disk", grid.drawn(drawn), self.tint(younger, galaxy.z, patchy)))
         scene.sersic_index = 1.0
         scene.inclination = inclination_of(q, 0.2)
+        scene.lie(q, angle)
         bt = float(rng.uniform(0.02, 0.15)) if rng.random() < 0.25 else 0.0
         if bt:
             core = grid.sersic(1.5, 0.25 * galaxy.radius, 0.5 + 0.5 * q, angle, x, y)
@@ -236,6 +261,7 @@ class Painter:
         )
         scene.inclination = float(np.degrees(np.arccos(cosine)))
         scene.sersic_index = equivalent_index(bt, n, ratio)
+        scene.lie(q, angle)
         return Frame(x, y, q, float(angle)), scale
 
     def _move_light(self, scene: Scene, image: Fourier, spectrum: Spectrum, share: float) -> None:
@@ -291,4 +317,4 @@ class Painter:
         sigma = galaxy.arcsec_per_kpc * 10 ** rng.uniform(-0.8, -0.15, len(x))
         spectrum = Spectrum(float(rng.uniform(2.6, 3.9)), float(rng.exponential(0.08)))
         self._add_light(scene, "clump", self.grid.blobs(x, y, sigma, share), spectrum, 1.0)
-        scene.n_clumps = len(x)
+        scene.clumps = np.column_stack([x, y, np.outer(share, scene.layers[-1].flux)])

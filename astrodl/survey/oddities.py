@@ -59,11 +59,6 @@ class Oddities:
         scene.scale_to(10 ** (-0.4 * galaxy.magnitude), self.painter.truth_band)
         return scene
 
-    def add(self, scene: Scene, layer: Layer) -> None:
-        """Add light that is not the galaxy's."""
-        assert layer.part == ""
-        scene.layers.append(layer)
-
     def tint(self, spectrum: Spectrum, z: float, flux: float) -> NDArray[np.float64]:
         """Give band fluxes of a spectrum with the given flux in the truth band."""
         return self.painter.tint(spectrum, z, flux)
@@ -94,6 +89,7 @@ def _ring(odd: Oddities, rng: np.random.Generator) -> Scene:
     )
     scene.layers.append(Layer("disk", grid.drawn(drawn), painter.tint(young, galaxy.z, ring)))
     scene.sersic_index, scene.inclination = 1.0, float(np.degrees(np.arccos(q)))
+    scene.lie(q, angle)
     scene.scale_to(10 ** (-0.4 * galaxy.magnitude), painter.truth_band)
     return scene
 
@@ -115,7 +111,7 @@ def _lensed_arc(odd: Oddities, rng: np.random.Generator) -> Scene:
     # Arcs are found where they can be seen: none is fainter than the survey's limit.
     flux = 10 ** rng.uniform(-0.9, 0.0) * scene.flux(odd.painter.truth_band)
     flux = max(flux, 10 ** (-0.4 * (odd.population.magnitude_limit - rng.uniform(0.0, 0.8))))
-    odd.add(scene, Layer("", grid.drawn(drawn), odd.tint(spectrum, z, flux)))
+    scene.layers.append(Layer("", grid.drawn(drawn), odd.tint(spectrum, z, flux), owner=scene.next_owner))
     return scene
 
 
@@ -144,7 +140,7 @@ def _quasar_host(odd: Oddities, rng: np.random.Generator) -> Scene:
     # f_nu ~ nu^-0.44 (Vanden Berk et al. 2001) is close to the young population's slope with a little dust.
     spectrum = Spectrum(4.0, float(rng.uniform(0.0, 0.2)))
     flux = float(10 ** rng.uniform(-0.2, 0.9)) * scene.flux(odd.painter.truth_band)
-    odd.add(scene, Layer("", point, odd.tint(spectrum, scene.galaxy.z, flux)))
+    scene.layers.append(Layer("", point, odd.tint(spectrum, scene.galaxy.z, flux)))
     return scene
 
 
@@ -166,8 +162,8 @@ def _jellyfish(odd: Oddities, rng: np.random.Generator) -> Scene:
     )
     flux = float(10 ** rng.uniform(-0.75, -0.2)) * scene.flux(odd.painter.truth_band)
     spectrum = Spectrum(float(rng.uniform(2.8, 3.8)), float(rng.exponential(0.05)))
-    odd.add(scene, Layer("", gas, odd.tint(spectrum, scene.galaxy.z, 0.5 * flux)))
-    odd.add(scene, Layer("", knots, odd.tint(replace(spectrum, young=0.5), scene.galaxy.z, 0.5 * flux)))
+    scene.layers.append(Layer("", gas, odd.tint(spectrum, scene.galaxy.z, 0.5 * flux)))
+    scene.layers.append(Layer("", knots, odd.tint(replace(spectrum, young=0.5), scene.galaxy.z, 0.5 * flux)))
     return scene
 
 
@@ -198,6 +194,7 @@ def _emission_line_compact(odd: Oddities, rng: np.random.Generator) -> Scene:
     flux[band] *= 1 + rng.uniform(1.0, 3.5)
     scene.layers.append(Layer("disk", grid.sersic(1.0, galaxy.radius, q, angle, x, y), flux))
     scene.sersic_index = 1.0
+    scene.lie(q, angle)
     scene.scale_to(10 ** (-0.4 * magnitude), painter.truth_band)
     return scene
 
@@ -242,7 +239,7 @@ def _satellite_trail(odd: Oddities, rng: np.random.Generator) -> Scene:
     peak = 10 ** rng.uniform(0.35, 1.3) * odd.sky_sigma[band] / odd.count_per_flux[band]
     flux = np.zeros(len(odd.sky_sigma))
     flux[band] = peak / 4
-    odd.add(scene, Layer("", grid.drawn_as_is(profile * course * lumps), flux))
+    scene.layers.append(Layer("", grid.drawn_as_is(profile * course * lumps), flux, owner=scene.next_owner))
     return scene
 
 
@@ -271,11 +268,12 @@ def add_company(rng: np.random.Generator, scene: Scene, painter: Painter, popula
             continue
         if rng.random() < 0.1:
             image = grid.blobs(np.array([x]), np.array([y]), np.zeros(1), np.ones(1))
-            scene.layers.append(Layer("", image, painter.tint(Spectrum(float(rng.uniform(0, 4))), 0.0, flux)))
+            star = painter.tint(Spectrum(float(rng.uniform(0, 4))), 0.0, flux)
+            scene.layers.append(Layer("", image, star, owner=scene.next_owner))
             continue
         early = neighbour.kind in ("elliptical", "lenticular")
         spectrum = KIND_STATISTICS[neighbour.kind].spectrum
         spectrum = replace(spectrum, kind=spectrum.kind + rng.uniform(0, 0.7), reddening=float(rng.exponential(0.06)))
         q, angle = rng.uniform(0.3, 1.0), rng.uniform(0, np.pi)
         image = grid.sersic(2.5 if early else 1.0, 0.7 * neighbour.radius, q, angle, x, y)
-        scene.layers.append(Layer("", image, painter.tint(spectrum, neighbour.z, flux)))
+        scene.layers.append(Layer("", image, painter.tint(spectrum, neighbour.z, flux), owner=scene.next_owner))

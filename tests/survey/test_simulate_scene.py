@@ -1,0 +1,90 @@
+"""What a scene tells about itself: clumps, orientation, whose light is whose."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from astrodl.config import SimulateSettings
+from astrodl.survey.galaxies import Scene
+from astrodl.survey.oddities import add_company
+from astrodl.survey.population import CLASSES
+from astrodl.survey.simulator import Simulator
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Simulator:
+    return Simulator(SimulateSettings(seed=4))
+
+
+def scenes(simulator: Simulator, kind: str, n: int = 8) -> list[Scene]:
+    """Paint galaxies of a class at magnitude 22."""
+    painted = []
+    for number in range(n):
+        rng = np.random.default_rng([number, 21])
+        scene = simulator.painter.paint(rng, replace(simulator.population.draw(rng, kind), radius=0.5))
+        scene.scale_to(10 ** (-0.4 * 22.0), simulator.truth_band)
+        painted.append(scene)
+    return painted
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_clumps_hold_the_flux_of_the_clump_layer_in_every_band(simulator: Simulator, kind: str) -> None:
+    for scene in scenes(simulator, kind):
+        layers = [layer.total for layer in scene.layers if layer.part == "clump"]
+        assert scene.n_clumps == len(scene.clumps)
+        assert (scene.n_clumps > 0) == bool(layers)
+        if layers:
+            assert scene.clumps.shape[1] == 2 + 5
+            np.testing.assert_allclose(scene.clumps[:, 2:].sum(axis=0), np.sum(layers, axis=0), rtol=1e-5)
+
+
+def test_the_clump_map_peaks_where_the_brightest_clump_is_said_to_be(simulator: Simulator) -> None:
+    n_seen = 0
+    for scene in scenes(simulator, "irregular"):
+        if scene.n_clumps == 0:
+            continue
+        _, maps = simulator.images(scene)
+        x, y = scene.clumps[:, :2].T / simulator.settings.pixel_scale_arcsec + 31.5
+        row, column = np.unravel_index(maps[2].argmax(), maps[2].shape)
+        assert np.min(np.hypot(x - column, y - row)) < 2.0
+        n_seen += 1
+    assert n_seen > 4
+
+
+@pytest.mark.parametrize("kind", ["elliptical", "lenticular", "spiral"])
+def test_second_moments_lie_along_the_stated_position_angle(simulator: Simulator, kind: str) -> None:
+    n_elongated = 0
+    for scene in scenes(simulator, kind, 12):
+        assert 0 < scene.axis_ratio <= 1
+        assert 0 <= scene.position_angle < 180
+        if scene.axis_ratio > 0.6:
+            continue
+        _, maps = simulator.images(scene)
+        smooth = np.maximum(maps[0] + maps[1], 0)
+        y, x = np.indices(smooth.shape) - 31.5
+        moment = [np.sum(smooth * value) for value in (x * x, y * y, x * y)]
+        angle = np.degrees(0.5 * np.arctan2(2 * moment[2], moment[0] - moment[1])) - 90
+        assert abs((angle - scene.position_angle + 90) % 180 - 90) < 15
+        n_elongated += 1
+    assert n_elongated > 2
+
+
+def test_each_neighbour_and_lensed_source_has_an_owner_of_its_own(simulator: Simulator) -> None:
+    n_neighbours = 0
+    for number in range(40):
+        rng = np.random.default_rng([number, 22])
+        scene = simulator.oddities.paint(rng, "lensed_arc")
+        add_company(rng, scene, simulator.painter, simulator.population)
+        owners = [layer.owner for layer in scene.layers]
+        others = [owner for owner in owners if owner]
+        assert others == list(range(1, len(others) + 1))
+        assert all(layer.part == "" for layer in scene.layers if layer.owner)
+        n_neighbours += len(others) - 1
+    assert n_neighbours > 5
+
+
+def test_a_quasar_and_stripped_gas_are_the_galaxys_own(simulator: Simulator) -> None:
+    for oddity in ("quasar_host", "jellyfish", "ring", "emission_line_compact"):
+        scene = simulator.oddities.paint(np.random.default_rng(5), oddity)
+        assert {layer.owner for layer in scene.layers} == {0}
