@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from astrodl.errors import StoreError
-from astrodl.store import FLAGS, Reader, Writer, check, open_store
+from astrodl.store import BAND_FLAGS, FLAGS, Reader, Writer, check, open_store
 
 N, BANDS, SIZE = 60, ("g", "r", "i"), 16
 
@@ -26,6 +26,7 @@ def arrays(start: int, end: int) -> dict[str, np.ndarray]:
         "sky_sigma": np.ones((n, len(BANDS)), np.float32),
         "background": np.zeros((n, len(BANDS)), np.float32),
         "flags": np.full(n, FLAGS["padded"]),
+        "band_flags": np.full((n, len(BANDS)), BAND_FLAGS["padded"], np.uint8),
         "split": number % 3,
         "fold": np.where(number % 3 == 2, -1, 0),
         "catalog/z": number / 100,
@@ -210,7 +211,7 @@ def broken(kind: str, path: Path, folder: Path) -> Path:
         ("empty", "not an HDF5 file"),
         ("folder", "cannot be read"),
         ("foreign", "not an astrodl store"),
-        ("future", "store format 99, this astrodl reads 1"),
+        ("future", "store format 99, this astrodl reads 2"),
         ("no unit", "lacks an attribute"),
         ("no image", "has no image"),
     ],

@@ -10,9 +10,13 @@ Layout, objects first everywhere (N objects, B bands, cutouts of size x size pix
 ``/sky_sigma``            (N, B) f4            noise of a pixel, in the unit of the image
 ``/background``           (N, B) f4            what was subtracted from the image, in its unit
 ``/flags``                (N,) i4              bits, see `FLAGS`
+``/band_flags``           (N, B) u1            bits per band, see `BAND_FLAGS`
 ``/split``                (N,) i1              0 train, 1 validation, 2 test
 ``/fold``                 (N,) i2              cross-validation fold; -1 for test objects
 ``/label/{name}``         (N, y, x) f4         pixel labels, in the unit of the image
+``/variance``             (N, B, y, x) f4      optional: variance of each pixel, NaN where there is no data
+``/mask``                 (N, B, y, x) u1      optional: 1 where a mask plane took the pixel away
+``/psf``                  (N, B, p, p) f4      optional: point-spread functions, centred on pixel p // 2
 ========================  ===================  ==========================================================
 
 Root attributes: ``format``, ``format_version``, ``bands``, ``pixel_scale_arcsec`` (NaN: unknown), ``zero_points``
@@ -22,8 +26,21 @@ content. Row 0 of an image is its bottom row, as in FITS.
 """
 
 from astrodl.store.checking import check
-from astrodl.store.layout import FLAGS, FORMAT, FORMAT_VERSION, SPLITS
+from astrodl.store.layout import BAND_FLAGS, FLAGS, FORMAT, FORMAT_VERSION, SPLITS
 from astrodl.store.reader import Reader, Subset, open_store
-from astrodl.store.writer import Writer
+from astrodl.store.writer import Place, Writer, write_rows
 
-__all__ = ["FLAGS", "FORMAT", "FORMAT_VERSION", "SPLITS", "Reader", "Subset", "Writer", "check", "open_store"]
+__all__ = [
+    "BAND_FLAGS",
+    "FLAGS",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "SPLITS",
+    "Place",
+    "Reader",
+    "Subset",
+    "Writer",
+    "check",
+    "open_store",
+    "write_rows",
+]

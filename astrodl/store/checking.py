@@ -1,14 +1,13 @@
 """Tell what is wrong with a store."""
 
-import hashlib
 import os
 
-import h5py
 import numpy as np
 
 from astrodl.errors import StoreError
-from astrodl.store.layout import SPLITS, blocks, content, datasets, text_array
+from astrodl.store.layout import SPLITS, datasets
 from astrodl.store.reader import Reader
+from astrodl.store.writer import dataset_digest
 
 
 def check(path: str | os.PathLike[str]) -> list[str]:
@@ -28,6 +27,8 @@ def check(path: str | os.PathLike[str]) -> list[str]:
             problems.append(f"image: shape {file['image'].shape} does not fit {len(reader.bands)} bands")
         if file["features"].shape[1:] != (len(reader.feature_names),):
             problems.append(f"features: {file['features'].shape[1]} columns, {len(reader.feature_names)} names")
+        if file["band_flags"].shape[1:] != (len(reader.bands),):
+            problems.append(f"band_flags: shape {file['band_flags'].shape} does not fit {len(reader.bands)} bands")
         if len(np.unique(reader.object_id)) < n:
             problems.append("object_id: not unique")
         if not np.isin(reader.split, range(len(SPLITS))).all():
@@ -37,14 +38,6 @@ def check(path: str | os.PathLike[str]) -> list[str]:
         problems += [
             f"{name}: content differs from its checksum"
             for name, dataset in datasets(file)
-            if _dataset_digest(dataset) != dataset.attrs.get("sha256")
+            if dataset_digest(dataset) != dataset.attrs.get("sha256")
         ]
     return [f"{path}: {problem}; ingest again" for problem in problems]
-
-
-def _dataset_digest(dataset: h5py.Dataset) -> str:
-    digest = hashlib.sha256()
-    for start, end in blocks(dataset, dataset.shape[0]):
-        rows = dataset[start:end]
-        digest.update(content(text_array(rows).astype(object) if rows.dtype == object else rows))
-    return digest.hexdigest()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "astrodl-store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPLITS = ("train", "validation", "test")
 
 FLAGS = {
@@ -16,20 +16,39 @@ FLAGS = {
     "partial_coverage": 2,
     "padded": 4,
     "not_detected": 8,
+    "masked_pixels": 16,
+    "band_not_detected": 32,
+    "reprojected": 64,
 }
-"""Bits of ``/flags``.
+"""Bits of ``/flags``, of the object as a whole.
 
 missing_band
-    At least one band holds no data at all: its file or extension is absent, or every pixel is NaN.
+    At least one band was not observed: its file or extension is absent, or no pixel has data.
 partial_coverage
-    A band that was observed has pixels without data inside the image (mosaic edge, masked pixels).
+    A band that was observed has pixels without data inside the image (mosaic edge).
 padded
-    The image was smaller than the stored cutout and is surrounded by NaN.
+    The image was smaller than the stored cutout, or reaches over the edge of a mosaic, and is surrounded by NaN.
 not_detected
-    Nothing stands out of the noise at the centre, so sizes and shapes are NaN.
+    Nothing stands out of the noise at the centre in the sum of the bands, so sizes and shapes are NaN.
+masked_pixels
+    A mask plane (or a weight of zero) took pixels away.
+band_not_detected
+    The object was detected, but at least one observed band shows it below three sigma: a faint or blue or red object.
+reprojected
+    A band was brought to the pixel grid of another, so that the noise of its pixels is correlated.
 """
 
-REQUIRED = ("image", "object_id", "features", "sky_sigma", "background", "flags", "split", "fold")
+BAND_FLAGS = {
+    "not_observed": 1,
+    "partial_coverage": 2,
+    "padded": 4,
+    "not_detected": 8,
+    "masked_pixels": 16,
+    "reprojected": 64,
+}
+"""Bits of ``/band_flags``, the same per band; a band that was not observed has no other bit but `masked_pixels`."""
+
+REQUIRED = ("image", "object_id", "features", "sky_sigma", "background", "flags", "band_flags", "split", "fold")
 _BLOCK_BYTES = 64 << 20
 
 

@@ -102,6 +102,11 @@ class Reader:
         return self._file["flags"][:]
 
     @property
+    def band_flags(self) -> NDArray[np.uint8]:
+        """Bits of `BAND_FLAGS`, (N, bands)."""
+        return self._file["band_flags"][:]
+
+    @property
     def sky_sigma(self) -> NDArray[np.float32]:
         """Noise of a pixel, (N, bands), in the unit of the image."""
         return self._file["sky_sigma"][:]
@@ -146,6 +151,17 @@ class Reader:
     def images(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
         """Read cutouts, (n, bands, y, x), in the order of `indices`; all by default."""
         return self._rows("image", indices)
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """Names of the optional planes that the store holds: variance, mask, psf."""
+        return tuple(name for name in ("variance", "mask", "psf") if name in self._file)
+
+    def plane(self, name: str, indices: ArrayLike | None = None) -> NDArray[Any]:
+        """Read an optional plane, (n, bands, ...), in the order of `indices`; all by default."""
+        if name not in self.planes:
+            raise StoreError(_absent(self.path, "plane", name, self.planes, "data.noise, data.masks or data.psf"))
+        return self._rows(name, indices)
 
     def label(self, name: str, indices: ArrayLike | None = None) -> NDArray[np.float32]:
         """Read the pixel label `name`, (n, y, x), in the order of `indices`; all by default."""
@@ -218,13 +234,13 @@ class Reader:
             )
         return indices
 
-    def _rows(self, name: str, indices: ArrayLike | None) -> NDArray[np.float32]:
+    def _rows(self, name: str, indices: ArrayLike | None) -> NDArray[Any]:
         dataset = self._file[name]
         if indices is None:
             return dataset[:]
         rows = self._valid(indices)
         if not len(rows):
-            return np.empty((0, *dataset.shape[1:]), np.float32)
+            return np.empty((0, *dataset.shape[1:]), dataset.dtype)
         # h5py reads increasing indices, and as fast as the disk where the dataset is contiguous.
         unique, inverse = np.unique(rows, return_inverse=True)
         read = dataset[int(unique[0]) : int(unique[-1]) + 1] if _consecutive(unique) else dataset[unique]

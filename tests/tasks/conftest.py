@@ -61,6 +61,7 @@ def write_store(path: Path, n_objects: int = N_OBJECTS, seed: int = 0) -> Path:
                 "sky_sigma": sky,
                 "background": np.zeros_like(sky),
                 "flags": np.zeros(n_objects, np.int32),
+                "band_flags": np.zeros(sky.shape, np.uint8),
                 "split": split,
                 "fold": np.where(split == 2, -1, 0).astype(np.int16),
                 "catalog/z": drawn["z"],
