@@ -9,6 +9,7 @@ as in scarlet or GalSim).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ Floats = NDArray[np.float32]
 Fourier = NDArray[np.complex64]
 
 _LOG_STEP = 0.02
-_LOG_RADIUS = (np.arange(2048) - 1280) * _LOG_STEP
+_LOG_RADIUS: NDArray[np.float64] = (np.arange(2048) - 1280) * _LOG_STEP
 """ln(r / r_e) from -25.6 to 15.3: both ends of r I(r) vanish for every Sersic index up to 8."""
+_RADIUS: NDArray[np.float64] = np.exp(_LOG_RADIUS)
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,10 @@ class Grid:
         return np.sqrt(along * along + across * across)
 
     def shift(self, image: NDArray[Any], x: float, y: float) -> Fourier:
-        """Move a Fourier image centred on the origin to a position in the stamp (arcsec)."""
+        """Move a real Fourier image, symmetric about the origin, to a position in the stamp (arcsec)."""
         phase_x = np.exp(-1j * self.kx * np.float32(x + self.centre)).astype(np.complex64)
         phase_y = np.exp(-1j * self.ky * np.float32(y + self.centre)).astype(np.complex64)
-        return image * phase_x * phase_y
+        return image.astype(np.float32, copy=False) * phase_x * phase_y
 
     def sersic(self, n: float, radius: float, q: float, angle: float, x: float = 0.0, y: float = 0.0) -> Fourier:
         """Transform a Sersic (1963) profile of unit flux, I(r) ~ exp(-b_n (r / r_e)^(1/n)).
@@ -125,7 +127,7 @@ class Grid:
         place = np.clip(place, 0, len(amplitude) - 1.001)
         index = place.astype(np.int32)
         slope = np.diff(amplitude, append=amplitude[-1])
-        profile = amplitude[index] + slope[index] * (place - index)
+        profile = amplitude[index] + slope[index] * (place - index.astype(np.float32))
         profile[0, 0] = 1.0
         return self.shift(profile, x, y)
 
@@ -194,12 +196,12 @@ class Camera:
     def __init__(self, grid: Grid, bands: Sequence[Band], psf_size: int = 25) -> None:
         self.grid = grid
         self.response = np.stack([_effective_psf(grid, band) for band in bands])
-        point = grid.blobs(np.zeros(1), np.zeros(1), np.zeros(1), np.ones(1))
         ones = np.ones(len(bands))
         start = (grid.size - psf_size) // 2
         # A PSF image has an odd side and its centre on a pixel: half a pixel from the centre of an even stamp.
         offset = 0.5 * grid.pixel if (grid.size - psf_size) % 2 else 0.0
-        layer = Layer("", grid.shift(point, -grid.centre - offset, -grid.centre - offset), ones)
+        point = grid.blobs(np.array([-offset]), np.array([-offset]), np.zeros(1), np.ones(1))
+        layer = Layer("", point, ones)
         frames = self.images([layer], [(b, None) for b in range(len(bands))])
         psf = np.maximum(frames[:, start : start + psf_size, start : start + psf_size], 0)
         self.psf = psf / psf.sum(axis=(1, 2), keepdims=True)
@@ -220,17 +222,32 @@ class Camera:
             (planes, size, size) flux per pixel.
         """
         grid = self.grid
-        mixed = np.zeros((len(planes), *self.response.shape[1:]), np.complex64)
-        for image, (band, part) in zip(mixed, planes, strict=True):
-            for layer in layers:
-                if part is None or layer.part == part:
-                    image += layer.image * np.float32(layer.flux[band])
-            image *= self.response[band]
-        # Flux per pixel: surface brightness times four samples' area; every second sample is a pixel centre.
-        fine = scipy.fft.irfft2(mixed, s=(grid.samples,) * 2, axes=(1, 2), workers=1)
-        first = grid.padded - grid.size
-        window = slice(first, first + 2 * grid.size, 2)
-        return 4 * fine[:, window, window]
+        weights = np.array(
+            [[layer.flux[band] * (part is None or layer.part == part) for layer in layers] for band, part in planes],
+            np.float32,
+        )
+        stacked = np.stack([layer.image for layer in layers]).reshape(len(layers), -1)
+        # A product of real matrices: the weights are real, and a complex number is two reals side by side.
+        mixed = (weights @ stacked.view(np.float32)).view(np.complex64).reshape(-1, *self.response.shape[1:])
+        mixed *= self.response[[band for band, _ in planes]]
+        frames = scipy.fft.irfft2(_fold(mixed), s=(grid.padded,) * 2, axes=(1, 2), workers=1)
+        first = (grid.padded - grid.size) // 2
+        window = slice(first, first + grid.size)
+        # Folding sums four copies and the smaller transform divides by a quarter of the samples: flux per pixel.
+        return frames[:, window, window]
+
+
+def _fold(image: Fourier) -> Fourier:
+    """Give the half spectrum of every second sample of real images from theirs: frequencies that alias are summed.
+
+    `image` is (n, 2 m, m + 1), m even; the result (n, m, m // 2 + 1) is that of the samples times four.
+    """
+    half = image.shape[2] - 1
+    keep = half // 2 + 1
+    # Column j + m is the mirror image of column m - j.
+    mirrored = np.roll(image[:, ::-1, ::-1], 1, axis=1)[:, :, :keep].conj()
+    folded = image[:, :, :keep] + mirrored
+    return folded[:, :half] + folded[:, half:]
 
 
 def _effective_psf(grid: Grid, band: Band) -> Floats:
@@ -257,12 +274,21 @@ def sersic_transform(n: float) -> tuple[NDArray[np.float64], Floats]:
     log_k, amplitude
         (2048,) ln(k r_e), evenly spaced by 0.02, and F there, 1 at small k.
     """
-    radius = np.exp(_LOG_RADIUS)
+    offset, response = _hankel_response()
     with np.errstate(under="ignore"):
-        brightness = np.exp(-sersic_b(n) * radius ** (1 / n))
-    offset = scipy.fft.fhtoffset(_LOG_STEP, mu=0.0)
-    transformed = scipy.fft.fht(brightness * radius, _LOG_STEP, mu=0.0, offset=offset)
-    log_k = offset - _LOG_RADIUS[::-1]
+        brightness = np.exp(-sersic_b(n) * _RADIUS ** (1 / n))
+    weighted = brightness * _RADIUS
+    transformed = scipy.fft.irfft(scipy.fft.rfft(weighted) * response, len(weighted))[::-1]
+    log_k: NDArray[np.float64] = offset - _LOG_RADIUS[::-1]
     amplitude = transformed / np.exp(log_k)
-    total = np.sum(brightness * radius**2) * _LOG_STEP
+    total = np.sum(weighted * _RADIUS) * _LOG_STEP
     return log_k, (amplitude / total).astype(np.float32)
+
+
+@cache
+def _hankel_response() -> tuple[float, NDArray[np.complex128]]:
+    """Give the offset of ln k, and the transform that is a convolution on the logarithmic grid, in Fourier space."""
+    offset = float(scipy.fft.fhtoffset(_LOG_STEP, mu=0.0))
+    impulse = np.zeros(len(_LOG_RADIUS))
+    impulse[0] = 1.0
+    return offset, scipy.fft.rfft(scipy.fft.fht(impulse, _LOG_STEP, mu=0.0, offset=offset)[::-1])
