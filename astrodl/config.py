@@ -206,6 +206,8 @@ class SplitSettings(Section):
     """Number of cross-validation folds of what is not test."""
     nside: Annotated[int, Field(ge=1)] = 1024
     """HEALPix resolution of the cells that stay together (a power of two)."""
+    separation_arcsec: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    """Objects closer than this stay together, in chains and across the borders of cells; 0: cells alone."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the split."""
 
