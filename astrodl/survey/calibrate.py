@@ -98,3 +98,13 @@ def block_sky(images: ArrayLike) -> NDArray[np.float32]:
     flat = images.reshape(-1, *images.shape[-2:])
     sigma = [border_sky(image)[1] for image in flat]
     return np.asarray(sigma, np.float32).reshape(images.shape[:-2])
+
+
+def fit_psf(psf: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Crop or pad with zeros a point-spread function about pixel n // 2, which becomes pixel ``size // 2``.
+
+    NaN where there is no point-spread function at all. Its sum is kept as it is: light beyond the crop stays lost.
+    """
+    if np.isnan(psf).all():
+        return np.full((size, size), np.nan, np.float32)
+    return np.nan_to_num(fit_size(psf, size))

@@ -1,32 +1,37 @@
 """From a catalogue and its images to a store: read, calibrate, cut out, measure, split.
 
-Objects go through in blocks, in one or several processes; blocks are written in the order of the catalogue, hence the
-store has the same bytes whatever the number of processes. Objects that cannot be used are listed in `quarantine.ecsv`
-beside the store, and what was done is told in `ingest.json`.
+Objects go through in blocks, in one or several processes. Each process writes the rows of its blocks to their place in
+the file, hence no array travels between processes and the store has the same bytes whatever their number. An ingestion
+that was interrupted goes on from the blocks that are complete. Objects that cannot be used are listed in
+`quarantine.ecsv` beside the store, and what was done is told in `ingest.json`.
 """
 
 import hashlib
 import multiprocessing
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from astrodl.config import IngestSettings, canonical_json, expand
 from astrodl.errors import DataError
-from astrodl.store import Writer
+from astrodl.store import FORMAT_VERSION, Writer, write_rows
 from astrodl.survey import split
-from astrodl.survey.block import Block, read_block
+from astrodl.survey.block import BlockRecord, block_length, read_block
+from astrodl.survey.photometry import feature_names
 from astrodl.survey.plan import Plan, make_plan
 from astrodl.survey.table import Objects, read_objects
 from astrodl.survey.tally import Tally, require_enough, summarize, write_quarantine, write_summary
 
-BLOCK = 256
+_KNOWN_BEFORE = ("split", "fold", "catalog/")
+"""Datasets that come from the catalogue; blocks hold all others."""
 
 
 def ingest(
@@ -62,58 +67,114 @@ def ingest(
     root = os.path.realpath(expand(data.root))
     if not os.path.isdir(root):
         raise DataError(f"{expand(data.root)}: no such folder; correct data.root")
-    catalog = _inside(root, data.catalog)
+    catalog = _catalog_path(root, data.catalog)
     objects = read_objects(catalog, data)
     parts, folds = split.assign(objects.object_id, objects.ra, objects.dec, settings.split)
     plan = make_plan(data, root, objects)
-    writer = _writer(store, settings, plan, len(objects))
-    tally = Tally(hashlib.sha256(catalog.read_bytes()))
-    with writer, _bar(len(objects), progress) as advance:
-        for block in _blocks(plan, objects, workers):
-            tally.add(block)
-            if block.rows:
-                writer.feature_names = block.feature_names
-                arrays = block.arrays | {"split": parts[block.rows], "fold": folds[block.rows]}
-                arrays |= {f"catalog/{name}": values[block.rows] for name, values in objects.columns.items()}
-                writer.write_block(writer.n_written, arrays)
-            advance(len(block.rows) + len(block.refused))
+    content = catalog.read_bytes()
+    tally = Tally(content)
+    with _writer(store, settings, plan, objects, content) as writer, _bar(len(objects), progress) as advance:
+        for entry in writer.recorded:
+            tally.add(BlockRecord.from_dict(entry))
+        writer.allocate(_rows(plan, objects))
+        advance(sum(record.n_rows for record in tally.records))
+        write_rows(writer.partial, writer.places, 0, _known_before(objects, parts, folds))
+        for record in _read(plan, objects, tally, writer, workers):
+            tally.add(record)
+            writer.record(record.to_dict())
+            advance(record.n_rows)
         write_quarantine(store.with_name("quarantine.ecsv"), tally.refused)
-        require_enough(catalog, tally, len(objects), data.max_bad_fraction, strict)
-        split.require_all(parts[tally.rows], folds[tally.rows], settings.split, "the survey without those refused")
+        try:
+            require_enough(catalog, tally, len(objects), data.max_bad_fraction, strict)
+            split.require_all(parts[tally.rows], folds[tally.rows], settings.split, "the survey without those refused")
+        except DataError:
+            writer.discard()
+            raise
+        _name_texts(writer, objects)
+        writer.keep(tally.rows)
         writer.zero_points = tally.common_zero_points()
-        writer.source_checksum = tally.checksum.hexdigest()
-        writer.keep_written()
+        writer.source_checksum = tally.checksum
         summary = summarize(settings, plan, tally, parts, folds)
         write_summary(store.with_name("ingest.json"), summary)
     return summary
 
 
-def _inside(root: str, name: str) -> Path:
-    path = os.path.realpath(os.path.join(root, name))
-    if not path.startswith(root.rstrip("/") + "/"):
-        raise DataError(f"data.catalog '{name}' leads out of data.root {root}; move the catalogue or correct data.root")
-    return Path(path)
+def _catalog_path(root: str, name: str) -> Path:
+    """Find the catalogue: in the folder of the data, else from the working directory."""
+    path = Path(root, expand(name))
+    return path if path.exists() or not Path(expand(name)).exists() else Path(expand(name))
 
 
-def _blocks(plan: Plan, objects: Objects, workers: int) -> Iterator[Block]:
-    ranges = [range(start, min(start + BLOCK, len(objects))) for start in range(0, len(objects), BLOCK)]
-    if workers <= 1 or len(ranges) == 1:
-        for rows in ranges:
-            yield read_block(plan, objects.sources(rows))
+def _rows(plan: Plan, objects: Objects) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Announce the datasets of numbers: shape of a row and type."""
+    data, n_bands, size = plan.data, len(plan.data.bands), plan.data.size
+    rows: dict[str, tuple[tuple[int, ...], str]] = {
+        "image": ((n_bands, size, size), "<f4"),
+        "features": ((len(_feature_names(plan)),), "<f4"),
+        "sky_sigma": ((n_bands,), "<f4"),
+        "background": ((n_bands,), "<f4"),
+        "flags": ((), "<i4"),
+        "band_flags": ((n_bands,), "u1"),
+        "split": ((), "i1"),
+        "fold": ((), "<i2"),
+    }
+    if data.noise is not None:
+        rows["variance"] = ((n_bands, size, size), "<f4")
+    if data.noise is not None or data.masks:
+        rows["mask"] = ((n_bands, size, size), "u1")
+    if plan.psf_size is not None:
+        rows["psf"] = ((n_bands, plan.psf_size, plan.psf_size), "<f4")
+    for name in data.labels.extensions if data.labels else ():
+        rows[f"label/{name}"] = ((size, size), "<f4")
+    for name, values in objects.columns.items():
+        if values.dtype != object:
+            rows[f"catalog/{name}"] = ((), "<f8" if values.dtype.kind == "f" else "<i8")
+    return rows
+
+
+def _known_before(objects: Objects, parts: NDArray[np.int8], folds: NDArray[np.int16]) -> dict[str, NDArray[Any]]:
+    """Give the numbers that are known before an image is read."""
+    numbers = {f"catalog/{name}": values for name, values in objects.columns.items() if values.dtype != object}
+    return {"split": parts, "fold": folds, **numbers}
+
+
+def _name_texts(writer: Writer, objects: Objects) -> None:
+    writer.write_text("object_id", objects.object_id)
+    for name, values in objects.columns.items():
+        if values.dtype == object:
+            writer.write_text(f"catalog/{name}", list(values))
+
+
+def _feature_names(plan: Plan) -> tuple[str, ...]:
+    names = feature_names([band.name for band in plan.data.bands], plan.data.size, plan.pixel_scale_arcsec)
+    return names if plan.data.ebv_column is None else (*names, "ebv")
+
+
+def _read(plan: Plan, objects: Objects, tally: Tally, writer: Writer, workers: int) -> Iterator[BlockRecord]:
+    """Read the blocks that are not done, in this or several processes, and give their records as they come."""
+    length = block_length(plan.data)
+    starts = [start for start in range(0, len(objects), length) if start not in tally]
+    places = {name: place for name, place in writer.places.items() if not name.startswith(_KNOWN_BEFORE)}
+    sources = (objects.sources(range(start, min(start + length, len(objects)))) for start in starts)
+    if workers <= 1 or len(starts) <= 1:
+        for block in sources:
+            yield read_block(plan, block, writer.partial, places)
         return
-    waiting: deque[Future[Block]] = deque()
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(ranges)), context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(min(workers, len(starts)), context, initializer=_end_with_parent)
+    waiting: set[Future[BlockRecord]] = set()
     try:
-        for rows in ranges:
-            waiting.append(pool.submit(read_block, plan, objects.sources(rows)))
-            if len(waiting) > 2 * workers:  # bounds the blocks that wait in memory to be written
-                yield waiting.popleft().result()
+        for block in sources:
+            waiting.add(pool.submit(read_block, plan, block, writer.partial, places))
+            if len(waiting) > 2 * workers:  # bounds what waits to be done
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
         while waiting:
-            yield waiting.popleft().result()
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
     except BrokenProcessPool:
         raise DataError(
-            "a process that read images died (out of memory, or killed); try again with fewer workers"
+            "a process that read images died (out of memory, or killed); what is done is kept: try again with fewer workers"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -131,18 +192,21 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _writer(store: Path, settings: IngestSettings, plan: Plan, n_objects: int) -> Writer:
+def _writer(store: Path, settings: IngestSettings, plan: Plan, objects: Objects, catalog: bytes) -> Writer:
     # Where the survey lies on this machine is not part of what was ingested.
     identity = settings.model_copy(update={"data": settings.data.model_copy(update={"root": "."})})
+    text = canonical_json(identity)
     return Writer(
         store,
-        n_objects=n_objects,
+        n_objects=len(objects),
         bands=[band.name for band in settings.data.bands],
         size=settings.data.size,
+        feature_names=_feature_names(plan),
         pixel_scale_arcsec=plan.pixel_scale_arcsec,
         unit="uJy" if plan.calibrated else "relative",
         survey=settings.survey,
-        settings=canonical_json(identity),
+        settings=text,
+        resume=hashlib.sha256(f"{FORMAT_VERSION} {block_length(plan.data)} {text}".encode() + catalog).hexdigest(),
     )
 
 

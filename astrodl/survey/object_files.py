@@ -2,53 +2,20 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astrodl.config import BandSettings, DataSettings
-from astrodl.errors import DataError
+from astrodl.config import BandSettings, DataSettings, PlaneSettings
 from astrodl.survey import rgb
-from astrodl.survey.fits import (
-    FitsFile,
-    Hdu,
-    MissingExtensionError,
-    UnreadableError,
-    open_fits,
-    pixel_scale_arcsec,
-    read_bytes,
-    zero_point,
-)
-
-
-class RefusedError(DataError):
-    """An object that goes to quarantine: the file and band (or label) that are to blame, and why."""
-
-    def __init__(self, file: str, band: str, reason: str) -> None:
-        super().__init__(reason)
-        self.file, self.band, self.reason = file, band, reason
-
-
-@dataclass(frozen=True)
-class Plane:
-    """A band or label as it stands in the file.
-
-    Attributes
-    ----------
-    pixels
-        (y, x), NaN where there is no data.
-    zero_point
-        AB magnitude of one count, or None.
-    pixel_scale_arcsec
-        Scale of the pixels of the file; only filled on request.
-    """
-
-    pixels: NDArray[np.float32]
-    zero_point: float | None = None
-    pixel_scale_arcsec: float | None = None
+from astrodl.survey.containers import Container, Shelf, exists, open_container
+from astrodl.survey.fits import MissingExtensionError, UnreadableError, pixel_scale_arcsec, read_bytes
+from astrodl.survey.planes import Plane, RefusedError, flat, masked_by, plane_of, variance_of, without_bad
+from astrodl.survey.templates import Templates
 
 
 @dataclass
@@ -59,151 +26,198 @@ class ObjectFiles:
     ----------
     data
         Settings of the survey.
-    root
-        Resolved folder that no path may leave.
-    fields
-        Catalogue values for the path templates.
+    templates
+        Fills in paths and extensions.
+    index
+        Place of the object in arrays of all objects; None where each object has files or extensions of its own.
+    shelf
+        Files that other objects share.
     """
 
     data: DataSettings
-    root: str
-    fields: Mapping[str, str]
-    _bytes: dict[str, bytes] = field(default_factory=dict)
-    _paths: dict[tuple[str, str], str] = field(default_factory=dict)
-    _fits: dict[str, FitsFile] = field(default_factory=dict)
-    _pixels: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict)
+    templates: Templates
+    index: int | None
+    shelf: Shelf
+    _open: dict[str, Container] = field(default_factory=dict)
+    _pixels: dict[tuple[str, Any], NDArray[np.float32]] = field(default_factory=dict)
+    _digests: dict[str, bytes] = field(default_factory=dict)
 
     def band(self, position: int, *, with_scale: bool = False) -> Plane | None:
-        """Read a band; None where its file or extension is absent.
+        """Read a band with its noise, masks and PSF; None where its file or extension is absent.
 
         Raises
         ------
         RefusedError
-            The path leaves the root, or the file is unusable.
+            A path leaves the root, or a file is unusable.
         """
         band = self.data.bands[position]
         name = self.path(band)
         try:
-            if not os.path.lexists(os.path.join(self.root, name)):
+            if not exists(self.root, name):
                 return None
             if self.data.layout == "rgb":
                 return Plane(self._channel(name, band, position), band.zero_point)
-            return self._fits_plane(name, band, position, with_scale)
+            plane = self._image(name, band, position, with_scale)
         except MissingExtensionError:
             return None
         except UnreadableError as error:
             raise RefusedError(name, band.name, str(error)) from None
+        return self._with_companions(plane, band, position)
 
-    def label(self, name: str, extension: str) -> Plane | None:
+    def label(self, name: str, extension: str | int) -> Plane | None:
         """Read a pixel label; None where its file or extension is absent."""
         assert self.data.labels is not None
-        path = self._expand(self.data.labels.path, "", name)
+        path = self.templates.path(self.data.labels.path, "", name)
         try:
-            if not os.path.lexists(os.path.join(self.root, path)):
+            if not exists(self.root, path):
                 return None
-            file = self._open(path)
-            hdu = file.find(extension)
-            return Plane(_flat(file.pixels(hdu)), zero_point(hdu, file.hdus[0]))
+            file = self._container(path, self.data.labels.path)
+            pixels = flat(self._once(path, ("label", extension), lambda: file.pixels(extension, 2, self.index)))
+            return Plane(pixels, file.zero_point(extension, 2))
         except MissingExtensionError:
             return None
         except UnreadableError as error:
             raise RefusedError(path, name, str(error)) from None
 
+    @property
+    def root(self) -> str:
+        """The folder that no path may leave."""
+        return self.templates.root
+
     def path(self, band: BandSettings) -> str:
         """Fill in the path template of a band, relative to the root."""
-        template = band.path if band.path is not None else self.data.path
-        assert template is not None
-        return self._expand(template, band.name if "{band" in template else "", band.name)
+        template = self._template(band)
+        return self.templates.path(template, band.name if "{band" in template else "", band.name)
 
     def extensions(self, band: BandSettings) -> list[str]:
         """List the images in the file of a band, for a message; empty where it cannot be read."""
         try:
-            return self._open(self.path(band)).images
+            return self._container(self.path(band), self._template(band)).images
         except (UnreadableError, RefusedError):
             return []
 
     def nothing(self) -> str:
         """Say why none of the bands could be found."""
         band = self.data.bands[0]
-        if not os.path.lexists(os.path.join(self.root, self.path(band))):
+        if not exists(self.root, self.path(band)):
             return "the file does not exist"
         return f"none of the bands is in the file (images there: {', '.join(self.extensions(band)) or 'none'})"
 
     @property
     def checksum(self) -> bytes:
-        """SHA-256 of the names and bytes of all files that were read."""
+        """SHA-256 of the names and contents that were read: whole files, or the pixels taken from shared ones."""
         digest = hashlib.sha256()
-        for name in sorted(self._bytes):
-            digest.update(f"{name}\0{len(self._bytes[name])}\0".encode())
-            digest.update(self._bytes[name])
+        for name in sorted(self._digests):
+            digest.update(f"{name}\0".encode() + self._digests[name])
         return digest.digest()
 
-    def _expand(self, template: str, band: str, blame: str) -> str:
-        if (template, band) in self._paths:
-            return self._paths[template, band]
+    # -- one band -----------------------------------------------------------------------------------------------------
+
+    def _template(self, band: BandSettings) -> str:
+        template = band.path if band.path is not None else self.data.path
+        assert template is not None
+        return template
+
+    def _extension(self, band: BandSettings) -> str | int | None:
+        extension = band.extension if band.extension is not None else self.data.extension
+        if extension is None and self.data.layout == "extensions":
+            return band.name
+        return None if extension is None else self.templates.extension(extension, band.name)
+
+    def _image(self, name: str, band: BandSettings, position: int, with_scale: bool) -> Plane:
+        file = self._container(name, self._template(band))
+        extension = self._extension(band)
+        cubes = self.data.layout in ("cube", "arrays") or band.plane is not None
+        n_axes = 3 if cubes else 2
+        pixels = self._once(name, extension, lambda: file.pixels(extension, n_axes, self.index))
+        if cubes and (pixels.ndim == 3 or self.data.layout == "cube" or band.plane is not None):
+            pixels = plane_of(pixels, position if band.plane is None else band.plane)
+        zero = band.zero_point if band.zero_point is not None else file.zero_point(extension, n_axes)
+        hdu = file.hdu(extension, n_axes) if with_scale else None
+        return Plane(flat(pixels), zero, pixel_scale_arcsec(hdu) if hdu is not None else None)
+
+    def _with_companions(self, image: Plane, band: BandSettings, position: int) -> Plane:
+        """Add variance, masks and PSF as far as the settings ask for them."""
+        data = self.data
+        if data.noise is None and data.psf is None and not data.masks:
+            return image
+        shape = image.pixels.shape
+        variance = masked = None
+        if data.noise is not None:
+            variance = variance_of(self._companion(data.noise, band, position, shape), data.noise)
+        for mask in data.masks:
+            bad = masked_by(self._companion(mask, band, position, shape, exact=True), mask)
+            masked = bad if masked is None else masked | bad
+        psf = self._companion(data.psf, band, position, None) if data.psf is not None else None
+        pixels, variance, masked = without_bad(image.pixels, variance, masked)
+        return Plane(pixels, image.zero_point, image.pixel_scale_arcsec, variance, masked, psf)
+
+    def _companion(
+        self,
+        settings: PlaneSettings,
+        band: BandSettings,
+        position: int,
+        shape: tuple[int, ...] | None,
+        exact: bool = False,
+    ) -> NDArray[np.float32]:
+        """Read a plane that goes with a band; its shape must be that of the image, if `shape` is given.
+
+        Raises
+        ------
+        RefusedError
+            It is absent, unreadable or of another shape.
+        """
+        template = settings.path if settings.path is not None else self._template(band)
+        name = self.templates.path(template, band.name if "{band" in template else "", band.name)
+        extension = settings.extension
+        if extension is not None:
+            extension = self.templates.extension(extension, band.name)
         try:
-            name = template.format_map({**self.fields, "band": band})
-        except (ValueError, KeyError, IndexError, AttributeError) as error:
-            raise DataError(f"path template '{template}': {error}; write {{column}} or {{band}}") from None
-        resolved = os.path.realpath(os.path.join(self.root, name)) if "\0" not in name else ""
-        if not resolved.startswith(self.root.rstrip("/") + "/"):
-            raise RefusedError(name.replace("\0", "?"), blame, "the path leads out of data.root")
-        self._paths[template, band] = name
-        return name
-
-    def _read(self, name: str) -> bytes:
-        if name not in self._bytes:
-            self._bytes[name] = read_bytes(Path(self.root, name))
-        return self._bytes[name]
-
-    def _open(self, name: str) -> FitsFile:
-        if name not in self._fits:
-            self._fits[name] = open_fits(self._read(name))
-        return self._fits[name]
-
-    def _fits_plane(self, name: str, band: BandSettings, position: int, with_scale: bool) -> Plane:
-        file = self._open(name)
-        hdu = self._hdu(file, band)
-        pixels = self._once(name, hdu.index, lambda: file.pixels(hdu))
-        if self.data.layout == "cube":
-            pixels = _plane(pixels, position if band.plane is None else band.plane)
-        elif band.plane is not None:
-            pixels = _plane(pixels, band.plane)
-        zero = band.zero_point if band.zero_point is not None else zero_point(hdu, file.hdus[0])
-        return Plane(_flat(pixels), zero, pixel_scale_arcsec(hdu) if with_scale else None)
-
-    def _hdu(self, file: FitsFile, band: BandSettings) -> Hdu:
-        if band.extension is not None:
-            return file.find(band.extension)
-        if self.data.layout == "extensions":
-            return file.find(band.name)
-        return file.first_image(3 if self.data.layout == "cube" or band.plane is not None else 2)
+            if not exists(self.root, name):
+                raise UnreadableError("the file does not exist")
+            file = self._container(name, template)
+            n_axes = 3 if settings.plane is not None or self.data.layout in ("cube", "arrays") else 2
+            read = file.integers if exact else file.pixels
+            pixels = self._once(name, (extension, exact), lambda: read(extension, n_axes, self.index))
+            if pixels.ndim == 3:
+                pixels = plane_of(pixels, position if settings.plane is None else settings.plane)
+            if shape is not None and pixels.shape != shape:
+                raise UnreadableError(f"has shape {pixels.shape}, the image has {shape}; bring them to one grid")
+            return flat(pixels)
+        except UnreadableError as error:
+            kind = type(settings).__name__.removesuffix("Settings").lower()
+            raise RefusedError(name, band.name, f"{kind} plane: {error}") from None
 
     def _channel(self, name: str, band: BandSettings, position: int) -> NDArray[np.float32]:
-        pixels = self._once(name, 0, lambda: rgb.decode(self._read(name)))
-        return _plane(pixels, position if band.plane is None else band.plane)
+        def decode() -> NDArray[np.float32]:
+            data = read_bytes(Path(self.root, name))
+            self._digests[name] = hashlib.sha256(data).digest()
+            return rgb.decode(data)
 
-    def _once(self, name: str, index: int, read: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        return plane_of(self._once(name, 0, decode), position if band.plane is None else band.plane)
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def _container(self, name: str, template: str) -> Container:
+        """Open a file: from the shelf where objects share it."""
+        if name not in self._open:
+            path = os.path.join(self.root, name)
+            if self._shared(template):  # by other objects
+                self._open[name] = self.shelf.get(path)
+            else:
+                self._open[name] = open_container(Path(path))
+                self._digests[name] = self._open[name].checksum
+        return self._open[name]
+
+    def _shared(self, template: str) -> bool:
+        extensions = [band.extension for band in self.data.bands] + [self.data.extension]
+        by_extension = any(isinstance(one, str) and "{" in one for one in extensions)
+        return self.index is not None or by_extension or "{" not in template.replace("{band", "")
+
+    def _once(self, name: str, key: Any, read: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
         """Decode pixels once, though several bands be planes of them."""
-        if (name, index) not in self._pixels:
-            self._pixels[name, index] = read()
-        return self._pixels[name, index]
-
-
-def _plane(pixels: NDArray[np.float32], plane: int) -> NDArray[np.float32]:
-    if pixels.ndim != 3:
-        raise UnreadableError(f"the image has {by(pixels.shape)} pixels, a cube is needed")
-    if plane >= len(pixels):
-        raise UnreadableError(f"the image has {len(pixels)} planes, plane {plane} (from 0) is asked for")
-    return pixels[plane]
-
-
-def _flat(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    if pixels.ndim != 2 or min(pixels.shape) < 2:
-        raise UnreadableError(f"the image has {by(pixels.shape)} pixels, a two-dimensional image is needed")
-    return pixels
-
-
-def by(shape: tuple[int, ...]) -> str:
-    """Write a shape as astronomers do: x first."""
-    return " x ".join(str(length) for length in reversed(shape))
+        if (name, key) not in self._pixels:
+            self._pixels[name, key] = pixels = read()
+            if name not in self._digests:  # of a shared file this object's part counts
+                self._digests[f"{name} {key}"] = hashlib.sha256(np.ascontiguousarray(pixels).data).digest()
+        return self._pixels[name, key]

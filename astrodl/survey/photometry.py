@@ -42,8 +42,8 @@ from astrodl.survey.morphometry import Detection
 
 RADII_PIXELS = (3, 6, 12, 24)
 COLOUR_RADIUS_PIXELS = 6
-PHOTOMETRIC = ("magnitude_", "colour_")
-"""Prefixes of what a photometric redshift is made from."""
+PHOTOMETRIC = ("magnitude_", "colour_", "ebv")
+"""Prefixes of what a photometric redshift is made from; `ebv`, the Galactic reddening, comes from the catalogue."""
 STRUCTURAL = (
     "area_",
     "r50_",
@@ -112,13 +112,32 @@ def measure(
         raise ValueError(f"images have {images.ndim} axes, (n, bands, y, x) is accepted")
     sigma = block_sky(images) if sky_sigma is None else np.asarray(sky_sigma, np.float32)
     bands = [f"band{number}" for number in range(images.shape[1])] if bands is None else bands
-    radii = [radius for radius in RADII_PIXELS if 2 * radius <= min(images.shape[-2:])]
+    radii = _radii(min(images.shape[-2:]))
     names = _names(bands, radii, "pixels" if pixel_scale_arcsec is None else "arcsec")
     features = np.empty((len(images), len(names)), np.float32)
     for start in range(0, len(images), _SLICE):  # bounds the memory of the intermediate arrays
         part = slice(start, start + _SLICE)
         features[part] = _measure(images[part], sigma[part], radii, pixel_scale_arcsec or 1.0)
     return features, names
+
+
+def feature_names(bands: Sequence[str], size: int, pixel_scale_arcsec: float | None) -> tuple[str, ...]:
+    """Name the features that `measure` gives for images of `size` x `size` pixels."""
+    return _names(bands, _radii(size), "pixels" if pixel_scale_arcsec is None else "arcsec")
+
+
+def band_snr(
+    features: NDArray[np.float32], names: Sequence[str], bands: Sequence[str], sky_sigma: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Give the signal to noise of each band in the footprint, (n, bands); NaN where nothing was measured."""
+    flux = features[:, [names.index(f"flux_{band}_total") for band in bands]]
+    area = features[:, names.index("area_pixels")]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(flux / (sky_sigma * np.sqrt(area)[:, np.newaxis]), np.float32)
+
+
+def _radii(size: int) -> list[int]:
+    return [radius for radius in RADII_PIXELS if 2 * radius <= size]
 
 
 def _names(bands: Sequence[str], radii: Sequence[int], unit: str) -> tuple[str, ...]:

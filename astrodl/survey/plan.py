@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from astrodl.config import DataSettings
 from astrodl.errors import DataError
 from astrodl.survey.cutout import read_cutout
-from astrodl.survey.object_files import ObjectFiles, RefusedError
+from astrodl.survey.planes import Plane, RefusedError
+from astrodl.survey.sources import Files, Sources
 from astrodl.survey.table import Objects
 
 
@@ -22,12 +23,15 @@ class Plan:
         Whether all bands have zero points, so that fluxes become microjansky.
     pixel_scale_arcsec
         Of the stored cutouts; None if unknown.
+    psf_size
+        Side of the stored point-spread functions; None without them.
     """
 
     data: DataSettings
     root: str
     calibrated: bool
     pixel_scale_arcsec: float | None
+    psf_size: int | None = None
 
 
 def make_plan(data: DataSettings, root: str, objects: Objects) -> Plan:
@@ -38,28 +42,30 @@ def make_plan(data: DataSettings, root: str, objects: Objects) -> Plan:
     DataError
         A band is in no file.
     """
+    opened = Sources(data, root)
     unseen = set(range(len(data.bands)))
-    zero_points: dict[int, float | None] = {}
-    scale: float | None = None
-    for row in range(len(objects)):
-        files = _files(data, root, objects, row)
+    seen: dict[int, Plane] = {}
+    for source in objects.sources(range(len(objects))):
+        files = opened.of(source)
         for position in sorted(unseen):
             try:
-                plane = files.band(position, with_scale=scale is None)
+                plane = files.band(position, with_scale=True)
             except RefusedError:
                 continue
             if plane is not None:
                 unseen.discard(position)
-                zero_points[position] = plane.zero_point
-                scale = plane.pixel_scale_arcsec if scale is None else scale
+                seen[position] = plane
         if not unseen:
             break
     if len(unseen) == len(data.bands):
         raise DataError(_no_image(data, root, objects))
     if unseen:
         raise DataError(_no_band(data, root, objects, min(unseen)))
+    scale = next((plane.pixel_scale_arcsec for plane in seen.values() if plane.pixel_scale_arcsec), None)
     scale = data.pixel_scale_arcsec or (scale * data.rebin if scale else None)
-    return Plan(data, root, all(zero is not None for zero in zero_points.values()), scale)
+    psf = next((plane.psf for plane in seen.values() if plane.psf is not None), None)
+    psf_size = None if data.psf is None or psf is None else data.psf.size or max(psf.shape)
+    return Plan(data, root, all(plane.zero_point is not None for plane in seen.values()), scale, psf_size)
 
 
 def _no_image(data: DataSettings, root: str, objects: Objects) -> str:
@@ -103,6 +109,6 @@ def _listed(data: DataSettings, root: str, objects: Objects, position: int) -> l
     return []
 
 
-def _files(data: DataSettings, root: str, objects: Objects, row: int) -> ObjectFiles:
+def _files(data: DataSettings, root: str, objects: Objects, row: int) -> Files:
     (source,) = objects.sources([row])
-    return ObjectFiles(data, root, source.fields)
+    return Sources(data, root).of(source)

@@ -45,7 +45,13 @@ class Objects:
     columns
         Kept columns: float64, int64 or text; missing values are NaN or "".
     fields
-        The columns that path templates name, as text; missing values are "".
+        The columns that path and extension templates name, as text; missing values are "".
+    pixel
+        Column and row in a mosaic, (N, 2), or None.
+    index
+        Place in an array of all objects.
+    ebv
+        Galactic reddening E(B-V), or None.
     """
 
     object_id: list[str]
@@ -53,6 +59,9 @@ class Objects:
     dec: NDArray[np.float64] | None
     columns: dict[str, NDArray[Any]]
     fields: dict[str, list[str]]
+    pixel: NDArray[np.float64] | None
+    index: NDArray[np.int64]
+    ebv: NDArray[np.float64] | None
 
     def __len__(self) -> int:
         return len(self.object_id)
@@ -60,18 +69,33 @@ class Objects:
     def sources(self, rows: Sequence[int]) -> "list[Source]":
         """Give what is needed to find the files of the objects in `rows`."""
         return [
-            Source(row, self.object_id[row], {name: values[row] for name, values in self.fields.items()})
+            Source(
+                row,
+                self.object_id[row],
+                {name: values[row] for name, values in self.fields.items()},
+                None if self.ra is None or self.dec is None else (float(self.ra[row]), float(self.dec[row])),
+                None if self.pixel is None else (float(self.pixel[row, 0]), float(self.pixel[row, 1])),
+                int(self.index[row]),
+                np.nan if self.ebv is None else float(self.ebv[row]),
+            )
             for row in rows
         ]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where to find an object: its row in the catalogue, its identifier, its values for the path templates."""
+    """Where to find an object: its row in the catalogue, its identifier, its values for the templates.
+
+    `position` is in degrees, `pixel` a place in a mosaic, `index` a place in an array, `ebv` the Galactic reddening.
+    """
 
     row: int
     object_id: str
     fields: dict[str, str]
+    position: tuple[float, float] | None = None
+    pixel: tuple[float, float] | None = None
+    index: int = 0
+    ebv: float = np.nan
 
 
 def read_objects(path: Path, data: DataSettings) -> Objects:
@@ -87,26 +111,46 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
     if not len(table):
         raise DataError(f"{path}: the catalogue is empty; give one with at least one object")
     object_id = _identifiers(_column(table, data.id_column, path, "data.id_column"), path)
-    position = [
-        _float(_column(table, name, path, key), path) if name is not None else None
-        for name, key in ((data.ra_column, "data.ra_column"), (data.dec_column, "data.dec_column"))
-    ]
+    keys = ("ra_column", "dec_column", "x_column", "y_column", "index_column", "ebv_column")
+    named = {key: getattr(data, key) for key in keys if getattr(data, key) is not None}
+    numbers = {key: _float(_column(table, name, path, f"data.{key}"), path) for key, name in named.items()}
     columns = {
         name: _kept(_column(table, source, path, f"data.columns.{name}"), data.replace.get(name), path)
         for name, source in data.columns.items()
     }
-    for name, values in zip(("ra", "dec"), position, strict=True):
-        if values is not None:
-            columns.setdefault(name, values)
+    for name in ("ra", "dec", "ebv"):
+        if f"{name}_column" in numbers:
+            columns.setdefault(name, numbers[f"{name}_column"])
     fields = {
         name: _texts(_column(table, name, path, "data.path")) for name in sorted(_fields(data) - {data.id_column})
     }
-    return Objects(object_id, position[0], position[1], columns, fields | {data.id_column: object_id})
+    return Objects(
+        object_id,
+        numbers.get("ra_column"),
+        numbers.get("dec_column"),
+        columns,
+        fields | {data.id_column: object_id},
+        np.stack([numbers["x_column"], numbers["y_column"]], axis=1) if "x_column" in numbers else None,
+        _index(numbers.get("index_column"), len(object_id), path),
+        numbers.get("ebv_column"),
+    )
+
+
+def _index(values: NDArray[np.float64] | None, n_objects: int, path: Path) -> NDArray[np.int64]:
+    if values is None:
+        return np.arange(n_objects)
+    if not (np.isfinite(values).all() and (values >= 0).all() and (values == np.trunc(values)).all()):
+        raise DataError(f"{path}: data.index_column holds values that are no places in an array (whole numbers from 0)")
+    return values.astype(np.int64)
 
 
 def _fields(data: DataSettings) -> set[str]:
-    """List the catalogue columns that the path templates name."""
+    """List the catalogue columns that the path and extension templates name."""
+    companions = [plane for plane in (data.noise, data.psf, *data.masks) if plane is not None]
     templates = [data.path, *(band.path for band in data.bands), data.labels.path if data.labels else None]
+    templates += [plane.path for plane in companions]
+    extensions = [data.extension, *(part.extension for part in (*data.bands, *companions))]
+    templates += [extension for extension in extensions if isinstance(extension, str)]
     names: set[str] = set()
     for template in filter(None, templates):
         try:

@@ -1,10 +1,11 @@
 """What an ingestion tells about itself: counts, the quarantine list, whether enough objects are left."""
 
+import hashlib
 import io
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import astropy
 import numpy as np
@@ -15,43 +16,68 @@ from astrodl.atomic import write_text
 from astrodl.config import IngestSettings
 from astrodl.errors import DataError
 from astrodl.store import FLAGS, SPLITS
-from astrodl.survey.block import Block, Refused
+from astrodl.survey.block import BlockRecord, Refused
 from astrodl.survey.plan import Plan
 
 
 class Tally:
-    """What is counted while blocks go by."""
+    """What is counted over the blocks, whatever the order in which they are done.
 
-    def __init__(self, checksum: Any) -> None:
-        self.checksum = checksum
-        self.refused: list[Refused] = []
-        self.rows: list[int] = []
-        self.flags: Counter[str] = Counter()
-        self.labelled: Counter[str] = Counter()
-        self._lowest: NDArray[np.float64] | None = None
-        self._highest: NDArray[np.float64] | None = None
+    Parameters
+    ----------
+    catalog
+        Content of the catalogue.
+    """
 
-    def add(self, block: Block) -> None:
+    def __init__(self, catalog: bytes) -> None:
+        self._catalog = catalog
+        self._records: dict[int, BlockRecord] = {}
+
+    def add(self, record: BlockRecord) -> None:
         """Count a block."""
-        self.refused += block.refused
-        if not block.rows:
-            return
-        self.rows += block.rows
-        self.checksum.update(block.checksum)
-        self.flags.update({name: int((block.arrays["flags"] & bit > 0).sum()) for name, bit in FLAGS.items()})
-        for name, values in block.arrays.items():
-            if name.startswith("label/"):
-                self.labelled[name.removeprefix("label/")] += int(np.isfinite(values).any(axis=(1, 2)).sum())
-        lowest = np.where(np.isnan(block.zero_points), np.inf, block.zero_points).min(axis=0)
-        highest = np.where(np.isnan(block.zero_points), -np.inf, block.zero_points).max(axis=0)
-        self._lowest = lowest if self._lowest is None else np.minimum(self._lowest, lowest)
-        self._highest = highest if self._highest is None else np.maximum(self._highest, highest)
+        self._records[record.start] = record
+
+    def __contains__(self, start: int) -> bool:
+        return start in self._records
+
+    @property
+    def records(self) -> list[BlockRecord]:
+        """The blocks, in the order of the catalogue."""
+        return [self._records[start] for start in sorted(self._records)]
+
+    @property
+    def refused(self) -> list[Refused]:
+        """Objects that cannot be used."""
+        return [line for record in self.records for line in record.refused]
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows of the catalogue that can be used."""
+        gone = {line.row for line in self.refused}
+        return [row for one in self.records for row in range(one.start, one.start + one.n_rows) if row not in gone]
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the catalogue and of all that was read."""
+        digest = hashlib.sha256(self._catalog)
+        for record in self.records:
+            digest.update(bytes.fromhex(record.checksum))
+        return digest.hexdigest()
+
+    def total(self, kind: Literal["flags", "labelled"]) -> dict[str, int]:
+        """Sum up a count over the blocks."""
+        counts: Counter[str] = Counter()
+        for record in self.records:
+            counts.update(getattr(record, kind))
+        return dict(counts)
 
     def common_zero_points(self) -> list[float]:
         """Give the zero points per band; NaN where there is none or objects differ."""
-        assert self._lowest is not None
-        assert self._highest is not None
-        return [float(low) if low == high else np.nan for low, high in zip(self._lowest, self._highest, strict=True)]
+        common = []
+        for ranges in zip(*(record.zero_points for record in self.records), strict=True):
+            values = {value for pair in ranges if pair is not None for value in pair}
+            common.append(values.pop() if len(values) == 1 else np.nan)
+        return common
 
 
 def require_enough(catalog: Path, tally: Tally, n_objects: int, max_bad_fraction: float, strict: bool) -> None:
@@ -62,16 +88,17 @@ def require_enough(catalog: Path, tally: Tally, n_objects: int, max_bad_fraction
     DataError
         More objects than accepted were refused (or any, if `strict`), or a label is in no file.
     """
-    n_bad = len(tally.refused)
+    refused = tally.refused
+    n_bad, labelled = len(refused), tally.total("labelled")
     if not n_bad or (n_bad < n_objects and not strict and n_bad <= max_bad_fraction * n_objects):
-        if tally.labelled and not min(tally.labelled.values()):
-            name = min(tally.labelled, key=lambda label: tally.labelled[label])
+        if labelled and not min(labelled.values()):
+            name = min(labelled, key=lambda label: labelled[label])
             raise DataError(
                 f"label '{name}' is in none of the files; correct data.labels.path or data.labels.extensions"
             )
         return
-    first = tally.refused[0]
-    reason, count = Counter(refused.reason for refused in tally.refused).most_common(1)[0]
+    first = refused[0]
+    reason, count = Counter(line.reason for line in refused).most_common(1)[0]
     accepted = "none with --strict" if strict else f"at most {max_bad_fraction:.0%}"
     raise DataError(
         f"{catalog}: {n_bad} of {n_objects} objects cannot be used, {accepted} may ({count} times: {reason}; first: "
@@ -83,23 +110,24 @@ def summarize(
     settings: IngestSettings, plan: Plan, tally: Tally, parts: NDArray[np.int8], folds: NDArray[np.int16]
 ) -> dict[str, Any]:
     """Give the content of `ingest.json`, which depends on nothing but settings and data."""
-    split_counts = {name: int((parts[tally.rows] == number).sum()) for number, name in enumerate(SPLITS)}
-    fold_counts = [int((folds[tally.rows] == number).sum()) for number in range(settings.split.folds)]
+    rows, refused, flags = tally.rows, tally.refused, tally.total("flags")
+    split_counts = {name: int((parts[rows] == number).sum()) for number, name in enumerate(SPLITS)}
+    fold_counts = [int((folds[rows] == number).sum()) for number in range(settings.split.folds)]
     zero_points = tally.common_zero_points()
     return {
         "survey": settings.survey,
-        "n_objects": len(tally.rows),
-        "n_refused": len(tally.refused),
-        "refused": dict(Counter(refused.reason for refused in tally.refused).most_common()),
-        "flags": {name: tally.flags[name] for name in FLAGS},
+        "n_objects": len(rows),
+        "n_refused": len(refused),
+        "refused": dict(Counter(line.reason for line in refused).most_common()),
+        "flags": {name: flags.get(name, 0) for name in FLAGS},
         "split": split_counts,
         "folds": fold_counts,
-        "labelled": dict(sorted(tally.labelled.items())),
+        "labelled": dict(sorted(tally.total("labelled").items())),
         "bands": [band.name for band in settings.data.bands],
         "unit": "uJy" if plan.calibrated else "relative",
         "zero_points": [None if np.isnan(zero) else zero for zero in zero_points],
         "pixel_scale_arcsec": plan.pixel_scale_arcsec,
-        "source_checksum": tally.checksum.hexdigest(),
+        "source_checksum": tally.checksum,
         "versions": {"astropy": astropy.__version__, "numpy": np.__version__},
     }
 

@@ -174,7 +174,7 @@ def test_labels_share_the_unit_of_the_images(survey: Path, tmp_path: Path) -> No
 def test_the_same_bytes_come_out_of_any_number_of_processes(
     survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("astrodl.survey.ingest.BLOCK", 5)
+    monkeypatch.setattr("astrodl.survey.ingest.block_length", lambda data: 5)
     image_file(survey, 6).write_bytes(b"broken")
     results = []
     for workers in (1, 2):
