@@ -20,7 +20,7 @@ def unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[n
 
 
 def friends(points: NDArray[np.float64], separation_arcsec: float) -> NDArray[np.int64]:
-    """Number the groups whose members are linked by steps of at most `separation_arcsec`.
+    """Find the groups whose members are linked by steps of at most `separation_arcsec`.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ def _places(
     cells = _cells(longitude[known], latitude[known], settings)
     unique, inverse = np.unique(cells, return_inverse=True)
     names = [f"cell {settings.nside} {cell}" for cell in unique]
-    names += [f"id {object_id[row]}" for row in np.flatnonzero(~known)]
+    names += [f"id {object_id[int(row)]}" for row in np.flatnonzero(~known)]
     place = np.empty(n_objects, np.int64)
     place[known] = inverse
     place[~known] = np.arange(len(unique), len(names))
@@ -156,7 +156,7 @@ def _divide(drawn: Floats, settings: SplitSettings) -> NDArray[np.int8]:
 
 
 def _fill(drawn: Floats, ends: ArrayLike, needed: Sequence[int]) -> Integers:
-    """Number the intervals of 0 to 1 into which numbers fall; one with too few of them gets the nearest others.
+    """Tell into which interval of 0 to 1 each number falls; one with too few of them gets the nearest others.
 
     Parameters
     ----------
