@@ -3,12 +3,14 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astrodl.plots.images import contact_sheet
-from astrodl.plots.overview import metrics_overview, sky_splits
+from astrodl.plots.overview import metrics_overview
+from astrodl.plots.splits import splits_overview
 from astrodl.plots.style import save
 from astrodl.store import Reader, open_store
 from astrodl.summary import read_metrics
@@ -23,7 +25,7 @@ def overview(
     n_objects: int = 60,
     n_columns: int = 10,
 ) -> None:
-    """Draw what tells a survey at a glance: its objects, its splits on the sky, all metrics beside the baselines.
+    """Draw what tells a survey at a glance: its objects, its splits, all metrics beside the baselines.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def overview(
     metrics
         `metrics.json` of each task.
     out
-        Folder of the figures: `objects.png`, and where there is something to draw `splits.png` and `metrics.png`.
+        Folder of the figures: `objects.png`, `splits.png`, and where there are metrics `metrics.png`.
     n_objects, n_columns
         Size of the sheet of objects, which shows as many of each class where there is a `class` column.
     """
@@ -42,9 +44,12 @@ def overview(
         indices, titles = _choose(reader, n_objects, n_columns)
         heading = f"{reader.survey}: {len(indices)} of {reader.n_objects} objects, {', '.join(reader.bands)}"
         save(contact_sheet(colour(reader, indices), titles, n_columns, heading), out / "objects.png")
-        if reader.has_column("ra") and reader.has_column("dec"):
-            splits = sky_splits(reader.column("ra"), reader.column("dec"), reader.split)
-            save(splits, out / "splits.png")
+        known: dict[str, Any] = {
+            name: reader.column(column)
+            for name, column in {"ra": "ra", "dec": "dec", "classes": "class", "z": "z"}.items()
+            if reader.has_column(column)
+        }
+        save(splits_overview(reader.split, **known), out / "splits.png")
     measured = [document for document in map(read_metrics, metrics) if document["network"]]
     if measured:
         save(metrics_overview(measured), out / "metrics.png")
