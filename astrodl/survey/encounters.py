@@ -1,4 +1,4 @@
-"""Tidal tails and bridges from restricted three-body encounters (Toomre & Toomre 1972).
+"""Tidal tails and bridges from restricted three-body encounters (Toomre & Toomre 1972), shells from radial falls.
 
 Two galaxies, softened point masses, pass each other on a parabola; their disks are test particles on circular orbits.
 A small fixed library of encounters is computed once; each merger of the survey is one snapshot of it, seen from a
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 N_ENCOUNTERS = 16
-N_PARTICLES = 900
+N_PARTICLES = 1200
 """Test particles per galaxy."""
 _SOFTENING = 0.15
 _TIME_STEP = 0.03
@@ -141,3 +141,49 @@ def project(snapshot: Snapshot, rng: np.random.Generator) -> tuple[NDArray[np.fl
     frame, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     centre = (snapshot.nuclei[0] + snapshot.mass_ratio * snapshot.nuclei[1]) / (1 + snapshot.mass_ratio)
     return (snapshot.nuclei - centre) @ frame[:, :2], (snapshot.particles - centre) @ frame[:, :2]
+
+
+N_SHELLS = 10
+"""Falls of a small galaxy into a large one."""
+_FALL_TIMES = (9.0, 15.0)
+"""First and last moment of the shells; the free fall from where they start takes about 2.5."""
+
+
+@cache
+def shells() -> tuple[NDArray[np.float64], ...]:
+    """Compute falls of a small, cold galaxy on a nearly radial orbit (the same on every call).
+
+    Its stars turn round at ever different phases and pile up where they turn: shells (Quinn 1984). The large galaxy is
+    a Hernquist (1990) sphere of unit mass and half-light radius, half of whose light lies within 1.82 scale lengths
+    in projection.
+
+    Returns
+    -------
+    tuple of ndarray
+        (n, 3) positions of the stars in half-light radii of the large galaxy.
+    """
+    rng = np.random.default_rng(1984)
+    core, step = 1 / 1.82, 0.02
+    places = np.zeros((N_SHELLS, N_PARTICLES, 3))
+    places[..., 0] = rng.uniform(2.0, 3.2, (N_SHELLS, 1))
+    places += rng.normal(0, 0.16, places.shape)
+    motion = rng.normal(0, 0.07, places.shape)
+    motion[..., 1] += rng.uniform(0.0, 0.12, (N_SHELLS, 1))
+    moments = np.linspace(*_FALL_TIMES, N_SHELLS)
+    found: list[NDArray[np.float64]] = []
+    for number in range(round(_FALL_TIMES[1] / step) + 1):
+        if len(found) < N_SHELLS and number * step >= moments[len(found)] - 1e-9:
+            found.append(places[len(found)].copy())
+        radius = np.linalg.norm(places, axis=-1, keepdims=True)
+        motion -= step * places / (np.maximum(radius, 1e-3) * (radius + core) ** 2)
+        places = places + step * motion
+    return tuple(found)
+
+
+def project_shells(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Look at one of the shells from a direction more or less across the fall: (n, 2) sky positions."""
+    stars = shells()[int(rng.integers(N_SHELLS))]
+    frame, _ = np.linalg.qr(rng.standard_normal((3, 3)) + np.diag([2.0, 0.0, 0.0]))
+    turn = rng.uniform(0, 2 * np.pi)
+    flat = stars @ frame[:, :2]
+    return flat @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])

@@ -23,9 +23,9 @@ Floats = NDArray[np.float32]
 Fourier = NDArray[np.complex64]
 
 _LOG_STEP = 0.02
-_LOG_RADIUS: NDArray[np.float64] = (np.arange(2048) - 1280) * _LOG_STEP
+_LOG_RADIUS = (np.arange(2048) - 1280) * _LOG_STEP
 """ln(r / r_e) from -25.6 to 15.3: both ends of r I(r) vanish for every Sersic index up to 8."""
-_RADIUS: NDArray[np.float64] = np.exp(_LOG_RADIUS)
+_RADIUS = np.exp(_LOG_RADIUS)
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,13 @@ class Grid:
 
     def smoothed(self, image: Fourier, sigma: float) -> Floats:
         """Give the fine map of a Fourier image smoothed by a Gaussian (arcsec), in flux per sample."""
+        blurred = self.blurred(image, sigma) if sigma > 0 else image
+        return scipy.fft.irfft2(blurred, s=(self.samples,) * 2, workers=1)
+
+    def blurred(self, image: Fourier, sigma: float) -> Fourier:
+        """Smooth a Fourier image by a Gaussian (arcsec)."""
         k2 = self.kx * self.kx + self.ky * self.ky
-        return scipy.fft.irfft2(image * np.exp(-0.5 * np.float32(sigma**2) * k2), s=(self.samples,) * 2, workers=1)
+        return image * np.exp(np.float32(-0.5 * sigma**2) * k2)
 
     def splat(self, x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any]) -> Floats:
         """Drop particles on the nearest samples of the fine grid; those outside are lost."""
@@ -169,11 +174,17 @@ class Grid:
         counts = np.bincount(flat, weights=weight[inside], minlength=self.samples**2)
         return counts.reshape(self.samples, self.samples).astype(np.float32)
 
-    def noise_field(self, rng: np.random.Generator, cells: int) -> Floats:
-        """Draw a smooth Gaussian random field of unit variance with about `cells` cells on a side."""
+    def noise_field(self, rng: np.random.Generator, cells: int, slope: float = 0.0) -> Floats:
+        """Draw a Gaussian random field of unit variance with about `cells` cells on a side.
+
+        Its amplitudes fall with the wave number as k^-slope: 0 makes cells of one size, 1 clouds of every size alike.
+        """
         coarse = scipy.fft.rfft2(rng.standard_normal((cells, cells), dtype=np.float32), workers=1)
+        if slope:
+            wave = np.hypot(scipy.fft.fftfreq(cells, 1 / cells)[:, None], scipy.fft.rfftfreq(cells, 1 / cells))
+            coarse *= (np.maximum(wave, 1.0) ** -slope).astype(np.float32)
         fine = np.zeros((self.samples, self.samples // 2 + 1), np.complex64)
-        half = cells // 2
+        half = min(cells, self.samples) // 2
         fine[:half, :half] = coarse[:half, :half]
         fine[-half + 1 :, :half] = coarse[-half + 1 :, :half]
         field = scipy.fft.irfft2(fine, s=(self.samples,) * 2, workers=1)
@@ -279,10 +290,10 @@ def sersic_transform(n: float) -> tuple[NDArray[np.float64], Floats]:
         brightness = np.exp(-sersic_b(n) * _RADIUS ** (1 / n))
     weighted = brightness * _RADIUS
     transformed = scipy.fft.irfft(scipy.fft.rfft(weighted) * response, len(weighted))[::-1]
-    log_k: NDArray[np.float64] = offset - _LOG_RADIUS[::-1]
+    log_k = offset - _LOG_RADIUS[::-1]
     amplitude = transformed / np.exp(log_k)
     total = np.sum(weighted * _RADIUS) * _LOG_STEP
-    return log_k, (amplitude / total).astype(np.float32)
+    return np.asarray(log_k, np.float64), np.asarray(amplitude / total, np.float32)
 
 
 @cache

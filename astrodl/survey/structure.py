@@ -1,4 +1,4 @@
-"""Structure inside disks: spiral arms, bars, rings, texture, dust lanes, positions of clumps.
+"""Structure inside disks: spiral arms, bars, rings, texture, dust, positions of clumps.
 
 Each function draws a non-negative surface brightness (any scale) on the fine grid of `fourier.Grid`; `Frame` tells
 where the disk's plane lies on the sky.
@@ -7,6 +7,8 @@ where the disk's plane lies on the sky.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
 
 from astrodl.survey.fourier import Floats, Fourier, Grid
 
@@ -44,52 +46,102 @@ class Frame:
 
 @dataclass(frozen=True)
 class Arms:
-    """A logarithmic spiral: azimuth = ln(r) / tan(pitch) + phase."""
+    """Logarithmic spirals: azimuth = ln(r / start) / tan(pitch) + phase; every array has a value per arm."""
 
-    n: int
-    pitch: float
-    """Angle between an arm and a circle in radians; its sign is the sense of winding."""
-    phase: float
-    sharpness: float
-    """Concentration of the light across an arm (of a von Mises distribution in azimuth)."""
-    start: float
-    """Radius in arcsec at which the arms begin."""
-
-    def crest(self, radius: Floats, azimuth: Floats, lag: float = 0.0) -> Floats:
-        """Give the cosine of the phase across the arms: 1 on the crest, which may be moved by `lag` radians."""
-        turn = self.n * (azimuth - np.log(radius) / np.float32(np.tan(self.pitch)) - np.float32(self.phase))
-        return np.cos(turn - np.float32(lag))
+    pitch: NDArray[np.float64]
+    """Angle between arm and circle in radians; its sign is the sense of winding."""
+    phase: NDArray[np.float64]
+    """Azimuth at which the arm begins."""
+    strength: NDArray[np.float64]
+    start: NDArray[np.float64]
+    """Radius in arcsec at which the arm begins."""
+    end: NDArray[np.float64]
+    """Radius in arcsec at which the arm has lost half of its contrast."""
+    width: float
+    """Half-width across the arm, in radians of azimuth."""
 
 
-def draw_arms(grid: Grid, frame: Frame, scale: float, arms: Arms, wander: Floats, lumps: Floats) -> Floats:
-    """Draw the light of spiral arms on an exponential disk.
+def draw_arms(
+    grid: Grid, frame: Frame, scale: float, arms: Arms, wander: Floats, lumps: Floats
+) -> tuple[Floats, Floats]:
+    """Draw the light of spiral arms on an exponential disk, and their dust.
 
     Parameters
     ----------
     scale
         Scale length of the disk in arcsec.
     arms
-        The spiral.
+        The spirals.
     wander
-        Random field that bends the arms out of the perfect spiral (flocculence).
+        Random field that bends the arms out of the perfect spiral.
     lumps
         Random field that makes them patchy.
+
+    Returns
+    -------
+    light, dust
+        Surface brightness, and the covering fraction (0 to 1) of the dust along the inner, trailing edges.
     """
     radius, azimuth = frame.polar(grid)
-    crest = arms.crest(radius, azimuth + np.float32(0.22) * wander)
-    rise = 1 - np.exp(-((radius / np.float32(arms.start)) ** 3))
+    logarithm, bent = np.log(radius), azimuth + np.float32(0.22) * wander
+    narrow = np.float32(1 / arms.width**2)
+    light, dust = np.zeros_like(radius), np.zeros_like(radius)
+    for pitch, phase, strength, start, end in zip(
+        arms.pitch, arms.phase, arms.strength, arms.start, arms.end, strict=True
+    ):
+        across = bent - (logarithm - np.float32(np.log(start))) / np.float32(np.tan(pitch)) - np.float32(phase)
+        along = (1 - np.exp(-((radius / np.float32(start)) ** 4))) / (1 + (radius / np.float32(end)) ** 6)
+        light += along * (np.float32(strength) * np.exp(narrow * (np.cos(across) - 1)))
+        lag = np.float32(1.1 * arms.width * np.sign(pitch))
+        dust = np.maximum(dust, along * np.exp(2 * narrow * (np.cos(across + lag) - 1)))
     # Arms fade more slowly than the disk beneath them: their contrast rises outwards (Elmegreen & Elmegreen 1984).
-    fade = np.exp(-radius / np.float32(1.15 * scale))
-    return fade * rise * np.exp(np.float32(arms.sharpness) * (crest - 1) + np.float32(0.45) * lumps)
+    light *= np.exp(np.float32(0.6) * lumps - radius / np.float32(1.15 * scale))
+    return light, np.clip(dust * (1 + np.float32(0.4) * lumps), 0, 1)
 
 
-def draw_arm_dust(grid: Grid, frame: Frame, arms: Arms, wander: Floats) -> Floats:
-    """Draw the covering fraction of dust along the inner (trailing) edges of the arms, 0 to 1."""
+def draw_sheared_noise(rng: np.random.Generator, cells: int = 128) -> Floats:
+    """Draw a periodic random field of unit variance whose features are three times longer along the second axis."""
+    spectrum = scipy.fft.rfft2(rng.standard_normal((cells, cells), dtype=np.float32), workers=1)
+    across = np.abs(scipy.fft.fftfreq(cells, 1 / cells))[:, None]
+    along = scipy.fft.rfftfreq(cells, 1 / cells)[None, :]
+    wave = np.hypot(across, 3 * along)
+    spectrum *= np.where((wave > 2) & (wave < 30), 1 / np.maximum(wave, 1), 0).astype(np.float32)
+    field = scipy.fft.irfft2(spectrum, s=(cells, cells), workers=1)
+    return field / max(float(field.std()), 1e-6)
+
+
+def draw_fleece(
+    grid: Grid, frame: Frame, scale: float, pitch: float, start: float, phase: float, contrast: float, noise: Floats
+) -> tuple[Floats, Floats]:
+    """Draw flocculent arms: periodic noise wound up along a spiral; light and dust as in `draw_arms`.
+
+    Parameters
+    ----------
+    scale
+        Scale length of the disk in arcsec.
+    pitch
+        Pitch angle of the pieces in radians.
+    start
+        Radius in arcsec inside which there are none.
+    phase
+        Azimuth at which the noise begins.
+    contrast
+        Standard deviation of the natural logarithm of the brightness.
+    noise
+        Square periodic field, see `draw_sheared_noise`.
+    """
     radius, azimuth = frame.polar(grid)
-    lag = -0.9 * float(np.sign(arms.pitch))
-    crest = arms.crest(radius, azimuth + np.float32(0.22) * wander, lag)
-    rise = 1 - np.exp(-((radius / np.float32(arms.start)) ** 3))
-    return rise * np.exp(np.float32(5.0) * (crest - 1))
+    logarithm = np.log(radius)
+    across = azimuth - logarithm / np.float32(np.tan(pitch)) - np.float32(phase)
+    cells = len(noise)
+    per_turn = np.float32(cells / (2 * np.pi))
+    row = (across * per_turn).astype(np.int32) % cells
+    column = (logarithm * per_turn).astype(np.int32) % cells
+    field = noise[row, column]
+    behind = noise[(row - np.int32(3 * np.sign(pitch))) % cells, column]
+    rise = 1 - np.exp(-((radius / np.float32(start)) ** 2))
+    light = rise * np.exp(np.float32(contrast) * field - radius / np.float32(1.15 * scale))
+    return light, np.clip(rise * (behind - np.float32(0.5)), 0, 1)
 
 
 def draw_bar(grid: Grid, frame: Frame, length: float, q: float, twist: float) -> Floats:
@@ -135,6 +187,19 @@ def draw_lane(grid: Grid, frame: Frame, scale: float, offset: float, width: floa
     height = (across - np.float32(offset) - np.float32(0.35 * width) * lumps) / np.float32(width)
     cover = np.exp(-0.5 * height**2 - (np.abs(along) / np.float32(2.5 * scale)) ** 4)
     return np.clip(cover * (np.float32(0.95) + np.float32(0.2) * lumps), 0, 1)
+
+
+def draw_dust_disk(grid: Grid, frame: Frame, radius: float) -> Floats:
+    """Draw the covering fraction of a small inclined dust disk: its near half lies before the stars, the far behind."""
+    u, v = frame.plane(grid)
+    disk = np.exp(-(((u * u + v * v) / np.float32(radius**2)) ** 2))
+    return disk * (np.float32(0.5) + np.float32(0.4) * np.tanh(v / np.float32(0.3 * radius)))
+
+
+def draw_patches(grid: Grid, frame: Frame, radius: float, lumps: Floats) -> Floats:
+    """Draw the covering fraction of dust clouds scattered over a disk."""
+    r, _ = frame.polar(grid)
+    return np.clip(lumps - np.float32(0.3), 0, 1) * np.exp(-((r / np.float32(radius)) ** 2))
 
 
 def screened(grid: Grid, image: Fourier, cover: Floats) -> Fourier:
