@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -136,6 +137,8 @@ class Mosaic:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", AstropyWarning)  # non-standard cards do not matter to the pixels
                 self._file = fits.open(source, memmap=not packed)
+                # Whoever forgets a mosaic, or fails to open it, leaves no file open.
+                self._closer = weakref.finalize(self, self._file.close)
                 self._hdu = self._find()
                 header = self._hdu.header
                 self.full_shape = tuple(int(header[f"NAXIS{axis}"]) for axis in range(int(header["NAXIS"]), 0, -1))
@@ -165,7 +168,7 @@ class Mosaic:
     def close(self) -> None:
         """Close the file."""
         if self._hdu is not None:
-            self._file.close()
+            self._closer()
 
 
 def _clip(start: int, length: int, n: int) -> slice:

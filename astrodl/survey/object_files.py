@@ -167,7 +167,7 @@ class ObjectFiles:
         RefusedError
             It is absent, unreadable or of another shape.
         """
-        template = settings.path if settings.path is not None else self._template(band)
+        template = settings.template(self._template(band))
         name = self.templates.path(template, band.name if "{band" in template else "", band.name)
         extension = settings.extension
         if extension is not None:

@@ -124,9 +124,7 @@ class SkyCut:
 
     def path(self, band: BandSettings) -> str:
         """Fill in the path template of a band, relative to the root."""
-        template = band.path if band.path is not None else self.data.path
-        assert template is not None
-        return self.templates.path(template, band.name, band.name)
+        return self.templates.path(self._template(band), band.name, band.name)
 
     def extensions(self, band: BandSettings) -> list[str]:
         """List the images in the file of a band, for a message."""
@@ -181,10 +179,13 @@ class SkyCut:
             extension = self.templates.extension(extension, band.name)
         return self._open(name, extension, position if band.plane is None else band.plane)
 
-    def _companion(self, settings: PlaneSettings, band: BandSettings, position: int) -> Mosaic:
-        template = settings.path if settings.path is not None else (band.path or self.data.path)
+    def _template(self, band: BandSettings) -> str:
+        template = band.path if band.path is not None else self.data.path
         assert template is not None
-        name = self.templates.path(template, band.name, band.name)
+        return template
+
+    def _companion(self, settings: PlaneSettings, band: BandSettings, position: int) -> Mosaic:
+        name = self.templates.path(settings.template(self._template(band)), band.name, band.name)
         extension = settings.extension
         if extension is not None:
             extension = self.templates.extension(extension, band.name)
