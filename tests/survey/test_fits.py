@@ -163,7 +163,7 @@ def test_compressed_files_are_told_by_their_content(tmp_path: Path) -> None:
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.fits.gz"
     path.write_bytes(gzip.compress(bytes(1_000_000)))
-    monkeypatch.setattr("astrodl.survey.fits.MAX_BYTES", 500_000)
+    monkeypatch.setattr("astrodl.survey.fits_bytes.MAX_BYTES", 500_000)
     with pytest.raises(UnreadableError, match="unpacks to more"):
         read_bytes(path)
 
