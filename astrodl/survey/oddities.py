@@ -11,15 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrodl.survey import structure
+from astrodl.survey.bands import Band
 from astrodl.survey.colors import Spectrum
 from astrodl.survey.fourier import Floats, Grid, Layer
 from astrodl.survey.galaxies import Painter, Scene
-from astrodl.survey.population import CLASSES, MAX_Z, MIN_Z, Population
+from astrodl.survey.population import CLASSES, MAX_Z, MIN_Z, Galaxy, Population
 from astrodl.survey.population import KINDS as KIND_STATISTICS
 from astrodl.survey.structure import Frame
 
-EMISSION_LINES = {"[O II]": 3728.0, "[O III]": 5007.0, "H alpha": 6563.0}
-"""Rest-frame wavelengths in Angstrom of the lines that dominate compact starbursts."""
+EMISSION_LINES = {"[O II]": (3728.0, 0.25), "[O III], H beta": (4985.0, 1.0), "H alpha": (6563.0, 0.6)}
+"""Lines of compact starbursts: rest-frame wavelength in Angstrom, equivalent width relative to [O III] and H beta
+(Cardamone et al. 2009)."""
+COMPACT_KPC = 0.6
+"""Median half-light radius of emission-line compacts; 0.2 dex of scatter reach from 0.3 to 1.2 kpc (van der Wel et al.
+2011, Amorin et al. 2015)."""
 
 
 class Oddities:
@@ -59,6 +64,10 @@ class Oddities:
         scene.scale_to(10 ** (-0.4 * galaxy.magnitude), self.painter.truth_band)
         return scene
 
+    def absolute(self, galaxy: Galaxy) -> float:
+        """Give the absolute magnitude of a galaxy in the truth band, without K correction."""
+        return galaxy.magnitude - float(np.interp(galaxy.z, self.population.z, self.population.modulus))
+
     def tint(self, spectrum: Spectrum, z: float, flux: float) -> NDArray[np.float64]:
         """Give band fluxes of a spectrum with the given flux in the truth band."""
         return self.painter.tint(spectrum, z, flux)
@@ -68,14 +77,14 @@ def _ring(odd: Oddities, rng: np.random.Generator) -> Scene:
     """Make a collisional ring galaxy, knotty and blue round an off-centre nucleus (Appleton & Struck-Marcell 1996)."""
     painter, grid = odd.painter, odd.painter.grid
     galaxy = odd.population.draw(rng, str(rng.choice(["lenticular", "spiral"])))
-    radius = max(galaxy.radius, 0.2 * grid.half_width)
+    radius = max(galaxy.radius, 0.22 * grid.half_width)
     galaxy = replace(galaxy, radius=radius)
     scene = Scene(galaxy)
     q, angle = float(rng.uniform(0.4, 1.0)), float(rng.uniform(0, np.pi))
     x, y = painter.centre(rng)
     old = Spectrum(float(rng.uniform(0, 0.8)), float(rng.exponential(0.04)))
     young = Spectrum(float(rng.uniform(2.2, 3.3)), float(rng.exponential(0.06)), float(rng.uniform(0, 0.3)))
-    bt, ring = float(rng.uniform(0.1, 0.35)), float(rng.uniform(0.3, 0.6))
+    bt, ring = float(rng.uniform(0.1, 0.3)), float(rng.uniform(0.35, 0.6))
     aside = rng.normal(0, 0.12 * radius, 2)
     bulge = grid.sersic(rng.uniform(1.5, 3), 0.3 * radius, 0.5 + 0.5 * q, angle, x + aside[0], y + aside[1])
     scene.layers.append(Layer("bulge", bulge, painter.tint(old, galaxy.z, bt)))
@@ -83,9 +92,9 @@ def _ring(odd: Oddities, rng: np.random.Generator) -> Scene:
         Layer("disk", grid.exponential(0.7 * radius, q, angle, x, y), painter.tint(old, galaxy.z, 1 - bt - ring))
     )
     size = radius * rng.uniform(1.3, 1.9)
-    lumps = grid.noise_field(rng, 36)
+    lumps = grid.noise_field(rng, 80, 0.8)
     drawn = structure.draw_ring(
-        grid, Frame(x, y, q, angle), size, size * rng.uniform(0.1, 0.18), rng.uniform(0.1, 0.6), lumps
+        grid, Frame(x, y, q, angle), size, size * rng.uniform(0.08, 0.18), rng.uniform(0.1, 0.7), lumps
     )
     scene.layers.append(Layer("disk", grid.drawn(drawn), painter.tint(young, galaxy.z, ring)))
     scene.sersic_index, scene.inclination = 1.0, float(np.degrees(np.arccos(q)))
@@ -95,24 +104,40 @@ def _ring(odd: Oddities, rng: np.random.Generator) -> Scene:
 
 
 def _lensed_arc(odd: Oddities, rng: np.random.Generator) -> Scene:
-    """Let an early-type galaxy lens a blue galaxy behind it into arcs, a counter-image, at times a ring."""
+    """Let a massive early-type galaxy lens a blue galaxy behind it into arcs, a counter-image, at times a ring."""
     grid = odd.painter.grid
-    scene = odd.host(rng, ("elliptical", "elliptical", "lenticular"))
-    einstein = float(rng.uniform(0.28, 0.58) * grid.half_width)
+    # The cross-section for lensing grows with luminosity: the most luminous of four (Auger et al. 2009).
+    hosts = [odd.host(rng, ("elliptical", "elliptical", "lenticular")) for _ in range(4)]
+    scene = min(hosts, key=lambda host: odd.absolute(host.galaxy))
+    einstein = float(rng.uniform(0.26, 0.55) * grid.half_width)
     q, angle = float(rng.uniform(0.6, 0.95)), float(rng.uniform(0, np.pi))
     offset, turn = einstein * rng.uniform(0.03, 0.4), rng.uniform(0, 2 * np.pi)
-    size = float(einstein * rng.uniform(0.06, 0.16))
+    size = max(float(einstein * rng.uniform(0.05, 0.13)), 0.5 * grid.pixel)
     beta_x, beta_y = deflect(grid, einstein, q, angle)
-    distance = np.hypot(beta_x - offset * np.cos(turn), beta_y - offset * np.sin(turn))
-    lumps = 0.35 * grid.noise_field(rng, 40)
-    drawn = np.exp(-distance / np.float32(size) + lumps)
-    spectrum = Spectrum(float(rng.uniform(2.4, 3.6)), float(rng.exponential(0.08)))
+    drawn = _source(rng, beta_x - np.float32(offset * np.cos(turn)), beta_y - np.float32(offset * np.sin(turn)), size)
+    spectrum = Spectrum(float(rng.uniform(2.2, 3.6)), float(rng.exponential(0.08)))
     z = float(min(scene.galaxy.z + rng.uniform(0.5, 1.5), 2.5))
     # Arcs are found where they can be seen: none is fainter than the survey's limit.
     flux = 10 ** rng.uniform(-0.9, 0.0) * scene.flux(odd.painter.truth_band)
     flux = max(flux, 10 ** (-0.4 * (odd.population.magnitude_limit - rng.uniform(0.0, 0.8))))
     scene.layers.append(Layer("", grid.drawn(drawn), odd.tint(spectrum, z, flux), owner=scene.next_owner))
     return scene
+
+
+def _source(rng: np.random.Generator, x: Floats, y: Floats, size: float) -> Floats:
+    """Draw an inclined exponential disk with clumps, as seen at source-plane positions relative to its centre.
+
+    The clumps are in the source, so that each appears in every image of it.
+    """
+    plane = Frame(0.0, 0.0, float(rng.uniform(0.4, 1.0)), float(rng.uniform(0, np.pi)))
+    cosine, sine = np.float32(np.cos(plane.angle)), np.float32(np.sin(plane.angle))
+    u, v = x * cosine + y * sine, (y * cosine - x * sine) / np.float32(plane.q)
+    drawn = np.exp(-np.hypot(u, v) / np.float32(size))
+    for _ in range(int(rng.integers(0, 4))):
+        at_u, at_v = rng.normal(0, 1.5 * size, 2).astype(np.float32)
+        width = np.float32(size * rng.uniform(0.25, 0.5))
+        drawn += np.float32(rng.uniform(0.5, 2.0)) * np.exp(-((u - at_u) ** 2 + (v - at_v) ** 2) / (2 * width**2))
+    return drawn
 
 
 def deflect(grid: Grid, einstein: float, q: float, angle: float) -> tuple[Floats, Floats]:
@@ -138,7 +163,7 @@ def _quasar_host(odd: Oddities, rng: np.random.Generator) -> Scene:
     x, y = odd.painter.centre(rng)
     point = grid.blobs(np.array([x]), np.array([y]), np.zeros(1), np.ones(1))
     # f_nu ~ nu^-0.44 (Vanden Berk et al. 2001) is close to the young population's slope with a little dust.
-    spectrum = Spectrum(4.0, float(rng.uniform(0.0, 0.2)))
+    spectrum = Spectrum(4.0, float(rng.uniform(0.05, 0.3)))
     flux = float(10 ** rng.uniform(-0.2, 0.9)) * scene.flux(odd.painter.truth_band)
     scene.layers.append(Layer("", point, odd.tint(spectrum, scene.galaxy.z, flux)))
     return scene
@@ -149,21 +174,22 @@ def _jellyfish(odd: Oddities, rng: np.random.Generator) -> Scene:
     grid = odd.painter.grid
     scene = odd.host(rng, ("spiral", "spiral", "irregular"), smallest=0.13)
     radius, direction = scene.galaxy.radius, rng.uniform(0, 2 * np.pi)
-    n_streams = int(rng.integers(3, 6))
+    n_streams = int(rng.integers(4, 8))
     places = [_streamer(rng, radius, number / (n_streams - 1) - 0.5) for number in range(n_streams)]
     along, across, weight = (np.concatenate(column) for column in zip(*places, strict=True))
     x = along * np.cos(direction) - across * np.sin(direction)
     y = along * np.sin(direction) + across * np.cos(direction)
     sharp = grid.drawn(grid.splat(x, y, weight))
-    gas = grid.drawn(np.maximum(grid.smoothed(sharp, 0.13 * radius), 0))
-    bright = rng.choice(len(x), size=int(rng.integers(6, 16)), replace=False, p=weight / weight.sum())
-    knots = grid.blobs(
-        x[bright], y[bright], rng.uniform(0.02, 0.07, len(bright)), rng.dirichlet(np.full(len(bright), 2.0))
-    )
+    gas = grid.blurred(sharp, 0.07 * radius)
+    gas = np.asarray(gas / gas[0, 0].real, np.complex64)
+    n_knots = int(rng.integers(8, 24))
+    bright = rng.choice(len(x), size=n_knots, replace=False, p=weight / weight.sum())
+    sigma = scene.galaxy.arcsec_per_kpc * 10 ** rng.uniform(-1.0, -0.4, n_knots)
+    knots = grid.blobs(x[bright], y[bright], sigma, rng.dirichlet(np.full(n_knots, 0.8)))
     flux = float(10 ** rng.uniform(-0.75, -0.2)) * scene.flux(odd.painter.truth_band)
     spectrum = Spectrum(float(rng.uniform(2.8, 3.8)), float(rng.exponential(0.05)))
-    scene.layers.append(Layer("", gas, odd.tint(spectrum, scene.galaxy.z, 0.5 * flux)))
-    scene.layers.append(Layer("", knots, odd.tint(replace(spectrum, young=0.5), scene.galaxy.z, 0.5 * flux)))
+    scene.layers.append(Layer("", gas, odd.tint(spectrum, scene.galaxy.z, 0.6 * flux)))
+    scene.layers.append(Layer("", knots, odd.tint(replace(spectrum, young=0.5), scene.galaxy.z, 0.4 * flux)))
     return scene
 
 
@@ -171,27 +197,31 @@ def _streamer(
     rng: np.random.Generator, radius: float, lane: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Draw particles of one wavy, fading streamer: positions along and across the wind, weights."""
-    along = radius * (0.4 + rng.uniform(0, rng.uniform(1.8, 4.0), 160))
-    wave = 0.25 * radius * np.sin(along / radius * rng.uniform(1, 2.5) + rng.uniform(0, 2 * np.pi))
-    across = 1.6 * lane * radius * (1 - 0.1 * along / radius) + wave * along / (3 * radius)
-    across = across + 0.08 * radius * rng.standard_normal(160)
-    return along, across, np.exp(-along / (1.8 * radius) + 0.9 * rng.standard_normal(160))
+    along = radius * (0.2 + rng.uniform(0, rng.uniform(2.0, 4.5), 260))
+    wave = 0.22 * radius * np.sin(along / radius * rng.uniform(1, 2.5) + rng.uniform(0, 2 * np.pi))
+    across = 1.7 * lane * radius * (1 - 0.1 * along / radius) + wave * along / (3 * radius)
+    across = across + 0.06 * radius * rng.standard_normal(260)
+    return along, across, np.exp(-along / (1.8 * radius) + 0.9 * rng.standard_normal(260))
 
 
 def _emission_line_compact(odd: Oddities, rng: np.random.Generator) -> Scene:
-    """Make a tiny starburst whose line brightens one band (Cardamone et al. 2009, van der Wel et al. 2011)."""
+    """Make a tiny starburst whose lines brighten its bands (Cardamone et al. 2009, van der Wel et al. 2011)."""
     painter, grid = odd.painter, odd.painter.grid
-    band, z = _line_in_band(rng, np.array([b.wavelength for b in painter.colors.bands]))
+    n_bands = len(odd.sky_sigma)
+    bands = painter.colors.bands[:n_bands]
+    z = _line_in_band(rng, np.array([band.wavelength for band in bands]))
     magnitude = max(odd.population.draw_magnitude(rng, 3.0), odd.population.magnitude_limit - 2.5)
     galaxy = odd.population.galaxy("irregular", z, magnitude, 0.0)
-    galaxy = replace(galaxy, radius=float(rng.uniform(0.7, 1.6)) * grid.pixel)
+    radius = galaxy.arcsec_per_kpc * COMPACT_KPC * 10 ** (0.2 * rng.standard_normal())
+    galaxy = replace(galaxy, radius=float(np.clip(radius, 0.4 * grid.pixel, 2.5 * grid.pixel)))
     scene = Scene(galaxy)
     x, y = painter.centre(rng)
-    q, angle = rng.uniform(0.5, 1.0), rng.uniform(0, np.pi)
-    spectrum = Spectrum(float(rng.uniform(2.6, 3.6)), float(rng.exponential(0.05)))
+    q, angle = float(rng.uniform(0.5, 1.0)), float(rng.uniform(0, np.pi))
+    spectrum = Spectrum(float(rng.uniform(2.4, 3.6)), float(rng.exponential(0.08)))
     flux = painter.tint(spectrum, z, 1.0)
-    # Rest-frame equivalent widths of 500 to 2,000 Angstrom in a band some 1,500 Angstrom wide.
-    flux[band] *= 1 + rng.uniform(1.0, 3.5)
+    width = 10 ** rng.uniform(2.5, 3.2)
+    # Entries beyond the bands (the flux at rest) stay those of the continuum.
+    flux[:n_bands] *= 1 + np.array([_line_boost(band, z, width) for band in bands])
     scene.layers.append(Layer("disk", grid.sersic(1.0, galaxy.radius, q, angle, x, y), flux))
     scene.sersic_index = 1.0
     scene.lie(q, angle)
@@ -199,18 +229,32 @@ def _emission_line_compact(odd: Oddities, rng: np.random.Generator) -> Scene:
     return scene
 
 
-def _line_in_band(rng: np.random.Generator, wavelengths: NDArray[np.float64]) -> tuple[int, float]:
-    """Choose a band and a redshift that brings one of the lines to its middle."""
+def _line_boost(band: Band, z: float, width: float) -> float:
+    """Give the flux of the lines over that of the continuum in a band.
+
+    `width` is the rest-frame equivalent width of [O III] and H beta in Angstrom; the continuum is taken as flat across
+    the band.
+    """
+    wave, transmission = band.throughput()
+    area = float(np.trapezoid(transmission, wave))
+    return sum(
+        width * share * (1 + z) * float(np.interp(line * (1 + z), wave, transmission, left=0.0, right=0.0)) / area
+        for line, share in EMISSION_LINES.values()
+    )
+
+
+def _line_in_band(rng: np.random.Generator, wavelengths: NDArray[np.float64]) -> float:
+    """Choose a redshift that brings one of the strong lines near the middle of a band."""
     places = [
-        (band, wavelength / line - 1)
-        for band, wavelength in enumerate(wavelengths)
-        for line in EMISSION_LINES.values()
-        if MIN_Z <= wavelength / line - 1 <= MAX_Z
+        wavelength / line - 1
+        for wavelength in wavelengths
+        for line, share in EMISSION_LINES.values()
+        if share > 0.5 and MIN_Z <= wavelength / line - 1 <= MAX_Z
     ]
     if not places:
-        return int(rng.integers(len(wavelengths))), float(rng.uniform(MIN_Z, MAX_Z))
-    band, z = places[int(rng.integers(len(places)))]
-    return band, float(np.clip(z + 0.04 * (1 + z) * rng.uniform(-1, 1), MIN_Z, MAX_Z))
+        return float(rng.uniform(MIN_Z, MAX_Z))
+    z = places[int(rng.integers(len(places)))]
+    return float(np.clip(z + 0.06 * (1 + z) * rng.uniform(-1, 1), MIN_Z, MAX_Z))
 
 
 def _satellite_trail(odd: Oddities, rng: np.random.Generator) -> Scene:
@@ -227,17 +271,18 @@ def _satellite_trail(odd: Oddities, rng: np.random.Generator) -> Scene:
     if rng.random() < 0.35:
         # The pupil's image: a trail out of focus has two ridges.
         split = np.float32(rng.uniform(1.2, 2.2)) * width
-    profile = np.exp(-0.5 * ((distance - split) / width) ** 2)
+    # Scattered light and uneven sky subtraction leave faint, wide wings.
+    profile = np.exp(-0.5 * ((distance - split) / width) ** 2) + 0.06 * np.exp(-distance / (4 * width))
     phase = along / np.float32(grid.half_width)
     wave = np.float32(rng.uniform(1, 5)) * phase + np.float32(rng.uniform(0, 2 * np.pi))
     course = 1 + np.float32(rng.uniform(0.0, 0.6)) * np.sin(wave)
     if rng.random() < 0.5:
         gaps = np.sin(np.float32(rng.uniform(1.5, 6)) * phase + np.float32(rng.uniform(0, 2 * np.pi)))
         course = course * (gaps > np.float32(rng.uniform(-0.8, 0.1)))
-    lumps = np.exp(0.3 * grid.noise_field(rng, 48))
+    lumps = np.exp(0.35 * grid.noise_field(rng, 96, 0.6))
     band = int(rng.integers(len(odd.sky_sigma)))
-    peak = 10 ** rng.uniform(0.35, 1.3) * odd.sky_sigma[band] / odd.count_per_flux[band]
-    flux = np.zeros(len(odd.sky_sigma))
+    peak = 10 ** rng.uniform(0.55, 1.4) * odd.sky_sigma[band] / odd.count_per_flux[band]
+    flux = np.zeros(len(odd.painter.colors.bands))
     flux[band] = peak / 4
     scene.layers.append(Layer("", grid.drawn_as_is(profile * course * lumps), flux, owner=scene.next_owner))
     return scene

@@ -170,7 +170,7 @@ class Canvas:
         """Add up to `n` star-forming clumps where `weight` (a map on the fine grid) is high.
 
         Luminosities follow a power law from `FAINTEST_CLUMP` to `brightest`, as shares of the galaxy's light, together
-        at most 40 % of it; sizes grow with the cube root of luminosity. Most clumps are young, some are older and redder
+        at most 40 % of it; sizes grow with the cube root of luminosity. Most clumps are young, some older and redder
         (Guo et al. 2018).
         """
         if n == 0 or not weight.any():

@@ -35,7 +35,7 @@ def test_clumps_hold_the_flux_of_the_clump_layer_in_every_band(simulator: Simula
         assert scene.n_clumps == len(scene.clumps)
         assert (scene.n_clumps > 0) == bool(layers)
         if layers:
-            assert scene.clumps.shape[1] == 2 + 5
+            assert scene.clumps.shape[1] == 2 + len(simulator.painter.colors.bands)
             np.testing.assert_allclose(scene.clumps[:, 2:].sum(axis=0), np.sum(layers, axis=0), rtol=1e-5)
 
 
