@@ -48,6 +48,7 @@ SECTIONS = {
     "": "RootSettings",
     "surveys.NAME": "SurveySettings",
     "surveys.NAME.simulate": "SimulateSettings",
+    "surveys.NAME.simulate.instruments.BAND": "InstrumentSettings",
     "surveys.NAME.data": "DataSettings",
     "surveys.NAME.data.bands": "BandSettings",
     "surveys.NAME.data.labels": "LabelSettings",

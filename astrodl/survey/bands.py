@@ -1,4 +1,4 @@
-"""Band-passes that the simulator knows: throughput, AB zero point, sky noise and point-spread function.
+"""Band-passes: throughput, AB zero point, sky noise and point-spread function; and a library of known ones.
 
 The throughput tables are those that GalSim ships. Zero points follow from them and the collecting area, so that
 magnitudes, colours and counts are consistent by construction; they agree with the published ones (WFC3/IR to a
@@ -24,34 +24,42 @@ RUBIN_AREA_CM2 = np.pi * (642.3 / 2) ** 2
 """Rubin's effective collecting area, 6.423 m in diameter (SMTN-002)."""
 _PHOTON_CONSTANT = 10 ** (-0.4 * 48.6) / 6.62607015e-27
 """f_nu of a zeroth-magnitude AB source over Planck's constant: photons / s / cm^2 per unit of ln(wavelength)."""
+_POINT_SOURCE_AREA = 2.266
+"""Noise-equivalent area of a Gaussian point-spread function in units of FWHM^2, pi / (2 ln 2); Ivezic et al. 2019."""
+PsfKind = Literal["hst", "kolmogorov", "moffat", "gaussian"]
 
 
 @dataclass(frozen=True)
 class Band:
     """One band-pass with the camera and exposure behind it.
 
-    The sky noise of a pixel is the sum of sky, dark and read noise of the native pixels, spread over the area:
-    sigma^2 = (sky + dark + n_exposures read_noise^2 / exposure_s) / (exposure_s native_pixel^2) * pixel_scale^2.
+    The noise of blank sky follows from `depth` where it is given: a source of that magnitude is detected at 5 sigma,
+    in an aperture of radius `aperture_arcsec` or, without one, as a point source by its profile. Otherwise it follows
+    from `background`: sigma^2 = background / exposure_s * pixel_scale^2.
     """
 
     name: str
     file: str
-    """Name of the table in GalSim's `share/bandpasses`."""
+    """A table in GalSim's `share/bandpasses`, or the path of a text file: wavelength, throughput."""
     wave_type: Literal["nm", "Angstrom"]
     """Unit of the table's first column."""
-    telescope: Literal["hst", "rubin"]
+    psf_kind: PsfKind
     psf_fwhm_arcsec: float
     """Full width at half maximum of the point-spread function, pixel response excluded."""
     native_pixel_arcsec: float
-    sky: float
-    """Sky level in electrons per second and native pixel."""
-    dark: float
-    """Dark current in electrons per second and native pixel."""
-    read_noise: float
-    """Read noise in electrons per native pixel and exposure."""
-    exposure_s: float = 2000.0
-    """Total exposure in seconds; 2,000 s is about one HST orbit on a band."""
-    n_exposures: int = 4
+    """Side of a detector pixel."""
+    exposure_s: float
+    """Total exposure in seconds."""
+    area_cm2: float = 0.0
+    """Collecting area; not needed where the zero point is given."""
+    background: float = 0.0
+    """Sky, dark current and read noise as one equivalent sky level, in electrons / s / arcsec^2."""
+    depth: float | None = None
+    """AB magnitude of a 5-sigma detection."""
+    aperture_arcsec: float | None = None
+    """Radius of the aperture for which `depth` holds; None: a point source."""
+    given_zero_point: float | None = None
+    """AB magnitude of one electron per second, where it is not to follow from throughput and area."""
 
     def throughput(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give wavelengths in Angstrom, evenly spaced over the band, and the throughput there."""
@@ -66,26 +74,38 @@ class Band:
     @property
     def zero_point(self) -> float:
         """AB magnitude of a source that gives one electron per second."""
+        if self.given_zero_point is not None:
+            return self.given_zero_point
         wave, transmission = self.throughput()
-        area = HST_AREA_CM2 if self.telescope == "hst" else RUBIN_AREA_CM2
-        rate = _PHOTON_CONSTANT * area * np.trapezoid(transmission / wave, wave)
+        rate = _PHOTON_CONSTANT * self.area_cm2 * np.trapezoid(transmission / wave, wave)
         return float(2.5 * np.log10(rate))
 
     def sky_sigma(self, pixel_scale_arcsec: float) -> float:
         """Give the standard deviation of blank sky in electrons per second and pixel of the given side."""
-        rate = self.sky + self.dark + self.n_exposures * self.read_noise**2 / self.exposure_s
-        return float(np.sqrt(rate / self.exposure_s) * pixel_scale_arcsec / self.native_pixel_arcsec)
+        if self.depth is None:
+            return float(np.sqrt(self.background / self.exposure_s) * pixel_scale_arcsec)
+        if self.aperture_arcsec is None:
+            area = _POINT_SOURCE_AREA * self.psf_fwhm_arcsec**2
+        else:
+            area = np.pi * self.aperture_arcsec**2
+        flux = 10 ** (0.4 * (self.zero_point - self.depth))
+        return float(flux / 5 * pixel_scale_arcsec / np.sqrt(area))
 
     def psf(self) -> Any:
         """Make the point-spread function, a GalSim object of unit flux without pixel response.
 
-        HST: diffraction of the obstructed aperture with its four spider vanes, convolved with a Gaussian (charge
-        diffusion, jitter, drizzling) that brings it to the tabulated width. Rubin: Kolmogorov seeing.
+        "hst": diffraction of the obstructed aperture with its four spider vanes, convolved with a Gaussian (charge
+        diffusion, jitter, drizzling) that brings it to the stated width. "kolmogorov": long exposure through
+        turbulence. "moffat": beta = 4.765, the best likeness of turbulence (Trujillo et al. 2001). "gaussian".
         """
         import galsim
 
-        if self.telescope == "rubin":
+        if self.psf_kind == "kolmogorov":
             return galsim.Kolmogorov(fwhm=self.psf_fwhm_arcsec)
+        if self.psf_kind == "moffat":
+            return galsim.Moffat(beta=4.765, fwhm=self.psf_fwhm_arcsec)
+        if self.psf_kind == "gaussian":
+            return galsim.Gaussian(fwhm=self.psf_fwhm_arcsec)
         optics = galsim.OpticalPSF(
             lam=self.wavelength / 10,
             diam=2.4,
@@ -104,34 +124,52 @@ class Band:
 def _throughput(file: str, wave_type: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     import galsim
 
-    wave, transmission = np.loadtxt(Path(galsim.meta_data.share_dir) / "bandpasses" / file, unpack=True)
+    path = Path(galsim.meta_data.share_dir) / "bandpasses" / file
+    try:
+        wave, transmission = np.loadtxt(path if path.exists() else Path(file), unpack=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"throughput '{file}': not a table of GalSim, nor a text file of two columns, wavelength and throughput "
+            f"({error}); correct the path"
+        ) from error
     wave = wave * 10 if wave_type == "nm" else wave
     inside = np.flatnonzero(transmission > 1e-3 * transmission.max())
     grid = np.linspace(wave[max(inside[0] - 1, 0)], wave[min(inside[-1] + 1, len(wave) - 1)], 400)
     return grid, np.interp(grid, wave, transmission)
 
 
+def _hst(
+    name: str, camera: str, fwhm: float, pixel: float, rates: tuple[float, float], read_noise: float, exposure: float
+) -> Band:
+    """Make a band of HST from the sky and dark rate of a native pixel, the read noise, and an exposure in four parts.
+
+    Sources. ACS: sky from the ACS team's table of average zodiacal light (adcam.pha.jhu.edu), dark and read noise from
+    the ACS Instrument Handbook, chapter 4. WFC3/IR: sky of WFC3 ISR 2014-11, dark and effective read noise of a
+    MULTIACCUM ramp from the WFC3 Instrument Handbook, chapter 5. WFC3/UVIS: the same handbook, chapters 5, 6 and 9.
+    Widths: Koekemoer et al. 2011, CANDELS mosaics at 0.06 arcsec.
+    """
+    background = (sum(rates) + 4 * read_noise**2 / exposure) / pixel**2
+    file = f"{camera}_{name}.dat"
+    return Band(name, file, "nm", "hst", fwhm, pixel, exposure, HST_AREA_CM2, background)
+
+
 def _acs(name: str, fwhm: float, sky: float) -> Band:
-    # Sky: average zodiacal light in the ACS team's table (adcam.pha.jhu.edu/instrument/detectors/zeropoint); dark and
-    # read noise: ACS Instrument Handbook, chapter 4; widths: Koekemoer et al. 2011, CANDELS mosaics at 0.06 arcsec.
-    return Band(name, f"ACS_wfc_{name}.dat", "nm", "hst", fwhm, 0.05, sky, 0.012, 4.5)
+    return _hst(name, "ACS_wfc", fwhm, 0.05, (sky, 0.012), 4.5, 2000.0)
 
 
 def _wfc3_ir(name: str, fwhm: float, sky: float) -> Band:
-    # Sky: typical levels of WFC3 ISR 2014-11; dark and effective read noise of a MULTIACCUM ramp: WFC3 Instrument
-    # Handbook, chapter 5; widths: Koekemoer et al. 2011.
-    return Band(name, f"WFC3_ir_{name}.dat", "nm", "hst", fwhm, 0.128, sky, 0.048, 12.0)
+    return _hst(name, "WFC3_ir", fwhm, 0.128, (sky, 0.048), 12.0, 2000.0)
 
 
 def _wfc3_uvis(name: str, fwhm: float, sky: float) -> Band:
-    # WFC3 Instrument Handbook, chapters 5, 6 and 9.
-    return Band(name, f"WFC3_uvis_{name}.dat", "nm", "hst", fwhm, 0.04, sky, 0.002, 3.1)
+    return _hst(name, "WFC3_uvis", fwhm, 0.04, (sky, 0.002), 3.1, 2000.0)
 
 
 def _rubin(name: str, fwhm: float, sky: float) -> Band:
-    # Ten 30 s visits (about a year of the wide survey). Widths and dark-sky levels: LSST Science Requirements and
-    # Ivezic et al. 2019, table 2; read noise and dark: SMTN-002.
-    return Band(f"LSST_{name}", f"LSST_{name}.dat", "nm", "rubin", fwhm, 0.2, sky, 0.2, 8.8, 300.0, 10)
+    # Ten 30 s visits (about a year of the wide survey). Widths and dark-sky levels: Ivezic et al. 2019, table 2;
+    # read noise and dark: SMTN-002.
+    background = (sky + 0.2 + 10 * 8.8**2 / 300) / 0.2**2
+    return Band(f"LSST_{name}", f"LSST_{name}.dat", "nm", "kolmogorov", fwhm, 0.2, 300.0, RUBIN_AREA_CM2, background)
 
 
 BANDS: dict[str, Band] = {
@@ -155,11 +193,11 @@ BANDS: dict[str, Band] = {
         _rubin("y", 0.76, 58.0),
     )
 }
-"""The known bands by name, from the ultraviolet to the near infrared."""
+"""The known bands by name, from the ultraviolet to the near infrared: one orbit of HST, ten visits of Rubin."""
 
 
 def get_band(name: str, key: str = "bands") -> Band:
-    """Look a band up.
+    """Look a band of the library up.
 
     Parameters
     ----------

@@ -3,6 +3,9 @@
 Spectra: the empirical templates of Coleman, Wu & Weedman (1980), E, Sbc, Scd and Im, as shipped with GalSim, and a
 young population f_lambda ~ lambda^-2.2 (the slope of an unreddened starburst, Leitherer et al. 1999) for clumps.
 Dust: the starburst attenuation curve of Calzetti et al. (2000), applied in the rest frame.
+
+Absolute magnitudes are in Bessell's (1990) B band at rest (AB); a table may carry the flux in that band along as the
+last entry of every flux vector, so that the sum over the parts of a galaxy tells its absolute magnitude.
 """
 
 from collections.abc import Sequence
@@ -21,7 +24,11 @@ MAX_Z = 2.6
 _Z_STEP = 0.01
 _REDDENINGS = np.linspace(0.0, 0.8, 9)
 _REFERENCE_WAVELENGTH = 4400.0
-"""Rest-frame wavelength in Angstrom at which spectra are normalised and mixed: absolute magnitudes are M_B (AB)."""
+"""Rest-frame wavelength in Angstrom at which spectra are normalised and mixed."""
+# Bessell 1990 (PASP 102, 1181), table 2: from 3600 to 5600 Angstrom in steps of 100.
+_BESSELL_B = np.array(
+    [0, 30, 134, 567, 920, 978, 1000, 978, 935, 853, 740, 640, 536, 424, 325, 235, 150, 95, 43, 9, 0], dtype=float
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,21 @@ class Spectrum:
     """Share of the young population in the unreddened light at 4400 Angstrom."""
 
 
+class _RestBlue(Band):
+    """The B band of Bessell (1990) in the rest frame; on the sky it has no wavelength of its own."""
+
+    def throughput(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        wave = np.linspace(3600.0, 5600.0, 401)
+        return wave, np.interp(wave, np.linspace(3600.0, 5600.0, len(_BESSELL_B)), _BESSELL_B)
+
+    @property
+    def wavelength(self) -> float:
+        return float("nan")
+
+
+REST_BLUE = _RestBlue("B", "", "Angstrom", "gaussian", 0.0, 0.0, 0.0)
+
+
 class ColorTable:
     """Band fluxes of any `Spectrum` at any redshift.
 
@@ -43,29 +65,33 @@ class ColorTable:
     ----------
     bands
         Band-passes; their order is the order of every flux vector.
+    rest_blue
+        Let every flux vector (and `bands`) end with the B band at rest, as seen from the same distance: -2.5 log10 of
+        that flux is M_B plus the distance modulus.
+    max_z
+        Largest redshift of the table.
     """
 
-    def __init__(self, bands: Sequence[Band]) -> None:
-        self.bands = tuple(bands)
-        self.z = np.arange(0.0, MAX_Z + _Z_STEP / 2, _Z_STEP)
-        self.log_flux = np.stack([self._tabulate(band) for band in self.bands], axis=-1)
+    def __init__(self, bands: Sequence[Band], *, rest_blue: bool = False, max_z: float = MAX_Z) -> None:
+        self.bands = (*bands, REST_BLUE) if rest_blue else tuple(bands)
+        self.rest_blue = rest_blue
+        self.z = np.arange(0.0, max_z + _Z_STEP / 2, _Z_STEP)
+        tables = [_integrate(*band.throughput(), self.z) for band in bands]
+        if rest_blue:
+            tables.append(np.repeat(_integrate(*REST_BLUE.throughput(), np.zeros(1)), len(self.z), axis=2))
+        self.log_flux = np.stack(tables, axis=-1)
+        self._wavelengths = np.array([band.wavelength for band in bands])
 
-    def _tabulate(self, band: Band) -> NDArray[np.float64]:
-        """Integrate all templates, reddenings and redshifts in one band: (template, reddening, z)."""
-        wave, transmission = band.throughput()
-        weight = transmission / wave / np.sum(transmission / wave)
-        rest = wave / (1 + self.z[:, None])
-        log_light = _log_templates(rest)
-        dimming = 0.4 * np.log(10) * calzetti(rest)
-        light = np.exp(log_light[:, None] - _REDDENINGS[:, None, None] * dimming)
-        flux = np.einsum("trzw,w->trz", light, weight) * (1 + self.z)
-        return np.log(np.maximum(flux, 1e-30))
+    def rest_wavelengths(self, z: float) -> NDArray[np.float64]:
+        """Give the wavelength in Angstrom, in the rest frame of a galaxy, of every entry of a flux vector."""
+        rest = self._wavelengths / (1 + z)
+        return np.append(rest, _REFERENCE_WAVELENGTH) if self.rest_blue else rest
 
     def flux(self, spectrum: Spectrum, z: float) -> NDArray[np.float64]:
         """Give the flux in each band in units of the AB flux of the spectrum's rest-frame 4400 Angstrom light.
 
-        A galaxy of absolute magnitude M_B (before reddening) at distance modulus D has the apparent magnitude
-        M_B + D - 2.5 log10(flux).
+        A galaxy of absolute magnitude M at 4400 Angstrom (before reddening) and distance modulus D has the apparent
+        magnitude M + D - 2.5 log10(flux).
 
         Parameters
         ----------
@@ -77,7 +103,7 @@ class ColorTable:
         Returns
         -------
         ndarray
-            (bands,) fluxes, proportional to f_nu.
+            (bands,) fluxes, proportional to f_nu; with `rest_blue` one more.
         """
         low = min(int(spectrum.kind), len(TEMPLATES) - 1)
         share = (spectrum.kind - low) * (1 - spectrum.young)
@@ -89,7 +115,7 @@ class ColorTable:
         return mixed
 
     def magnitudes_over_z(self, spectrum: Spectrum, band: int, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give -2.5 log10(flux) of one band at many redshifts: the K correction to M_B."""
+        """Give -2.5 log10(flux) of one entry of the flux vector at many redshifts."""
         log_flux = np.array([np.log(self.flux(spectrum, float(value))[band]) for value in z])
         return -2.5 / np.log(10) * log_flux
 
@@ -108,7 +134,7 @@ class ColorTable:
 
     def attenuation(self, optical_depth: float, z: float) -> NDArray[np.float64]:
         """Give exp(-tau) in each band of a screen with the given optical depth at rest-frame 5500 Angstrom."""
-        rest = np.array([band.wavelength for band in self.bands]) / (1 + z)
+        rest = self.rest_wavelengths(z)
         return np.exp(-optical_depth * calzetti(rest) / calzetti(np.array([5500.0])))
 
 
@@ -121,6 +147,19 @@ def calzetti(wavelength: NDArray[np.float64]) -> NDArray[np.float64]:
     blue = 2.659 * (-2.156 + 1.509 / micron - 0.198 / micron**2 + 0.011 / micron**3) + 4.05
     red = 2.659 * (-1.857 + 1.040 / micron) + 4.05
     return np.maximum(np.where(micron < 0.63, blue, red), 0.0)
+
+
+def _integrate(
+    wave: NDArray[np.float64], transmission: NDArray[np.float64], z: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Integrate all templates, reddenings and redshifts in one band: ln of flux, (template, reddening, z)."""
+    weight = transmission / wave / np.sum(transmission / wave)
+    rest = wave / (1 + z[:, None])
+    log_light = _log_templates(rest)
+    dimming = 0.4 * np.log(10) * calzetti(rest)
+    light = np.exp(log_light[:, None] - _REDDENINGS[:, None, None] * dimming)
+    flux = np.einsum("trzw,w->trz", light, weight) * (1 + z)
+    return np.log(np.maximum(flux, 1e-30))
 
 
 def _log_templates(rest: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Write FITS cutouts fast: a plain primary header and float32 images, nothing else.
+"""Write FITS cutouts fast: a plain primary header and images of float32 or int16, nothing else.
 
 astropy spends 11 ms of CPU on a cutout of five bands and their PSFs, this writer 0.7 ms (FITS standard 4.0).
 """
@@ -31,7 +31,7 @@ class Image:
     """
 
     name: str
-    data: NDArray[np.float32]
+    data: NDArray[np.float32] | NDArray[np.int16]
     cards: Mapping[str, tuple[Value, str]]
 
 
@@ -52,7 +52,7 @@ def write_cutout(path: Path, cards: Mapping[str, tuple[Value, str]], images: Seq
         ny, nx = image.data.shape
         required: list[tuple[str, tuple[Value, str]]] = [
             ("XTENSION", ("IMAGE", "")),
-            ("BITPIX", (-32, "")),
+            ("BITPIX", (16 if image.data.dtype == np.int16 else -32, "")),
             ("NAXIS", (2, "")),
             ("NAXIS1", (nx, "")),
             ("NAXIS2", (ny, "")),
@@ -61,7 +61,7 @@ def write_cutout(path: Path, cards: Mapping[str, tuple[Value, str]], images: Seq
             ("EXTNAME", (image.name, "")),
         ]
         chunks.append(_header([*required, *image.cards.items()]))
-        data = image.data.astype(">f4").tobytes()
+        data = image.data.astype(">i2" if image.data.dtype == np.int16 else ">f4").tobytes()
         chunks += [data, b"\0" * (-len(data) % _BLOCK)]
     with replacing(path, durable=False) as temporary:
         temporary.write_bytes(b"".join(chunks))

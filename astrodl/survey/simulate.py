@@ -18,36 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrodl.atomic import replacing, write_text
-from astrodl.config import BandSettings, DataSettings, LabelSettings, SimulateSettings
-from astrodl.survey.bands import get_band
+from astrodl.config import BandSettings, DataSettings, LabelSettings, NoiseSettings, SimulateSettings
 from astrodl.survey.simulator import LABELS, Simulator, object_id, truth_band
+from astrodl.survey.surveys import bands_of
+from astrodl.survey.truth import Column, clump_columns, columns
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raise it whenever the same settings give other pixels: existing simulations are then made anew."""
 BLOCK = 50
 """Objects per unit of work; an interrupted run repeats at most this many per worker."""
-_COLUMNS: dict[str, tuple[str | None, str]] = {
-    "object_id": (None, "Identifier; file names carry it"),
-    "ra": ("deg", "Right ascension (ICRS)"),
-    "dec": ("deg", "Declination (ICRS)"),
-    "z": (None, "Redshift"),
-    "class": (None, "Morphological class"),
-    "bt": (None, "Bulge-to-total flux ratio in the truth band"),
-    "sersic_index": (None, "Index of the Sersic profile with the concentration of bulge plus disk"),
-    "radius_arcsec": ("arcsec", "Half-light radius of bulge plus disk along the major axis"),
-    "magnitude": ("mag", "AB magnitude in the truth band, oddity excluded"),
-    "inclination": ("deg", "Inclination of the disk, 0 face-on; NaN where there is no single disk"),
-    "n_clumps": (None, "Number of star-forming clumps"),
-    "oddity": (None, "Injected oddity; empty: none"),
-}
 
 
 def simulate(settings: SimulateSettings, out: Path, *, workers: int = 1, progress: bool | None = None) -> Path:
     """Simulate a survey.
 
-    Writes `images/{object_id}.fits` (an extension per band, then `PSF_{band}`), `truth/{object_id}.fits` (BULGE, DISK,
-    CLUMP: noise-free, PSF-convolved, in counts of the truth band) and at last `catalog.fits`. What a former run with
-    the same settings completed is kept.
+    Writes `images/{object_id}.fits` (an extension per band, `VAR_{band}` on demand, then `PSF_{band}`),
+    `truth/{object_id}.fits` (BULGE, DISK, CLUMP: noise-free, PSF-convolved, in counts of the truth band; SEGMENTATION:
+    0 sky, 1 the galaxy, 2 and up other sources), `clumps.fits` and at last `catalog.fits`. What a former run with the
+    same settings completed is kept. Memory does not grow with the number of objects but for the two tables.
 
     Parameters
     ----------
@@ -70,8 +58,7 @@ def simulate(settings: SimulateSettings, out: Path, *, workers: int = 1, progres
     ConfigError
         Unknown band, or a truth band that is not among the bands.
     """
-    for name in settings.bands:
-        get_band(name, "simulate.bands")
+    bands_of(settings)
     truth_band(settings)
     catalog = out / "catalog.fits"
     kept = _has_same_settings(settings, out)
@@ -84,15 +71,15 @@ def simulate(settings: SimulateSettings, out: Path, *, workers: int = 1, progres
         advance(settings.n_objects - sum(len(_block_range(settings, block)) for block in todo))
         for block in _run(settings, out, todo, workers):
             advance(len(_block_range(settings, block)))
-    rows = [row for block in range(n_blocks) for row in json.loads(_block_file(out, block).read_text("utf-8"))]
-    _write_catalog(settings, rows, catalog)
+    _write_table(settings, out, "clumps", clump_columns(settings))
+    _write_table(settings, out, "catalog", columns(settings))
     _clean_up(out)
     return catalog
 
 
 def data_settings(settings: SimulateSettings, out: Path) -> DataSettings:
     """Say how to ingest what `simulate` wrote to `out`."""
-    kept = [name for name in _COLUMNS if name not in ("object_id", "ra", "dec")]
+    kept = [name for name in columns(settings) if name not in ("object_id", "ra", "dec")]
     return DataSettings(
         root=str(out),
         catalog="catalog.fits",
@@ -103,21 +90,32 @@ def data_settings(settings: SimulateSettings, out: Path) -> DataSettings:
         dec_column="dec",
         columns={name: name for name in kept},
         labels=LabelSettings(path="truth/{object_id}.fits", extensions={label: label.upper() for label in LABELS}),
+        noise=NoiseSettings(extension="VAR_{band}") if settings.variance else None,
         size=settings.size,
         pixel_scale_arcsec=settings.pixel_scale_arcsec,
     )
 
 
 @functools.lru_cache(maxsize=2)
-def _simulator(settings: SimulateSettings) -> Simulator:
-    return Simulator(settings)
+def _simulator(settings: str) -> Simulator:
+    return Simulator(SimulateSettings.model_validate_json(settings))
 
 
 def _write_block(settings: SimulateSettings, out: Path, block: int) -> int:
     """Make a block of objects; its list of rows comes last and says that the block is complete."""
-    simulator = _simulator(settings)
-    rows = [simulator.write(number, out) for number in _block_range(settings, block)]
-    write_text(_block_file(out, block), json.dumps(rows))
+    simulator = _simulator(settings.model_dump_json())
+    tables: dict[str, dict[str, list[Any]]] = {
+        "catalog": {name: [] for name in columns(settings)},
+        "clumps": {name: [] for name in clump_columns(settings)},
+    }
+    for number in _block_range(settings, block):
+        made = simulator.write(number, out)
+        clumps = {"object_id": [made.row["object_id"]] * made.row["n_clumps"], **made.clumps}
+        for name, values in tables["catalog"].items():
+            values.append(made.row[name])
+        for name, values in tables["clumps"].items():
+            values.extend(clumps[name])
+    write_text(_block_file(out, block), json.dumps(tables))
     return block
 
 
@@ -138,7 +136,9 @@ def _run(settings: SimulateSettings, out: Path, blocks: list[int], workers: int)
 
 
 def _identity(settings: SimulateSettings) -> dict[str, Any]:
-    return {"format_version": FORMAT_VERSION, "settings": settings.model_dump(mode="json")}
+    # The bands too: a table of throughput may change though its name does not.
+    bands = [[band.name, band.zero_point, band.wavelength] for band in bands_of(settings)]
+    return {"format_version": FORMAT_VERSION, "settings": settings.model_dump(mode="json"), "bands": bands}
 
 
 def _has_same_settings(settings: SimulateSettings, out: Path) -> bool:
@@ -151,7 +151,8 @@ def _has_same_settings(settings: SimulateSettings, out: Path) -> bool:
 
 def _prepare(settings: SimulateSettings, out: Path, kept: bool) -> None:
     """Make the folders; remove what other settings left there unless it is to be kept."""
-    (out / "catalog.fits").unlink(missing_ok=True)
+    for name in ("catalog.fits", "clumps.fits"):
+        (out / name).unlink(missing_ok=True)
     if not kept:
         for pattern in ("blocks/*.json", "images/SIM*.fits", "truth/SIM*.fits"):
             for path in out.glob(pattern):
@@ -163,7 +164,7 @@ def _prepare(settings: SimulateSettings, out: Path, kept: bool) -> None:
 
 
 def _clean_up(out: Path) -> None:
-    """Remove the lists of rows, which the catalogue now holds, and what killed runs left half-written."""
+    """Remove the lists of rows, which the tables now hold, and what killed runs left half-written."""
     shutil.rmtree(out / "blocks")
     for folder in ("images", "truth"):
         for path in (out / folder).glob(".SIM*.tmp"):
@@ -189,25 +190,34 @@ def _is_complete(settings: SimulateSettings, out: Path, block: int) -> bool:
 
 
 def _missing(settings: SimulateSettings, out: Path) -> bool:
-    return not all(path.exists() for number in range(settings.n_objects) for path in _files(out, number))
+    files = (path for number in range(settings.n_objects) for path in _files(out, number))
+    return not (out / "clumps.fits").exists() or not all(path.exists() for path in files)
 
 
-def _write_catalog(settings: SimulateSettings, rows: list[dict[str, Any]], path: Path) -> None:
+def _write_table(settings: SimulateSettings, out: Path, name: str, described: dict[str, Column]) -> None:
+    """Join what the blocks say into a FITS table, block by block."""
     from astropy.table import Table
 
-    table = Table({name: _column([row[name] for row in rows]) for name in _COLUMNS})
-    for name, (unit, description) in _COLUMNS.items():
-        table[name].unit = unit
-        table[name].description = description
-    table.meta = {"EXTNAME": "CATALOG", "TRUBAND": truth_band(settings), "SEED": settings.seed}
-    with replacing(path) as temporary:
+    parts: dict[str, list[NDArray[Any]]] = {column: [] for column in described}
+    for block in range(-(-settings.n_objects // BLOCK)):
+        rows = json.loads(_block_file(out, block).read_text("utf-8"))[name]
+        for column, values in rows.items():
+            parts[column].append(_column(values))
+    table = Table({column: np.concatenate(arrays) for column, arrays in parts.items()})
+    for column, (unit, description) in described.items():
+        table[column].unit = unit
+        table[column].description = description
+    table.meta = {"EXTNAME": name.upper(), "SURVEY": settings.survey, "TRUBAND": truth_band(settings)}
+    table.meta["SEED"] = settings.seed
+    with replacing(out / f"{name}.fits") as temporary:
         table.write(temporary, format="fits")
 
 
 def _column(values: list[Any]) -> NDArray[Any]:
-    column = np.array(values)
-    # FITS has no text of zero width, which a survey without oddities would ask for.
-    return column.astype("U24") if column.dtype.kind == "U" else column
+    if values and isinstance(values[0], str):
+        # FITS has no text of zero width, which a survey without oddities would ask for.
+        return np.array(values, dtype="U24")
+    return np.array(values)
 
 
 @contextmanager

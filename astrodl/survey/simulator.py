@@ -1,33 +1,67 @@
 """Objects of a simulated survey: from a number to images, truth maps and a row of truth.
 
-Object i is a function of (seed, i) alone. Images are in electrons per second, with the noise of sky, dark current,
-read-out (Gaussian) and of the source's own photons; pixels are independent (the correlation that drizzling brings is
-left out).
+Object i is a function of (seed, i) alone. Images are in electrons per second, with the noise of the sky and of the
+source's own photons.
 """
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astrodl.config import SimulateSettings
 from astrodl.errors import ConfigError
-from astrodl.survey.bands import get_band
+from astrodl.survey.bands import Band
 from astrodl.survey.colors import ColorTable
 from astrodl.survey.cutout_file import Image, Value, tangent_cards, write_cutout
-from astrodl.survey.fourier import Camera, Floats, Grid
+from astrodl.survey.fourier import Camera, Floats, Grid, Layer
 from astrodl.survey.galaxies import Painter, Scene
+from astrodl.survey.noise import Noise
 from astrodl.survey.oddities import KINDS, Oddities, add_company
-from astrodl.survey.population import Population
+from astrodl.survey.population import CLASSES, Population, distance_modulus
+from astrodl.survey.spectra import deviation
+from astrodl.survey.surveys import bands_of
+from astrodl.survey.truth import clump_rows, galaxy_row, segment
+from astrodl.survey.votes import draw_votes, expected_votes
 
 FIELD_CENTRE = (150.1163, 2.2010)
 """Right ascension and declination of the field in degrees: that of COSMOS (Scoville et al. 2007)."""
 FIELD_SIDE = 2.0
 """Side of the field in degrees."""
+SMALLEST_RADIUS = 0.05
+"""Half-light radius in arcsec below which galaxies are not drawn: they would count as stars."""
 LABELS = ("bulge", "disk", "clump")
 """Truth maps."""
 UNIT = "electron/s"
 """Unit of images and maps."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """An object with all that is known of it.
+
+    Attributes
+    ----------
+    row
+        Its line of the catalogue.
+    clumps
+        Columns of its clumps, without `object_id`.
+    images, variance
+        (bands, y, x) observed images and the variance of their pixels.
+    maps
+        (labels, y, x) noise-free bulge, disk and clumps in the truth band.
+    segmentation
+        (y, x) 0 sky, 1 the galaxy, 2 and up others.
+    """
+
+    row: dict[str, Any]
+    clumps: dict[str, list[float]]
+    images: Floats
+    variance: Floats
+    maps: Floats
+    segmentation: NDArray[np.int16]
 
 
 class Simulator:
@@ -41,36 +75,67 @@ class Simulator:
 
     def __init__(self, settings: SimulateSettings) -> None:
         self.settings = settings
-        self.bands = [get_band(name, "simulate.bands") for name in settings.bands]
+        self.bands = bands_of(settings)
         self.truth_band = settings.bands.index(truth_band(settings))
         self.zero_points = np.array([band.zero_point for band in self.bands])
         self.count_per_flux = 10 ** (0.4 * self.zero_points)
-        self.sky_sigma = np.array([band.sky_sigma(settings.pixel_scale_arcsec) for band in self.bands])
-        self.exposure = np.array([band.exposure_s for band in self.bands])
+        self.noise = Noise(self.bands, settings.size, settings.pixel_scale_arcsec, correlated=settings.correlated_noise)
+        self.sky_sigma, self.exposure = self.noise.sky_sigma, self.noise.exposure
         grid = Grid(settings.size, settings.pixel_scale_arcsec)
-        colors = ColorTable(self.bands)
+        self.colors = ColorTable(self.bands, rest_blue=True)
         self.camera = Camera(grid, self.bands, psf_size=min(25, settings.size - 1))
         self.population = Population(
-            colors,
+            self.colors,
             self.truth_band,
             settings.magnitude_limit,
-            (0.04 * grid.half_width, 0.42 * grid.half_width),
+            (SMALLEST_RADIUS, 0.42 * grid.half_width),
+            count_slope=settings.count_slope,
+            balance=settings.balance,
         )
-        self.painter = Painter(grid, colors, self.truth_band)
+        self.painter = Painter(grid, self.colors, self.truth_band)
         self.oddities = Oddities(self.painter, self.population, self.sky_sigma, self.count_per_flux)
+        self.isophote = 10 ** (0.4 * (self.zero_points[self.truth_band] - settings.isophote)) * grid.pixel**2
 
     def scene(self, rng: np.random.Generator) -> tuple[Scene, str]:
-        """Draw the light of an object, in counts, and the name of its oddity."""
+        """Draw the light of an object, in AB units, and the name of its oddity."""
         oddity = ""
         if rng.random() < self.settings.oddity_fraction:
             oddity = str(rng.choice(list(KINDS)))
             scene = self.oddities.paint(rng, oddity)
+            self._deviate(rng, scene)
         else:
-            galaxy = self.population.draw(rng)
-            scene = self.painter.paint(rng, galaxy)
-            scene.scale_to(10 ** (-0.4 * galaxy.magnitude), self.truth_band)
-        add_company(rng, scene, self.painter, self.population)
+            scene = self._galaxy(rng)
+        if self.settings.neighbours_per_arcmin2 is None:
+            add_company(rng, scene, self.painter, self.population)
+        else:
+            self._add_neighbours(rng, scene, self.settings.neighbours_per_arcmin2)
         return scene, oddity
+
+    def _galaxy(self, rng: np.random.Generator) -> Scene:
+        galaxy = self.population.draw(rng)
+        scene = self.painter.paint(rng, galaxy)
+        scene.scale_to(10 ** (-0.4 * galaxy.magnitude), self.truth_band)
+        self._deviate(rng, scene)
+        return scene
+
+    def _deviate(self, rng: np.random.Generator, scene: Scene) -> None:
+        """Let the galaxy's spectrum deviate from the templates; its magnitude in the truth band stays."""
+        rest = self.colors.rest_wavelengths(scene.galaxy.z)
+        magnitudes = deviation(rng, self.settings.template_scatter, rest)
+        factor = 10 ** (-0.4 * (magnitudes - magnitudes[self.truth_band]))
+        scene.layers = [replace(lay, flux=lay.flux * factor) if lay.part else lay for lay in scene.layers]
+        if scene.n_clumps:
+            scene.clumps[:, 2:] *= factor
+
+    def _add_neighbours(self, rng: np.random.Generator, scene: Scene, density: float) -> None:
+        """Put galaxies of the population anywhere in the stamp."""
+        grid = self.painter.grid
+        area = (2 * grid.half_width / 60) ** 2
+        for _ in range(rng.poisson(density * area)):
+            x, y = rng.uniform(-grid.half_width, grid.half_width, 2) - grid.centre
+            owner = scene.next_owner
+            for layer in self._galaxy(rng).layers:
+                scene.layers.append(Layer("", grid.shift(layer.image, float(x), float(y)), layer.flux, owner=owner))
 
     def images(self, scene: Scene) -> tuple[Floats, Floats]:
         """Give the noise-free images (bands, y, x) and truth maps (labels, y, x) of a scene in counts."""
@@ -84,57 +149,87 @@ class Simulator:
 
     def observe(self, rng: np.random.Generator, images: Floats) -> Floats:
         """Add the noise of sky, camera and photons."""
-        variance = self.sky_sigma[:, None, None] ** 2 + np.maximum(images, 0) / self.exposure[:, None, None]
-        noise = rng.standard_normal(images.shape, dtype=np.float32)
-        return images + noise * np.sqrt(variance).astype(np.float32)
+        return self.noise.add(rng, images, self.noise.variance(images))
 
-    def make(self, number: int) -> tuple[dict[str, Any], Floats, Floats]:
-        """Make object `number`: its row of truth, observed images and truth maps."""
+    def segmentation(self, scene: Scene, image: Floats) -> NDArray[np.int16]:
+        """Say whose light is brightest in each pixel of the noise-free image (y, x) of the truth band."""
+        owners = sorted({layer.owner for layer in scene.layers} - {0})
+        plane = (self.truth_band, None)
+        sources = [
+            self.camera.images([layer for layer in scene.layers if layer.owner == owner], [plane])[0]
+            * np.float32(self.count_per_flux[self.truth_band])
+            for owner in owners
+        ]
+        galaxy = image - np.sum(sources, axis=0) if sources else image
+        return segment(np.stack([galaxy, *sources]), [1, *(owner + 1 for owner in owners)], self.isophote)
+
+    def make(self, number: int) -> Observation:
+        """Make object `number`."""
         rng = np.random.default_rng([self.settings.seed, number])
         ra, dec = draw_position(rng)
         scene, oddity = self.scene(rng)
         images, maps = self.images(scene)
-        observed = self.observe(rng, images)
+        variance = self.noise.variance(images)
         row = {"object_id": object_id(number), "ra": ra, "dec": dec, **self.truth(scene), "oddity": oddity}
-        return row, observed, maps
+        row |= self._votes(number, row)
+        return Observation(
+            row=row,
+            clumps=clump_rows(scene, self.settings),
+            images=self.noise.add(rng, images, variance),
+            variance=variance,
+            maps=maps,
+            segmentation=self.segmentation(scene, images[self.truth_band]),
+        )
 
     def truth(self, scene: Scene) -> dict[str, Any]:
         """Give what is known of a galaxy."""
-        total = scene.flux(self.truth_band)
-        return {
-            "z": scene.galaxy.z,
-            "class": scene.galaxy.kind,
-            "bt": float(np.clip(scene.flux(self.truth_band, "bulge") / total, 0.0, 1.0)),
-            "sersic_index": scene.sersic_index,
-            "radius_arcsec": scene.galaxy.radius,
-            "magnitude": float(-2.5 * np.log10(total)),
-            "inclination": scene.inclination,
-            "n_clumps": scene.n_clumps,
-        }
+        modulus = float(distance_modulus(np.array(scene.galaxy.z)))
+        return galaxy_row(scene, self.settings, self.truth_band, modulus)
 
-    def write(self, number: int, out: Path) -> dict[str, Any]:
-        """Make and write object `number`; give its row of truth."""
-        row, observed, maps = self.make(number)
-        settings = self.settings
-        wcs = tangent_cards(settings.size, settings.pixel_scale_arcsec, row["ra"], row["dec"])
-        calibrated = [
-            {**wcs, "BUNIT": (UNIT, ""), "MAGZERO": (round(float(zero_point), 6), "AB magnitude of one count")}
-            for zero_point in self.zero_points
-        ]
-        primary: dict[str, tuple[Value, str]] = {"OBJECT": (row["object_id"], "")}
+    def _votes(self, number: int, row: dict[str, Any]) -> dict[str, int]:
+        """Let volunteers vote on a galaxy; randomness of its own, so that votes change no image."""
+        if not self.settings.votes:
+            return {}
+        rng = np.random.default_rng([self.settings.seed, number, 1])
+        resolution = row["radius_arcsec"] / self.bands[self.truth_band].psf_fwhm_arcsec
+        mean = expected_votes(row["class"], row["magnitude"] - self.settings.magnitude_limit, resolution)
+        counts = draw_votes(rng, self.settings.votes, mean)
+        return {f"votes_{name}": int(count) for name, count in zip(CLASSES, counts, strict=True)}
+
+    def write(self, number: int, out: Path) -> Observation:
+        """Make and write object `number`."""
+        made = self.make(number)
+        settings, name = self.settings, made.row["object_id"]
+        wcs = tangent_cards(settings.size, settings.pixel_scale_arcsec, made.row["ra"], made.row["dec"])
+        calibrated = [_cards(band, wcs) for band in self.bands]
+        primary: dict[str, tuple[Value, str]] = {"OBJECT": (name, "")}
         images = [
-            Image(band.name, data, cards) for band, data, cards in zip(self.bands, observed, calibrated, strict=True)
+            Image(b.name, data, cards) for b, data, cards in zip(self.bands, made.images, calibrated, strict=True)
         ]
+        if settings.variance:
+            unit: dict[str, tuple[Value, str]] = {**wcs, "BUNIT": ("electron2/s2", "")}
+            images += [Image(f"VAR_{b.name}", data, unit) for b, data in zip(self.bands, made.variance, strict=True)]
         psf_cards: dict[str, tuple[Value, str]] = {"PIXSCALE": (settings.pixel_scale_arcsec, "arcsec; pixel included")}
-        images += [
-            Image(f"PSF_{band.name}", psf, psf_cards) for band, psf in zip(self.bands, self.camera.psf, strict=True)
-        ]
+        images += [Image(f"PSF_{b.name}", psf, psf_cards) for b, psf in zip(self.bands, self.camera.psf, strict=True)]
+        write_cutout(out / "images" / f"{name}.fits", primary, images)
         cards = calibrated[self.truth_band]
-        truth = [Image(label.upper(), data, cards) for label, data in zip(LABELS, maps, strict=True)]
-        write_cutout(out / "images" / f"{row['object_id']}.fits", primary, images)
+        truth = [Image(label.upper(), data, cards) for label, data in zip(LABELS, made.maps, strict=True)]
+        isophote: tuple[Value, str] = (settings.isophote, "mag / arcsec2 of the faintest pixels")
+        truth.append(Image("SEGMENTATION", made.segmentation, {**wcs, "ISOPHOTE": isophote}))
         band = self.bands[self.truth_band].name
-        write_cutout(out / "truth" / f"{row['object_id']}.fits", {**primary, "BAND": (band, "band of the maps")}, truth)
-        return row
+        write_cutout(out / "truth" / f"{name}.fits", {**primary, "BAND": (band, "band of the maps")}, truth)
+        return made
+
+
+def _cards(band: Band, wcs: dict[str, tuple[Value, str]]) -> dict[str, tuple[Value, str]]:
+    """Give the cards of a calibrated image."""
+    zero_point = round(float(band.zero_point), 6)
+    return {
+        **wcs,
+        "BUNIT": (UNIT, ""),
+        "MAGZERO": (zero_point, "AB magnitude of one count"),
+        "EXPTIME": (band.exposure_s, "s, total"),
+    }
 
 
 def truth_band(settings: SimulateSettings) -> str:

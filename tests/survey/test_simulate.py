@@ -32,7 +32,13 @@ def content(out: Path) -> dict[str, bytes]:
 
 def test_the_folder_holds_what_was_promised_and_nothing_else(survey: Path) -> None:
     names = {f"SIM{number:06d}.fits" for number in range(SETTINGS.n_objects)}
-    assert {path.name for path in survey.iterdir()} == {"catalog.fits", "images", "simulate.json", "truth"}
+    assert {path.name for path in survey.iterdir()} == {
+        "catalog.fits",
+        "clumps.fits",
+        "images",
+        "simulate.json",
+        "truth",
+    }
     assert {path.name for path in (survey / "images").iterdir()} == names
     assert {path.name for path in (survey / "truth").iterdir()} == names
 
@@ -40,14 +46,15 @@ def test_the_folder_holds_what_was_promised_and_nothing_else(survey: Path) -> No
 def test_astropy_opens_cutouts_without_a_warning(survey: Path) -> None:
     for kind, names in (
         ("images", ["F606W", "F775W", "PSF_F606W", "PSF_F775W"]),
-        ("truth", [*["BULGE", "DISK", "CLUMP"]]),
+        ("truth", ["BULGE", "DISK", "CLUMP", "SEGMENTATION"]),
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with fits.open(survey / kind / "SIM000003.fits") as hdus:
                 hdus.verify("exception")
                 assert [hdu.name for hdu in hdus[1:]] == names
-                assert all(hdu.data.dtype == np.dtype(">f4") for hdu in hdus[1:])
+                kinds = {name: ">i2" if name == "SEGMENTATION" else ">f4" for name in names}
+                assert all(hdu.data.dtype == np.dtype(kinds[hdu.name]) for hdu in hdus[1:])
 
 
 def test_headers_say_unit_zero_point_and_place(survey: Path) -> None:
