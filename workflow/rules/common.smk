@@ -144,7 +144,7 @@ def task_settings(wildcards):
 
 
 def survey_catalog(wildcards):
-    """Give the catalogue that is ingested.
+    """Give the catalogue that is ingested: in the folder of the data, else from the working directory.
 
     The images are not inputs (there may be a million): `touch` the catalogue after changing them.
     """
@@ -152,12 +152,13 @@ def survey_catalog(wildcards):
     if survey.get("simulate") is not None:
         return f"{RESULTS}/{wildcards.survey}/simulated/catalog.fits"
     root = os.path.expanduser(os.path.expandvars(survey["data"].get("root", ".")))
-    path = os.path.join(root, survey["data"]["catalog"])
-    if not os.path.exists(path):
-        stop(
-            f"surveys.{wildcards.survey}.data: the catalogue {path} does not exist; correct `root` or `catalog`"
-        )
-    return path
+    name = os.path.expanduser(os.path.expandvars(survey["data"]["catalog"]))
+    path = os.path.join(root, name)
+    if os.path.exists(path) or os.path.exists(name):
+        return path if os.path.exists(path) else name
+    stop(
+        f"surveys.{wildcards.survey}.data: the catalogue {path} does not exist; correct `root` or `catalog`"
+    )
 
 
 def simulated_folder(wildcards):
