@@ -1,15 +1,32 @@
-"""From a store or from arrays in memory to dict batches of tensors on a device."""
+"""From a store or from arrays in memory to dict batches of tensors on a device: resident, or streamed from the disk."""
 
-from collections.abc import Iterator, Mapping
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from astrodl.store import Reader
 
 Batch = dict[str, Tensor]
+Prepare = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+"""Gives the arrays of some objects of a store (by their indices), objects first, each object's from its own alone."""
+
+RESIDENT_SHARE = 0.5
+"""Tensors that need more than this share of the device's memory are streamed."""
+BLOCK = 512
+"""Objects that are prepared at a time, which bounds the memory that preparing takes."""
+AHEAD = 3
+"""Batches that are prepared ahead of the one in use."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +50,61 @@ class Cutouts:
     def __len__(self) -> int:
         return len(self.images)
 
+    def part(self, start: int, end: int) -> "Cutouts":
+        """Give the objects from `start` up to `end`, as views."""
+        return Cutouts(self.images[start:end], self.sky_sigma[start:end], self.features[start:end])
+
     @classmethod
     def from_store(cls, store: Reader, indices: np.ndarray) -> "Cutouts":
         """Read objects of a store."""
         return cls(store.images(indices), store.sky_sigma[indices], store.features(indices=indices))
+
+
+class Mapped(Reader):
+    """A store whose rows are gathered from a memory map, as fast as from memory once the system has cached them.
+
+    Small datasets (sky noise, catalogue columns) are read once and kept.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path)
+        self._maps: dict[str, np.memmap | None] = {}
+        self._columns: dict[str, NDArray[Any]] = {}
+
+    @cached_property
+    def sky_sigma(self) -> NDArray[np.float32]:
+        """Noise of a pixel, (N, bands), in the unit of the image."""
+        return super().sky_sigma
+
+    def column(self, name: str, indices: ArrayLike | None = None) -> NDArray[Any]:
+        """Read a catalogue column as float64, int64 or text, (n,)."""
+        if name not in self._columns:
+            self._columns[name] = super().column(name)
+        values = self._columns[name]
+        return values.copy() if indices is None else values[self._valid(indices)]
+
+    def features(self, names: Sequence[str] | None = None, indices: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Read photometric features, (n, number of names); all by default."""
+        if names is not None or indices is None:
+            return super().features(names, indices)
+        return self._rows("features", indices)
+
+    def _rows(self, name: str, indices: ArrayLike | None) -> NDArray[Any]:
+        if name not in self._maps:
+            self._maps[name] = self._map(name)
+        rows = self._maps[name]
+        return super()._rows(name, indices) if rows is None or indices is None else rows[self._valid(indices)]
+
+    def _map(self, name: str) -> np.memmap | None:
+        """Map a dataset; None where it is not stored in one piece or the file system cannot map."""
+        dataset = self._file[name]
+        offset = dataset.id.get_offset()
+        if offset is None or not dataset.size:
+            return None
+        try:
+            return np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
+        except OSError:
+            return None
 
 
 class Resident:
@@ -51,11 +119,28 @@ class Resident:
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device):
-        self.tensors = {name: torch.from_numpy(np.ascontiguousarray(a)).to(device) for name, a in arrays.items()}
+        self.tensors: Mapping[str, Tensor] = {
+            name: torch.from_numpy(np.ascontiguousarray(a)).to(device) for name, a in arrays.items()
+        }
         lengths = {len(tensor) for tensor in self.tensors.values()}
         assert len(lengths) == 1, lengths
         self.device = device
         self._length = lengths.pop()
+
+    @classmethod
+    def prepared(cls, prepare: Prepare, indices: np.ndarray, device: torch.device) -> "Resident":
+        """Prepare the objects of a store block by block, so that little memory is needed beside the tensors."""
+        resident = cls(prepare(indices[:BLOCK]), device)
+        if len(indices) > BLOCK:
+            resident._length = len(indices)
+            first = resident.tensors
+            resident.tensors = {name: t.new_empty((len(indices), *t.shape[1:])) for name, t in first.items()}
+            for name, tensor in first.items():
+                resident.tensors[name][:BLOCK] = tensor
+            for start in range(BLOCK, len(indices), BLOCK):
+                for name, array in prepare(indices[start : start + BLOCK]).items():
+                    resident.tensors[name][start : start + BLOCK] = torch.from_numpy(np.ascontiguousarray(array))
+        return resident
 
     def __len__(self) -> int:
         return self._length
@@ -64,10 +149,143 @@ class Resident:
         """Gather the objects at `indices` (on the device)."""
         return {name: tensor.index_select(0, indices) for name, tensor in self.tensors.items()}
 
+    def batches(self, order: Tensor, size: int) -> Iterator[Batch]:
+        """Yield the objects in `order` (indices on the device) in batches of `size`, the last one shorter."""
+        return (self.batch(indices) for indices in order.split(size))
+
     def in_order(self, size: int) -> Iterator[Batch]:
         """Yield consecutive batches of `size` objects, the last one shorter."""
         for start in range(0, len(self), size):
             yield {name: tensor[start : start + size] for name, tensor in self.tensors.items()}
+
+
+class Streamed(Resident):
+    """A split that does not fit in memory: the same batches, prepared from the store while the device computes.
+
+    A thread reads and prepares a few batches ahead; on a CUDA device they are copied from pinned memory.
+
+    Parameters
+    ----------
+    prepare
+        Gives the arrays of objects of the store.
+    indices
+        Rows of the split in the store, (N,).
+    device
+        Where batches are wanted.
+    """
+
+    def __init__(self, prepare: Prepare, indices: np.ndarray, device: torch.device):
+        self.prepare, self.indices, self.device = prepare, indices, device
+        self._length = len(indices)
+
+    @property
+    def tensors(self) -> "Mapping[str, Tensor]":  # type: ignore[override]
+        """All objects at once, one name at a time: for what is small, such as labels."""
+        return _Whole(self)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """Prepare the objects at `indices`."""
+        return next(self.batches(indices, max(1, len(indices))))
+
+    def batches(self, order: Tensor, size: int) -> Iterator[Batch]:
+        """Yield the objects in `order` in batches of `size`, the last one shorter."""
+        # always in the thread: there neither autocast nor a mode of the caller reaches
+        pool = ThreadPoolExecutor(1, "batches")
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for indices in order.cpu().split(size):
+                waiting.append(pool.submit(self._load, indices.numpy()))
+                if len(waiting) > AHEAD:
+                    yield self._sent(waiting.popleft().result())
+            while waiting:
+                yield self._sent(waiting.popleft().result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Yield consecutive batches of `size` objects, the last one shorter."""
+        return self.batches(torch.arange(len(self)), size)
+
+    def _load(self, positions: np.ndarray) -> Batch:
+        arrays = self.prepare(self.indices[positions])
+        batch = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return {name: t.pin_memory() for name, t in batch.items()} if self.device.type == "cuda" else batch
+
+    def _sent(self, batch: Batch) -> Batch:
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+
+
+class _Whole(Mapping[str, Tensor]):
+    """The tensors of a streamed split, read again for each name that is asked for."""
+
+    def __init__(self, streamed: Streamed):
+        self._streamed = streamed
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.cat([batch[name] for batch in self._streamed.in_order(BLOCK)])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._streamed.batch(torch.arange(1)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def load(prepare: Prepare, splits: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Resident]:
+    """Make each split resident where all of them together fit in `RESIDENT_SHARE` of the memory, else stream them.
+
+    Parameters
+    ----------
+    prepare
+        Gives the arrays of objects of the store.
+    splits
+        Rows in the store by split.
+    device
+        Where batches are wanted.
+    """
+    n_objects = sum(len(indices) for indices in splits.values())
+    some = next(indices for indices in splits.values() if len(indices))[:1]
+    needed = n_objects * sum(np.asarray(array).nbytes for array in prepare(some).values())
+    available = memory_bytes(device)
+    fits = needed <= RESIDENT_SHARE * available
+    if not fits:
+        print(
+            f"{n_objects:,} objects need {needed / 1e9:.1f} GB, more than {RESIDENT_SHARE:.0%} of the memory "
+            f"({available / 1e9:.1f} GB): batches are read from the store while training",
+            file=sys.stderr,
+        )
+    return {
+        name: Resident.prepared(prepare, indices, device) if fits else Streamed(prepare, indices, device)
+        for name, indices in splits.items()
+    }
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Give the memory that the process may use: free on a CUDA device, else of the machine and its control groups."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_group_limits()])
+
+
+def _group_limits(root: Path = Path("/")) -> Iterator[int]:
+    """Give the memory limits of the process's Linux control groups, version 1 or 2, and of all groups above them.
+
+    A batch system such as Slurm holds its jobs to what they asked for by these.
+    """
+    listed = root / "proc/self/cgroup"
+    for line in listed.read_text().splitlines() if listed.is_file() else ():
+        _, controllers, group = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        name, top = ("memory.limit_in_bytes", "memory") if controllers else ("memory.max", "")
+        folder = root / "sys/fs/cgroup" / top
+        for above in (folder / group.lstrip("/"), *(folder / group.lstrip("/")).parents):
+            limit = above / name
+            text = limit.read_text().strip() if limit.is_file() else "max"
+            if text.isdigit():
+                yield int(text)
+            if above == folder:
+                break
 
 
 def shuffled(n_objects: int, epoch: int, seed: int, device: torch.device) -> Tensor:

@@ -175,9 +175,9 @@ def fit(
         while state.step < total and not out_of_patience(state):
             epoch, position = divmod(state.step, per_epoch)
             if position == 0 or state.step == first_step:
-                order = shuffled(len(train), epoch, seed, train.device)
-            batch = train.batch(order[position * settings.batch_size : (position + 1) * settings.batch_size])
-            update(state, runner, batch, total, precision)
+                order = shuffled(len(train), epoch, seed, train.device)[: per_epoch * settings.batch_size]
+                batches = train.batches(order[position * settings.batch_size :], settings.batch_size)
+            update(state, runner, next(batches), total, precision)
             state.step += 1
             if position + 1 == per_epoch:
                 rate = (state.step - first_step) * settings.batch_size / (time.monotonic() - started)

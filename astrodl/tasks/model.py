@@ -87,11 +87,12 @@ class Model:
         return self.task.finish(self.raw(Cutouts(images, sky_sigma, features)))
 
     def raw(self, cutouts: Cutouts, *, batch_size: int = 128) -> Arrays:
-        """Predict without `Task.finish`: what is averaged over models."""
-        data = Resident(self.task.inputs(cutouts), self.device)
+        """Predict without `Task.finish`: what is averaged over models; inputs are made a batch at a time."""
         parts: list[Arrays] = []
         with torch.no_grad():
-            for batch in data.in_order(batch_size):
+            for start in range(0, len(cutouts), batch_size):
+                some = cutouts.part(start, start + batch_size)
+                (batch,) = Resident(self.task.inputs(some), self.device).in_order(batch_size)
                 predicted = self.task.predict(self.network, channels_last(batch))
                 parts.append({name: tensor.float().cpu().numpy() for name, tensor in predicted.items()})
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

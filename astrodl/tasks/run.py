@@ -15,9 +15,9 @@ import astrodl
 from astrodl import engine, normalize, tasks
 from astrodl.atomic import write_text
 from astrodl.config import canonical_json, parse
-from astrodl.dataset import Cutouts, Resident
+from astrodl.dataset import Cutouts, Mapped, load
 from astrodl.errors import DataError, StoreError
-from astrodl.store import Reader, open_store
+from astrodl.store import Reader
 from astrodl.survey.photometry import measure
 from astrodl.tasks.base import Arrays, Context, Task
 from astrodl.tasks.model import Model, load_model
@@ -72,7 +72,7 @@ def train(
     kind = tasks.get(task)
     parsed = parse(kind.Settings, settings or {}, f"tasks.{task}")
     where = prepare_device(device, threads)
-    with open_store(store) as reader, engine.only_one(out):
+    with Mapped(store) as reader, engine.only_one(out):
         identity = [canonical_json(parsed), reader.fingerprint, fold, seed, threads, astrodl.__version__, where.type]
         fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         path = out / "model.safetensors"
@@ -86,7 +86,7 @@ def train(
                 f"{reader.path}: task {task} has {len(chosen['train'])} labelled training objects, needs at least 2; "
                 "check data.columns and the split"
             )
-        data = {part: _resident(job, reader, indices, where) for part, indices in chosen.items()}
+        data = load(lambda indices: _arrays(job, reader, indices), chosen, where)
         torch.manual_seed(engine.seed_at(seed, -2))
         network = job.build().to(where)
         validation = data["validation"] if len(chosen["validation"]) else None
@@ -128,7 +128,7 @@ def predict(
         if model.task.name != task:
             raise StoreError(f"{path}: a model of task {model.task.name}, not of {task}; give models of {task}")
     first = loaded[0].task
-    with open_store(store) as reader:
+    with Mapped(store) as reader:
         check_compatible(reader, first, models[0])
         attributes = {
             "task": task,
@@ -224,9 +224,8 @@ def prepare_device(device: str, threads: int | None) -> torch.device:
     return engine.choose_device(device)
 
 
-def _resident(task: Task, store: Reader, indices: np.ndarray, device: torch.device) -> Resident:
-    arrays = {**task.inputs(Cutouts.from_store(store, indices)), **task.targets(store, indices)}
-    return Resident(arrays, device)
+def _arrays(task: Task, store: Reader, indices: np.ndarray) -> Arrays:
+    return {**task.inputs(Cutouts.from_store(store, indices)), **task.targets(store, indices)}
 
 
 def _already(path: Path, fingerprint: str) -> bool:
