@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astrodl.config import IngestSettings, canonical_json, expand
+from astrodl.config import DataSettings, IngestSettings, canonical_json, expand
 from astrodl.errors import DataError
 from astrodl.store import FORMAT_VERSION, Writer, write_rows
 from astrodl.survey import split
@@ -69,7 +69,7 @@ def ingest(
         raise DataError(f"{expand(data.root)}: no such folder; correct data.root")
     catalog = _catalog_path(root, data.catalog)
     objects = read_objects(catalog, data)
-    parts, folds = split.assign(objects.object_id, objects.ra, objects.dec, settings.split)
+    parts, folds = split.assign(objects.object_id, *_positions(objects, data), settings.split)
     plan = make_plan(data, root, objects)
     content = catalog.read_bytes()
     tally = Tally(content)
@@ -94,7 +94,7 @@ def ingest(
         writer.keep(tally.rows)
         writer.zero_points = tally.common_zero_points()
         writer.source_checksum = tally.checksum
-        summary = summarize(settings, plan, tally, parts, folds)
+        summary = summarize(settings, plan, tally, parts, folds, objects.columns)
         write_summary(store.with_name("ingest.json"), summary)
     return summary
 
@@ -103,6 +103,14 @@ def _catalog_path(root: str, name: str) -> Path:
     """Find the catalogue: in the folder of the data, else from the working directory."""
     path = Path(root, expand(name))
     return path if path.exists() or not Path(expand(name)).exists() else Path(expand(name))
+
+
+def _positions(objects: Objects, data: DataSettings) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Give positions for the splits: on the sky, else on the mosaic as if it lay at the origin of the sky."""
+    if objects.ra is not None or objects.pixel is None:
+        return objects.ra, objects.dec
+    degrees = objects.pixel * (data.pixel_scale_arcsec or 1.0) / data.rebin / 3600
+    return degrees[:, 0], degrees[:, 1]
 
 
 def _rows(plan: Plan, objects: Objects) -> dict[str, tuple[tuple[int, ...], str]]:

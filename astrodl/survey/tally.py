@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from astrodl.config import IngestSettings
 from astrodl.errors import DataError
 from astrodl.store import FLAGS, SPLITS
 from astrodl.survey.block import BlockRecord, Refused
+from astrodl.survey.landed import landed
 from astrodl.survey.plan import Plan
 
 
@@ -107,7 +109,12 @@ def require_enough(catalog: Path, tally: Tally, n_objects: int, max_bad_fraction
 
 
 def summarize(
-    settings: IngestSettings, plan: Plan, tally: Tally, parts: NDArray[np.int8], folds: NDArray[np.int16]
+    settings: IngestSettings,
+    plan: Plan,
+    tally: Tally,
+    parts: NDArray[np.int8],
+    folds: NDArray[np.int16],
+    columns: Mapping[str, NDArray[Any]],
 ) -> dict[str, Any]:
     """Give the content of `ingest.json`, which depends on nothing but settings and data."""
     rows, refused, flags = tally.rows, tally.refused, tally.total("flags")
@@ -122,6 +129,7 @@ def summarize(
         "flags": {name: flags.get(name, 0) for name in FLAGS},
         "split": split_counts,
         "folds": fold_counts,
+        "landed": landed(parts[rows], folds[rows], {name: values[rows] for name, values in columns.items()}),
         "labelled": dict(sorted(tally.total("labelled").items())),
         "bands": [band.name for band in settings.data.bands],
         "unit": "uJy" if plan.calibrated else "relative",

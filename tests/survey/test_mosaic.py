@@ -230,3 +230,17 @@ def test_a_mosaic_that_is_cut_short_is_told(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:20000])
     with pytest.raises(DataError, match="cannot be"):
         stored(tmp_path)
+
+
+def test_neighbours_on_a_mosaic_without_sky_share_a_split(tmp_path: Path) -> None:
+    places = np.random.default_rng(4).uniform(20, 130, (60, 2))
+    places[1::2] = places[::2] + 3
+    columns = {"objid": [f"M{k}" for k in range(60)], "x": places[:, 0], "y": places[:, 1]}
+    Table(columns).write(tmp_path / "catalog.fits")
+    write(tmp_path, "g", sky(tangent(), noise=1.0), None)
+    options = {"layout": "mosaic", "path": "g.fits", "x_column": "x", "y_column": "y", "pixel_scale_arcsec": 0.2}
+    split = {"test": 0.3, "validation": 0.3, "separation_arcsec": 1.0, "nside": 1 << 18}
+    ingest(settings(tmp_path, bands=[{"name": "g"}], split=split, **options), tmp_path / "store.h5")
+    with open_store(tmp_path / "store.h5") as store:
+        assert set(store.split) == {0, 1, 2}
+        np.testing.assert_array_equal(store.split[::2], store.split[1::2])
