@@ -48,7 +48,7 @@ class Snapshot:
 def library() -> tuple[Snapshot, ...]:
     """Compute the encounters, each at several times after the pericentre (the same on every call)."""
     rng = np.random.default_rng(1972)
-    ratios = rng.uniform(0.25, 1.0, N_ENCOUNTERS)
+    ratios = rng.uniform(0.3, 1.0, N_ENCOUNTERS)
     pericentres = rng.uniform(0.6, 1.4, N_ENCOUNTERS)
     nuclei, velocities = _parabola(ratios, pericentres, _START)
     particles, particle_velocities = _disks(rng, nuclei, velocities, ratios)

@@ -13,18 +13,22 @@ from astrodl.survey.scene import Canvas, Scene
 from astrodl.survey.spectra import merger_spectra
 from astrodl.survey.structure import Frame
 
-SMALLEST_PIXELS = 4.5
+SMALLEST_PIXELS = 5.0
 """Smallest half-light radius in pixels: no one would call a pair a merger that is not resolved."""
-SHELL_SHARE = 0.15
-"""Share of mergers that are remnants with shells."""
-_NEAREST_PIXELS = 3.2
+SHELL_SHARE = 0.25
+"""Share of remnants with shells among mergers large enough to show them."""
+_SHELL_PIXELS = 7.0
+"""Smallest half-light radius in pixels at which shells can be told from a halo."""
+_NEAREST_PIXELS = 4.0
 """Nuclei nearer than that look like one; such a view is taken only where the tails are long."""
 
 
 def paint_merger(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None:
     """Paint a merger of one of two kinds."""
-    scene.galaxy = replace(scene.galaxy, radius=max(scene.galaxy.radius, SMALLEST_PIXELS * canvas.grid.pixel))
-    (_shells if rng.random() < SHELL_SHARE else _encounter)(canvas, rng, scene)
+    pixel = canvas.grid.pixel
+    scene.galaxy = replace(scene.galaxy, radius=max(scene.galaxy.radius, SMALLEST_PIXELS * pixel))
+    shells = rng.random() < SHELL_SHARE and scene.galaxy.radius > _SHELL_PIXELS * pixel
+    (_shells if shells else _encounter)(canvas, rng, scene)
 
 
 def _encounter(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None:
@@ -48,7 +52,7 @@ def _encounter(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None:
         canvas.lay(scene, "disk", image, spectrum, (1 - envelope) * (1 - bt) * mass)
         bodies += np.float32(mass) * grid.smoothed(image, 0.0)
         core = replace(spectrum, kind=max(spectrum.kind - 1.0, 0.0), young=0.0)
-        radius = edge * rng.uniform(0.08, 0.2) * np.sqrt(mass) * (1.8 if dry else 1.0)
+        radius = edge * rng.uniform(0.08, 0.2) * np.sqrt(mass) * (1.3 if dry else 1.0)
         nucleus = grid.sersic(
             rng.uniform(1.0, 3.5), radius, rng.uniform(0.6, 1), rng.uniform(0, np.pi), *(nuclei[number] * edge + (x, y))
         )
@@ -73,12 +77,12 @@ def _view(rng: np.random.Generator, nearest: float) -> tuple[NDArray[np.float64]
         (2, 2) and (n, 2) sky positions in units of the larger disk's edge.
     """
     snapshots = encounters.library()
-    for _ in range(6):
+    for _ in range(10):
         snapshot = snapshots[int(rng.integers(len(snapshots)))]
         nuclei, particles = encounters.project(snapshot, rng)
         apart = float(np.hypot(*(nuclei[0] - nuclei[1])))
         reach = float(np.mean(np.hypot(particles[:, 0], particles[:, 1]) > 1.5))
-        if nearest < apart < 2.4 or (apart <= nearest and reach > 0.22):
+        if nearest < apart < 2.4 or (apart <= nearest and reach > 0.3):
             break
     return nuclei, particles, snapshot.mass_ratio
 
@@ -111,7 +115,7 @@ def _shells(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None:
     old, young = merger_spectra(rng, bool(rng.random() < 0.5))
     old = replace(old, kind=min(old.kind, 1.2))
     q, angle, n = float(rng.uniform(0.6, 1.0)), float(rng.uniform(0, np.pi)), float(rng.uniform(2.0, 4.0))
-    share, core = float(rng.uniform(0.15, 0.32)), float(rng.uniform(0.05, 0.12))
+    share, core = float(rng.uniform(0.15, 0.32)), float(rng.uniform(0.07, 0.16))
     canvas.lay(scene, "bulge", grid.sersic(n, radius, q, angle, x, y), old, 1 - share - core)
     centre = np.array([x, y])
     stars = encounters.project_shells(rng) * radius
