@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 
 from astrodl import cli
+from astrodl.cli import reports
 from astrodl.errors import ConfigError, DataError
 from astrodl.summary import summary
 from astrodl.tasks import NAMES
 
 VERBS = {
     "simulate",
+    "init",
     "ingest",
+    "inspect",
     "train",
     "predict",
     "baseline",
@@ -50,7 +53,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
     def set_error(error: BaseException) -> None:
         run = fail_with(error)
         run.__name__, run.__doc__ = "_schema", "Fail.\n\nastrodl schema"
-        monkeypatch.setattr(cli, "_schema", run)
+        monkeypatch.setattr(reports, "_schema", run)
 
     return set_error
 
@@ -156,7 +159,7 @@ def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         warnings.warn("key 'x' is ignored", stacklevel=1)
 
     warn.__name__ = "_schema"
-    monkeypatch.setattr(cli, "_schema", warn)
+    monkeypatch.setattr(reports, "_schema", warn)
     assert cli.main(["schema"]) == 0
     assert capsys.readouterr().err == "astrodl: warning: key 'x' is ignored\n"
 

@@ -18,7 +18,7 @@ FLOORS = [
     {"tasks"},
     {"schema"},
     {"summary"},
-    {"check", "overview"},
+    {"check", "overview", "contents", "discover"},
     {"cli"},
     {"__main__"},
 ]

@@ -26,8 +26,8 @@ _NAMES = {
     "y": "y|y(win)?_?image|y_?(pix|pixel|cen|center|centre|c)|y_.*pix.*",
     "z": "z_?spec.*|spec_?z.*|z_?sp|zs|redshift|z_?true|z_?best|z",
     "z_phot": "z_?phot.*|photo?_?z.*|z_?b|z_?peak|z_?m[cl]",
-    "class": "class_?name|class|morphology|morph_?(class|type)?|galaxy_?(class|type)|hubble_?type|type|kind|label|group|"
-    ".*_class|.*class.*",
+    "class": "class_?name|class|morphology|morph_?(class|type)?|galaxy_?(class|type)|hubble_?type|type|kind|label|"
+    "group|.*_class|.*class.*",
     "ebv": r"e_?\(?b_?-?_?v\)?|e?_?bm?v.*|mw_?ebv|sfd.*ebv|ebv.*",
     "extension": "hdu|ext|extension|.*_(hdu|ext|extension)|(hdu|ext)_?(no|num|number|index)",
     "index": "index|idx|array_?index",

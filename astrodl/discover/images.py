@@ -246,7 +246,11 @@ def _large(path: Path) -> ImageView:
 
             scale = float(np.sqrt(np.prod(proj_plane_pixel_scales(mosaic.wcs))) * 3600)
         zero, unit = mosaic.zero_point, str(header.get("BUNIT", "")).strip()
-        kind, bands, measured = _BITPIX.get(header.get("BITPIX"), "large file"), _filters(header), _measured(pixels)
+        kind, bands, measured = (
+            _BITPIX.get(header.get("BITPIX", 0), "unknown type"),
+            _filters(header),
+            _measured(pixels),
+        )
         view = (None, "first image", "image", mosaic.full_shape, kind, bands, zero, "the header", unit, scale)
         return ImageView(*view, **measured)  # type: ignore[arg-type]
     finally:
@@ -285,7 +289,7 @@ def _text_array(path: Path) -> tuple[str, ...]:
     with h5py.File(path, "r", locking=False) as file:
         for key in ("bands", "filters"):
             values = file.attrs.get(key, file.get(key))
-            if values is not None and getattr(values, "shape", ()) and values.shape[0] <= 100:
+            if values is not None and 0 < np.size(values) <= 100 and np.ndim(values) == 1:
                 return tuple(one.decode() if isinstance(one, bytes) else str(one) for one in values[:])
     return ()
 
@@ -297,7 +301,7 @@ def _picture(path: Path) -> ImageView:
 
 
 def bits_of(mask: NDArray[np.float32]) -> tuple[tuple[int, float], ...]:
-    """Give the bits that occur in a mask with the share of pixels that have them; empty unless all are whole numbers."""
+    """Give the bits that occur in a mask and the share of pixels that have them; none unless all are whole numbers."""
     values = np.nan_to_num(mask.ravel())
     if (values < 0).any() or (values >= 2**31).any() or (values != np.trunc(values)).any():
         return ()

@@ -15,7 +15,9 @@ from astrodl.discover.catalogue import Catalogue, look_at_catalogue
 from astrodl.discover.draft import Draft
 from astrodl.discover.filters import sound
 from astrodl.discover.layout import Band, Layout, decide, stamp
-from astrodl.discover.paths import Paths, find, search
+from astrodl.discover.paths import Paths, find
+from astrodl.discover.planes import add_planes
+from astrodl.discover.search import search
 from astrodl.errors import ConfigError, DataError
 from astrodl.survey import split
 
@@ -62,6 +64,7 @@ def init(catalog: Path, images: Sequence[str], out: Path, *, name: str | None = 
     catalogue = look_at_catalogue(catalog)
     paths = find(catalogue, list(images)) if images else search(catalogue)
     layout = decide(catalogue, paths)
+    add_planes(layout, catalogue, paths)
     draft = make_draft(catalogue, paths, layout, name or sound(paths.root.name))
     if not draft.unfinished:
         parse(DataSettings, draft.data, str(out))
@@ -112,8 +115,8 @@ def _bands(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
         none = len(unknown) == len(layout.bands)
         draft.ask(
             "bands",
-            f"zero_point: ?  no MAGZERO, PHOTFLAM or BUNIT in the headers of {', '.join(unknown)}; give the AB magnitude",
-            "of one count to each of these bands, as {name: " + unknown[0] + ", zero_point: 25.0};",
+            f"zero_point: ?  no MAGZERO, PHOTFLAM or BUNIT in the headers of {', '.join(unknown)}; give the AB",
+            "magnitude of one count to each of these bands, as {name: " + unknown[0] + ", zero_point: 25.0};",
             "fluxes stay relative until you do" + ("" if none else ", those of the other bands too"),
         )
     if any(band.settings["name"].startswith("band") for band in layout.bands):
@@ -123,7 +126,7 @@ def _bands(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
 
 
 def _zero_point(band: Band) -> str:
-    values = {view.zero_point for view in band.views} - {None}
+    values = {view.zero_point for view in band.views if view.zero_point is not None}
     if not values:
         return ""
     source = next(view.zero_from for view in band.views if view.zero_from)
@@ -231,13 +234,13 @@ def _split(draft: Draft, catalogue: Catalogue, paths: Paths) -> None:
     rows = paths.rows if paths.n_looked == len(catalogue) else range(len(catalogue))
     roles = catalogue.roles
     object_id = [catalogue.text(roles["id"])[row] for row in rows] if "id" in roles else [str(row) for row in rows]
-    position: list[Any] = [None, None]
+    ra = dec = None
     if "ra" in roles:
-        position = [np.asarray(catalogue.numbers(roles[role]))[rows] for role in ("ra", "dec")]
+        ra, dec = (np.asarray(catalogue.numbers(roles[role]))[rows] for role in ("ra", "dec"))
     for values in _TRIES:
         settings = SplitSettings(**values)
         try:
-            parts, _ = split.assign(object_id, *position, settings)
+            parts, _ = split.assign(object_id, ra, dec, settings)
         except DataError:
             continue
         if _balanced(parts, settings):

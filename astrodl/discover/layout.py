@@ -10,15 +10,14 @@ import numpy as np
 
 from astrodl.discover.catalogue import Catalogue
 from astrodl.discover.filters import blue_to_red, sound
-from astrodl.discover.images import ImageView, Role, bare, look_at, role_of, words
-from astrodl.discover.paths import Paths, companions, fill
+from astrodl.discover.images import ImageView, Role, look_at, role_of
+from astrodl.discover.paths import Paths
 from astrodl.errors import DataError
 from astrodl.survey.fits import UnreadableError
 
 N_LOOK = 5
 N_LOOK_SMALL = 20
 _SMALL_BYTES = 2 << 20
-_TOO_MANY = 0.2
 
 
 @dataclass
@@ -51,6 +50,8 @@ class Layout:
         Number of files that were looked at.
     notes
         What else was seen.
+    content
+        All images of one of the files.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Layout:
     refused: list[str] = field(default_factory=list)
     n_looked: int = 0
     notes: list[str] = field(default_factory=list)
+    content: list[ImageView] = field(default_factory=list)
 
     @property
     def views(self) -> list[ImageView]:
@@ -121,7 +123,7 @@ def _n_bytes(path: Path) -> int:
 
 
 def decide(catalogue: Catalogue, paths: Paths) -> Layout:
-    """Decide on the layout, the bands and the planes that go with them.
+    """Decide on the layout and the bands.
 
     Raises
     ------
@@ -140,8 +142,7 @@ def decide(catalogue: Catalogue, paths: Paths) -> Layout:
     else:
         layout = _file_per_object(seen, images)
     layout.refused, layout.n_looked = seen.refused, seen.n_looked
-    if not layout.planes and layout.kind != "rgb":
-        layout.planes = _planes_inside(layout, first) or _planes_beside(catalogue, paths, layout)
+    layout.content = first
     return layout
 
 
@@ -245,8 +246,8 @@ def _arrays(images: list[ImageView], n_objects: int) -> Layout:
 def _mosaic(catalogue: Catalogue, paths: Paths, seen: Look, images: list[ImageView]) -> Layout:
     if not {"ra", "x"} & catalogue.roles.keys():
         raise DataError(
-            f"{catalogue.path}: all objects share {next(iter(paths.templates.values()))}, but no column tells where each "
-            "is; the catalogue needs right ascension and declination, pixel positions, or a unique extension per row"
+            f"{catalogue.path}: all objects share {next(iter(paths.templates.values()))}, but no column tells where "
+            "each is; the catalogue needs right ascension and declination, pixel positions, or an extension per row"
         )
     why = "images that all objects share, and positions in the catalogue"
     if len(paths.templates) > 1:
@@ -288,7 +289,7 @@ def _planes_of_cube(views: list[ImageView]) -> list[Band]:
 
 
 def _distinct(bands: list[Band]) -> list[Band]:
-    """Number bands that would have the same name."""
+    """Give numbers to bands that would have the same name."""
     names = [band.settings["name"] for band in bands]
     for k, band in enumerate(bands):
         if names.count(names[k]) > 1:
@@ -298,78 +299,6 @@ def _distinct(bands: list[Band]) -> list[Band]:
 
 def _sorted(bands: list[Band]) -> list[Band]:
     return [bands[k] for k in blue_to_red([band.settings["name"] for band in bands])]
-
-
-# -- planes that go with the images ------------------------------------------------------------------------------------
-
-
-def _planes_inside(layout: Layout, views: list[ImageView]) -> dict[Role, dict[str, Any]]:
-    """Find noise, masks and PSFs among the extensions of the file that holds the images."""
-    planes: dict[Role, dict[str, Any]] = {}
-    for view in views:
-        if view.role in ("image", "segmentation") or view.extension is None:
-            continue
-        extension: str | int = view.extension
-        if isinstance(extension, str) and layout.kind in ("extensions", "mosaic") and len(layout.bands) > 1:
-            if view.n_axes < 3:
-                template = _with_band(extension, layout, {str(one.extension) for one in views})
-                if template is None:
-                    layout.notes.append(f"extension {extension} looks like {view.role}, but not every band has one")
-                    continue
-                extension = template
-        planes.setdefault(view.role, {"extension": extension} | _mask_bits(view))
-    return planes
-
-
-def _mask_bits(view: ImageView) -> dict[str, Any]:
-    """Choose the bits of a mask that take pixels away: not those which so many pixels have that they cannot be bad."""
-    if view.role != "mask" or all(share < _TOO_MANY for _, share in view.bits):
-        return {}
-    return {"bits": [bit for bit, share in view.bits if share < _TOO_MANY]}
-
-
-def _with_band(extension: str, layout: Layout, there: set[str]) -> str | None:
-    """Put ``{band}`` in the place of a band's name in that of an extension; all bands must have theirs."""
-    known = {name.casefold() for name in there}
-    for band in layout.bands:
-        name = band.settings["name"]
-        for word in sorted(set(words(extension))):
-            if word == name.casefold():
-                start = extension.casefold().index(word) if len(word) > 1 else _alone(extension, word)
-                template = f"{extension[:start]}{{band}}{extension[start + len(word) :]}"
-                if all(template.format(band=one.settings["name"]).casefold() in known for one in layout.bands):
-                    return template
-    return None
-
-
-def _alone(text: str, letter: str) -> int:
-    """Find a letter that stands alone among signs."""
-    low = f" {text.casefold()} "
-    return next(
-        k - 1 for k in range(1, len(low) - 1) if low[k] == letter and not (low[k - 1].isalpha() or low[k + 1].isalpha())
-    )
-
-
-def _planes_beside(catalogue: Catalogue, paths: Paths, layout: Layout) -> dict[Role, dict[str, Any]]:
-    """Find noise, masks and PSFs in files beside those of the images."""
-    planes: dict[Role, dict[str, Any]] = {}
-    if paths.by_band and len(paths.by_band) > 1:
-        extra = {role for band in paths.by_band for role in companions(paths, catalogue, band)}
-        if extra:
-            layout.notes.append(
-                f"files of {', '.join(sorted(extra))} lie beside, but no template with {{band}} names them"
-            )
-        return planes
-    for role, template in companions(paths, catalogue, next(iter(paths.templates))).items():
-        planes[role] = {"path": template}
-        if role == "mask":
-            row, band = paths.rows[0], next(iter(paths.templates))
-            planes[role] |= _mask_bits(
-                replace(look_at(paths.root / fill(template, catalogue, row, band))[0], role=role)
-            )
-    if "segmentation" in planes:
-        layout.notes.append(f"segmentation maps: {planes.pop('segmentation')['path']} (not used)")
-    return planes
 
 
 # -- sizes -------------------------------------------------------------------------------------------------------------

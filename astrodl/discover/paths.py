@@ -4,16 +4,16 @@ import glob
 import os
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from astrodl.discover.catalogue import Catalogue, is_image
-from astrodl.discover.images import Role, bare, role_of
+from astrodl.discover.images import bare, role_of
 from astrodl.errors import DataError
 
-_MOST_FILES = 200_000
+MOST_FILES = 200_000
 _MOST_ROWS = 2_000
 _WIDTHS = range(2, 20)
 _ENOUGH = 20
@@ -55,7 +55,7 @@ class Paths:
         if self.by_band:
             return self.by_band
         assert self.template is not None
-        return {band: self.template for band in self.bands} if self.bands else {"": self.template}
+        return dict.fromkeys(self.bands, self.template) if self.bands else {"": self.template}
 
     @property
     def shared(self) -> bool:
@@ -143,9 +143,8 @@ def _relative(catalog: Path, images: list[str]) -> tuple[Path, list[str]]:
     for root in (folder, below):
         if below == root or below.startswith(root.rstrip("/") + "/"):
             break
-    return Path(root), [
-        os.path.join(os.path.relpath(one, root), name).removeprefix("./") for one, name in zip(fixed, rest, strict=True)
-    ]
+    relative = [os.path.join(os.path.relpath(one, root), name) for one, name in zip(fixed, rest, strict=True)]
+    return Path(root), [name.removeprefix("./") for name in relative]
 
 
 def _with_columns(template: str, catalogue: Catalogue, root: Path, found: Paths) -> str:
@@ -171,9 +170,7 @@ def _with_columns(template: str, catalogue: Catalogue, root: Path, found: Paths)
 
 
 def _column_named(name: str, catalogue: Catalogue) -> str | None:
-    same = [one for one in catalogue.names if one == name] or [
-        one for one in catalogue.names if one.lower() == name.lower()
-    ]
+    same = sorted((one for one in catalogue.names if one.lower() == name.lower()), key=lambda one: one != name)
     return same[0] if same else None
 
 
@@ -230,7 +227,7 @@ def _values_in_files(template: str, wanted: str, spec: str, root: Path) -> set[s
     pieces = field_pattern.split(template)
     shell = "".join(glob.escape(piece) if k % 2 == 0 else "*" for k, piece in enumerate(pieces))
     values: set[str] = set()
-    names = list(islice(glob.iglob(shell, root_dir=root), _MOST_FILES))
+    names = list(islice(glob.iglob(shell, root_dir=root), MOST_FILES))
     for lazy in ("", "?"):  # where fields touch letters of others, either may be right
         seen: set[str] = set()
         pattern = ""
@@ -306,109 +303,3 @@ def _nothing(found: Paths, catalogue: Catalogue, images: list[str]) -> str:
     )
     hint = f"there is {first.parent / there[0]}" if there else "there is no image in that folder"
     return f"--images '{images[0]}': no row of the catalogue has a file: the first would be {first}, {hint}; correct it"
-
-
-# -- without a template ------------------------------------------------------------------------------------------------
-
-
-def search(catalogue: Catalogue) -> Paths:
-    """Look beside the catalogue for images, without a template.
-
-    First for columns that hold names of files, then for files whose names contain an identifier, then for a few files
-    that may hold all objects.
-
-    Raises
-    ------
-    DataError
-        Nothing was found.
-    """
-    folder = catalogue.path.parent
-    templates = [f"{{{name}}}" for name in catalogue.file_columns if _any_exists(catalogue, name, folder)]
-    if templates:
-        return find(catalogue, [os.path.join(folder, template) for template in templates])
-    files = [path for path in _files_below(folder) if path != catalogue.path]
-    templates = _from_identifiers(catalogue, folder, files)
-    if not templates:
-        templates = [str(path.relative_to(folder)) for path in files if role_of(path.name) == "image"]
-        if len(templates) > 100:
-            templates = []
-    if not templates:
-        raise DataError(
-            f"{catalogue.path}: no images beside the catalogue have names that contain its values; "
-            "give --images 'folder/{column}.fits'"
-        )
-    return find(catalogue, [os.path.join(folder, template) for template in templates])
-
-
-def _any_exists(catalogue: Catalogue, name: str, folder: Path) -> bool:
-    return any((folder / value).is_file() for value in catalogue.text(name)[:100] if value)
-
-
-def _files_below(folder: Path) -> list[Path]:
-    """List images in a folder and two floors below it."""
-    found: Iterable[Path] = (path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(depth))
-    return sorted(path for path in islice(found, _MOST_FILES) if is_image(path.name) and path.is_file())
-
-
-def _from_identifiers(catalogue: Catalogue, folder: Path, files: list[Path]) -> list[str]:
-    """Invent templates from files whose names contain a value of a column; those that most files follow."""
-    numbers = {path: re.findall(r"\d+|[A-Za-z]+", path.name) for path in files}
-    best: list[str] = []
-    columns = [name for name in catalogue.names if catalogue.is_unique(name)]
-    for column in columns:
-        values = {value for value in catalogue.text(column) if len(value) > 1}
-        counts: dict[str, int] = {}
-        for path, tokens in numbers.items():
-            stem = path.name.partition(".")[0]
-            token = next((one for one in (stem, *tokens) if one in values or one.lstrip("0") in values), None)
-            if token is None:
-                continue
-            spec = "" if token in values else f":0>{len(token)}"
-            name = str(path.relative_to(folder).parent / path.name.replace(token, f"{{{column}{spec}}}", 1))
-            counts[name] = counts.get(name, 0) + 1
-        # A name that a single file follows is chance, unless there is a single object.
-        kept = [name for name, count in counts.items() if count >= min(3, len(catalogue)) and role_of(name) == "image"]
-        if kept and sum(counts[name] for name in kept) > sum(counts.get(name, 0) for name in best):
-            best = kept
-    return sorted(best)
-
-
-def companions(found: Paths, catalogue: Catalogue, band: str) -> dict[Role, str]:
-    """Find the files that go with those of a band: noise, masks, PSFs, segmentation maps.
-
-    They lie in the same folder, and their names differ from that of the image only in words like `weight` or `psf`.
-
-    Returns
-    -------
-    dict
-        Role -> path template.
-    """
-    template = found.templates[band]
-    row = next(row for row in found.rows if found.file(catalogue, row, band).is_file())
-    image = found.file(catalogue, row, band)
-    out: dict[Role, str] = {}
-    for path in sorted(islice(image.parent.iterdir(), _MOST_FILES)):
-        role = role_of(path.name)
-        if role == "image" or not is_image(path.name) or bare(path.name) != bare(image.name) or role in out:
-            continue
-        other = _same_fields(template, path, found, catalogue, row, band)
-        if other is not None:
-            out[role] = other
-    return out
-
-
-def _same_fields(template: str, path: Path, found: Paths, catalogue: Catalogue, row: int, band: str) -> str | None:
-    """Put the fields of a template into the name of another file of the same object; it must hold for other objects."""
-    name = path.name
-    for field_name, spec in fields_of(template.rpartition("/")[2]):
-        value = format(band if field_name == "band" else catalogue.text(field_name)[row], spec)
-        written = f"{{{field_name}:{spec}}}" if spec else f"{{{field_name}}}"
-        name = (
-            re.sub(rf"(?<![A-Za-z{{]){re.escape(value)}(?![A-Za-z}}])", written, name, count=1)
-            if len(value) < 3
-            else name.replace(value, written, 1)
-        )
-    other = os.path.join(os.path.dirname(template), name)
-    checked = [one for one in found.rows[:20] if found.file(catalogue, one, band).is_file()]
-    there = [(found.root / fill(other, catalogue, one, band)).is_file() for one in checked]
-    return other if all(there) and len(fields_of(other)) == len(fields_of(template)) else None

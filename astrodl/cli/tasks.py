@@ -1,0 +1,142 @@
+"""Verbs that work on the tasks: train, predict, baseline, evaluate, catalog."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from astrodl.cli.arguments import add_machine, add_settings, add_task, add_threads, add_verb, index
+
+
+def add_train(verbs: Any) -> None:
+    """Add `train`."""
+    verb = add_verb(verbs, _train)
+    add_task(verb)
+    verb.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="folder of model.safetensors, history.jsonl, config.json"
+    )
+    add_settings(verb, "the task's section")
+    verb.add_argument("--fold", metavar="K", type=index, default=0, help="fold held out for validation (default: 0)")
+    verb.add_argument(
+        "--seed", metavar="K", type=index, default=0, help="seed of weights, order and augmentation (default: 0)"
+    )
+    add_machine(verb)
+
+
+def _train(args: argparse.Namespace) -> None:
+    """Train the network of a task; continues where an interrupted run stopped.
+
+    astrodl train photoz store.h5 --out models/photoz --settings '{"train": {"epochs": 5}}'
+    """
+    from astrodl.config import read_settings
+    from astrodl.tasks import run
+
+    run.train(
+        args.task,
+        args.store,
+        args.out,
+        settings=read_settings(args.settings)[0],
+        fold=args.fold,
+        seed=args.seed,
+        device=args.device,
+        threads=args.threads,
+        progress=args.progress,
+    )
+
+
+def add_predict(verbs: Any) -> None:
+    """Add `predict`."""
+    verb = add_verb(verbs, _predict)
+    add_task(verb)
+    verb.add_argument("models", metavar="MODEL", type=Path, nargs="+", help="model.safetensors of a fold and seed")
+    verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="predictions to write (HDF5)")
+    add_machine(verb)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    """Predict every object of a store, averaged over the models.
+
+    astrodl predict photoz store.h5 models/photoz/model.safetensors --out predictions.h5
+    """
+    from astrodl.tasks import run
+
+    run.predict(
+        args.task, args.store, args.models, args.out, device=args.device, threads=args.threads, progress=args.progress
+    )
+
+
+def add_baseline(verbs: Any) -> None:
+    """Add `baseline`."""
+    verb = add_verb(verbs, _baseline)
+    add_task(verb)
+    verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="metrics of the baselines (JSON)")
+    add_settings(verb, "the task's section")
+    add_threads(verb)
+
+
+def _baseline(args: argparse.Namespace) -> None:
+    """Train and apply the classical rivals of a task on the same split.
+
+    astrodl baseline photoz store.h5 --out baseline.json
+    """
+    from astrodl.config import read_settings
+    from astrodl.tasks.evaluate import baseline
+
+    baseline(args.task, args.store, args.out, settings=read_settings(args.settings)[0], threads=args.threads)
+
+
+def add_evaluate(verbs: Any) -> None:
+    """Add `evaluate`."""
+    verb = add_verb(verbs, _evaluate)
+    add_task(verb)
+    verb.add_argument(
+        "predictions", metavar="PREDICTIONS", type=Path, help="predictions.h5 that `astrodl predict` wrote"
+    )
+    verb.add_argument("--baseline", metavar="FILE", type=Path, help="baseline.json to stand beside the network")
+    verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="metrics to write (JSON)")
+    verb.add_argument("--figures", metavar="DIR", type=Path, help="folder of the figures (PNG)")
+    verb.add_argument(
+        "--history", metavar="FILE", type=Path, nargs="+", default=[], help="history.jsonl of the trainings"
+    )
+    add_settings(verb, "the task's section")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    """Measure predictions on the test split beside the baselines, and draw the figures.
+
+    astrodl evaluate photoz store.h5 predictions.h5 --baseline baseline.json --out metrics.json --figures figures
+    """
+    from astrodl.config import read_settings
+    from astrodl.tasks.evaluate import evaluate
+
+    evaluate(
+        args.task,
+        args.store,
+        args.predictions,
+        args.baseline,
+        args.out,
+        figures=args.figures,
+        history=args.history,
+        settings=read_settings(args.settings)[0],
+    )
+
+
+def add_catalog(verbs: Any) -> None:
+    """Add `catalog`."""
+    verb = add_verb(verbs, _catalog)
+    verb.add_argument("store", metavar="STORE", type=Path, help="store.h5 that `astrodl ingest` wrote")
+    verb.add_argument("predictions", metavar="PREDICTIONS", type=Path, nargs="+", help="predictions.h5 of a task")
+    verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="catalogue to write (FITS)")
+    verb.add_argument("--pdfs", metavar="FILE", type=Path, help="redshift PDFs to write (HDF5 that `qp.read` opens)")
+
+
+def _catalog(args: argparse.Namespace) -> None:
+    """Join the predictions of all tasks into one FITS catalogue.
+
+    astrodl catalog store.h5 photoz.h5 morphology.h5 --out catalog.fits --pdfs photoz_pdf.hdf5
+    """
+    from astrodl.tasks.join import catalog
+
+    catalog(args.store, args.predictions, args.out, pdfs=args.pdfs)
+
+
+VERBS = (add_train, add_predict, add_baseline, add_evaluate, add_catalog)
