@@ -18,7 +18,7 @@ from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from astrodl.survey.fits_bytes import MAX_BYTES, UnreadableError, read_bytes
-from astrodl.survey.fits_header import TYPES, Layout, Scaling, Unit, by, find_units, parse_values
+from astrodl.survey.fits_header import Layout, Scaling, Unit, by, find_units, parse_values
 from astrodl.survey.fits_tiles import unpack
 from astrodl.survey.fits_units import pixel_scale_arcsec, to_microjansky, zero_point
 
@@ -185,24 +185,22 @@ class FitsFile:
             The data are cut short or cannot be unpacked, or the image has not the shape of `out`.
         """
         unit = hdu.unit
-        shape = unit.shape
-        while len(shape) > 2 and shape[0] == 1:
-            shape = shape[1:]
-        if out is not None and out.shape != shape:
-            raise UnreadableError(f"the image has {by(shape)} pixels, others have {by(out.shape)}")
-        raw = self._raw(unit).reshape(shape)
-        image = np.empty(shape, np.float32) if out is None else out
+        if out is not None and out.shape != unit.flat:
+            raise UnreadableError(f"the image has {by(unit.flat)} pixels, others have {by(out.shape)}")
+        raw = self._raw(unit)
+        if out is None:
+            out = np.empty(unit.flat, np.float32)
         if unit.plain:
-            image[...] = raw
+            out[...] = raw
         else:
             with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, and then missing
-                image[...] = _scale(raw, unit.scaling)
+                out[...] = _scale(raw, unit.scaling)
             if unit.scaling is not None and unit.scaling.blank is not None:
-                image[raw == unit.scaling.blank] = np.nan
-        finite = np.isfinite(image)
+                out[raw == unit.scaling.blank] = np.nan
+        finite = np.isfinite(out)
         if np.count_nonzero(finite) != finite.size:
-            image[~finite] = np.nan
-        return image
+            out[~finite] = np.nan
+        return out
 
     def values(self, hdu: Hdu) -> NDArray[Any]:
         """Read an image as it is stored, its integers with all of their bits; for masks.
@@ -213,17 +211,14 @@ class FitsFile:
             The data are cut short or cannot be unpacked.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            image = _scale(self._raw(hdu.unit), hdu.unit.scaling)
-        while image.ndim > 2 and image.shape[0] == 1:
-            image = image[0]
-        return image
+            return _scale(self._raw(hdu.unit), hdu.unit.scaling)
 
     def _raw(self, unit: Unit) -> NDArray[Any]:
         if unit.available < unit.n_bytes:
             raise UnreadableError(_truncated(unit))
         if unit.compressed:
-            return unpack(self.data, unit)
-        return np.ndarray(unit.shape, TYPES[unit.cards["BITPIX"]], self.data, unit.start)
+            return unpack(self.data, unit).reshape(unit.flat)
+        return np.ndarray(unit.flat, unit.kind, self.data, unit.start)
 
 
 def open_fits(data: bytes) -> FitsFile:

@@ -67,6 +67,14 @@ class Unit:
         What the header says of the data.
     available
         Bytes after the header.
+    compressed
+        Whether it holds a tile-compressed image.
+    plain
+        Whether its numbers only need to be copied to become float32, without overflow.
+    kind
+        Type of the numbers as stored.
+    flat
+        `shape` without axes of one pixel in front.
     """
 
     index: int
@@ -79,16 +87,10 @@ class Unit:
     start: int
     n_bytes: int
     available: int
-
-    @property
-    def compressed(self) -> bool:
-        """Whether it holds a tile-compressed image."""
-        return is_tiled(self.cards)
-
-    @property
-    def plain(self) -> bool:
-        """Whether its numbers only need to be copied to become float32, without overflow."""
-        return self.scaling is None and self.cards["BITPIX"] != -64 and not self.compressed
+    compressed: bool
+    plain: bool
+    kind: np.dtype[Any]
+    flat: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def parse(data: bytes) -> tuple[Layout, NDArray[np.intp] | None]:
         Not FITS, or a header is broken.
     """
     if not data.startswith(b"SIMPLE  ="):
-        raise UnreadableError(f"not a FITS file (starts with {data[:16]!r})")
+        raise UnreadableError(f"not a FITS file ({_guess(data)})")
     units: list[Unit] = []
     words: list[int] = []
     position = 0
@@ -167,9 +169,20 @@ def parse(data: bytes) -> tuple[Layout, NDArray[np.intp] | None]:
         for card in cards:
             words += range(card // 8 + 1, (card + CARD) // 8)
         position = unit.start + -(-unit.n_bytes // BLOCK) * BLOCK
-    whole = position >= len(data) and units[-1].available >= max(units[-1].n_bytes, 0)
-    known = whole and units[-1].start <= len(data) and len(words) <= _MOST_WORDS
+    last = units[-1]
+    whole = position >= len(data) >= last.start and last.available >= last.n_bytes
+    known = whole and len(words) <= _MOST_WORDS
     return Layout(tuple(units)), np.array(words, np.intp) if known else None
+
+
+def _guess(data: bytes) -> str:
+    """Say what stands in the place of a FITS file."""
+    text = data[:200].lstrip().lower()
+    if text.startswith((b"<html", b"<!doctype", b"<?xml")):
+        return "it is a web page, most often the error message of a download"
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; fetch the file itself"
+    return f"starts with {data[:16]!r}"
 
 
 def _keywords(data: bytes, start: int) -> list[str] | None:
@@ -192,30 +205,52 @@ def _unit(data: bytes, header: int, keywords: list[str], index: int) -> tuple[Un
     axes = _axes(cards, "NAXIS")
     bits = cards.get("BITPIX")
     if type(bits) is not int or bits not in TYPES:
-        raise UnreadableError(f"BITPIX is {bits}, which FITS does not know")
+        raise UnreadableError(
+            f"BITPIX is {'missing' if bits is None else repr(bits)}, must be one of {', '.join(map(str, TYPES))}"
+        )
     groups = cards.get("GROUPS") is True and axes[-1:] == (0,)
     elements = math.prod(axes[:-1] if groups else axes) if axes else 0
     n_bytes = abs(bits) // 8 * _count(cards, "GCOUNT", 1) * (_count(cards, "PCOUNT", 0) + elements)
     shape: tuple[int, ...] = ()
-    if is_tiled(cards):
+    tiled = is_tiled(cards)
+    if tiled:
         shape = _axes(cards, "ZNAXIS")
     elif str(cards.get("XTENSION", "IMAGE")).strip() == "IMAGE" and not groups:
         shape = axes
         n_bytes = max(n_bytes, abs(bits) // 8 * elements)  # GCOUNT = 0 does not make an image smaller
     if n_bytes >= 1 << 63:
         raise UnreadableError("the header promises more data than any disk can hold")
-    name = str(cards.get("EXTNAME", "" if index else "PRIMARY")).strip()
-    places = tuple(slice(card, card + CARD) for card in values)
-    available = max(len(data) - start, 0)
-    return Unit(index, name, shape, cards, _scaling(cards), places, header, start, n_bytes, available), structure
+    scaling = None if tiled else _scaling(cards)  # a compressed image is scaled where it is unpacked
+    unit = Unit(
+        index=index,
+        name=str(cards.get("EXTNAME", "" if index else "PRIMARY")).strip(),
+        shape=shape,
+        cards=cards,
+        scaling=scaling,
+        values=tuple(slice(card, card + CARD) for card in values),
+        header=header,
+        start=start,
+        n_bytes=n_bytes,
+        available=max(len(data) - start, 0),
+        compressed=tiled,
+        plain=scaling is None and not tiled and bits != -64,
+        kind=TYPES[bits],
+        flat=_flat(shape),
+    )
+    return unit, structure
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
+    while len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
 
 
 def _scaling(cards: dict[str, Any]) -> Scaling | None:
     scale, zero = (_number(cards.get(key), default) for key, default in (("BSCALE", 1.0), ("BZERO", 0.0)))
     blank = cards.get("BLANK")
     scaling = Scaling(scale, zero, blank if type(blank) is int and cards["BITPIX"] > 0 else None)
-    # A compressed image is scaled where it is unpacked.
-    return None if scaling == (1.0, 0.0, None) or is_tiled(cards) else scaling
+    return None if scaling == (1.0, 0.0, None) else scaling
 
 
 def _number(value: Any, default: float) -> float:

@@ -10,8 +10,10 @@ import io
 import math
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
+from astrodl.errors import DataError
 from astrodl.survey.fits_bytes import MAX_BYTES, UnreadableError, gunzip
 from astrodl.survey.fits_header import BLOCK, TYPES, Unit, by, parse_cards
 
@@ -85,21 +88,26 @@ class _Table:
     heap: bytes
 
     @property
-    def n_pixels(self) -> int:
-        """Pixels of a tile that is not cut by the edge."""
-        return math.prod(self.tile)
+    def n_pixels(self) -> NDArray[np.int64]:
+        """Pixels of each tile."""
+        return reduce(np.multiply.outer, self._sizes()).ravel()
+
+    def size(self, number: int) -> list[int]:
+        """Give the axes of a tile, without those of one pixel."""
+        sizes = self._sizes()
+        index = np.unravel_index(number, [len(axis) for axis in sizes])
+        return [int(axis[place]) for axis, place in zip(sizes, index, strict=True) if axis[place] > 1]
+
+    def _sizes(self) -> list[NDArray[np.int64]]:
+        """Give the lengths of the tiles along each axis; the last is cut by the edge of the image."""
+        edges = [np.minimum(np.arange(0, n + step, step), n) for n, step in zip(self.shape, self.tile, strict=True)]
+        return [np.diff(axis) for axis in edges]
 
     def tiles(self, column: str, which: NDArray[np.bool_]) -> Iterator[tuple[int, bytes]]:
         """Give number and bytes of tiles that a column holds."""
         starts, n_bytes = self.columns[column].offsets, self.columns[column].n_bytes
         for number in np.flatnonzero(which):
             yield int(number), self.heap[starts[number] : starts[number] + n_bytes[number]]
-
-    def size(self, number: int) -> list[int]:
-        """Give the axes of a tile, cut by the edge of the image, without those of one pixel."""
-        counts = [-(-length // part) for length, part in zip(self.shape, self.tile, strict=True)]
-        axes = zip(np.unravel_index(number, counts), self.shape, self.tile, strict=True)
-        return [size for index, length, part in axes if (size := min(part, length - int(index) * part)) > 1]
 
 
 def unpack(data: bytes, unit: Unit) -> NDArray[Any]:
@@ -112,14 +120,12 @@ def unpack(data: bytes, unit: Unit) -> NDArray[Any]:
     """
     table = _read_table(data, unit)
     rows, heap = _check_code(table)
-    header = fits.Header(table.cards.items())
-    header["PCOUNT"] = len(heap)
-    body = rows + heap
-    parts = (_PRIMARY, header.tostring().encode("ascii"), body, bytes(-len(body) % BLOCK))
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", AstropyWarning)
-            with fits.open(io.BytesIO(b"".join(parts))) as file:
+            header = fits.Header({**table.cards, "PCOUNT": len(heap)}).tostring().encode("ascii")
+            padding = bytes(-len(rows + heap) % BLOCK)
+            with fits.open(io.BytesIO(b"".join((_PRIMARY, header, rows, heap, padding)))) as file:
                 image = np.asarray(file[1].data)
     except Exception as error:  # the class that the C code raises is derived from Exception, and private
         raise _refuse(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
@@ -225,47 +231,67 @@ def _column(letter: str, element: str, rows: bytes, n_rows: int, width: int, pos
 
 
 def _check_code(table: _Table) -> tuple[bytes, bytes]:
-    """Check what the code of the compression relies on; gives the table's rows and heap for astropy."""
+    """Check what the code of the compression relies on; gives the table's rows and heap for astropy.
+
+    A tile must be long enough for its pixels, so that memory is never taken for pixels that are not there.
+    """
     code = table.cards["ZCMPTYPE"]
     packed = table.columns["COMPRESSED_DATA"].lengths > 0
-    if "GZIP_COMPRESSED_DATA" in table.columns:
-        _check_gzip(table, "GZIP_COMPRESSED_DATA", ~packed & (table.columns["GZIP_COMPRESSED_DATA"].lengths > 0))
+    spare = table.columns.get("GZIP_COMPRESSED_DATA")
+    if spare is not None:
+        _check_gzip(table, "GZIP_COMPRESSED_DATA", ~packed & (spare.lengths > 0))
     if table.cards.get("ZQUANTIZ") in _DITHERED and not 1 <= _whole(table.cards, "ZDITHER0", 0) <= 10_000:
         raise _refuse(f"ZDITHER0 is {table.cards.get('ZDITHER0')}, must be a number from 1 to 10000")
     if code.startswith("RICE"):
-        _check_rice(table)
+        _check_rice(table, packed)
     elif code.startswith("GZIP"):
         _check_gzip(table, "COMPRESSED_DATA", packed)
     elif code == "PLIO_1":
         _check_plio(table, packed)
     elif code == "HCOMPRESS_1":
         return _pad_hcompress(table, packed)
+    else:
+        _check_lengths(table.columns["COMPRESSED_DATA"].n_bytes[packed], table.n_pixels[packed])
     return table.rows, table.heap
 
 
+def _check_lengths(n_bytes: NDArray[np.int64], n_pixels: NDArray[np.int64]) -> None:
+    per_pixel, rest = np.divmod(n_bytes, n_pixels)
+    if rest.any() or not np.isin(per_pixel, (1, 2, 4, 8)).all():
+        raise _refuse("tiles unpack to more or fewer pixels than they have")
+
+
 def _check_gzip(table: _Table, column: str, which: NDArray[np.bool_]) -> None:
-    for _, tile in table.tiles(column, which):
+    n_pixels = table.n_pixels[which]
+    n_bytes = np.zeros_like(n_pixels)
+    for place, (_, tile) in enumerate(table.tiles(column, which)):
         try:
-            gunzip(tile, 8 * table.n_pixels)
-        except UnreadableError:
-            raise _refuse("a tile unpacks to more pixels than it has") from None
-        except Exception as error:
+            n_bytes[place] = len(gunzip(tile, 8 * int(n_pixels[place])))
+        except (DataError, OSError, EOFError, ValueError, zlib.error) as error:
             raise _refuse(f"a tile is damaged: {error}") from None
+    _check_lengths(n_bytes, n_pixels)
 
 
-def _check_rice(table: _Table) -> None:
+def _check_rice(table: _Table, which: NDArray[np.bool_]) -> None:
+    """Check block and pixel size; a block of equal pixels takes 3, 4 or 5 bits (Rice code of 1, 2 or 4 bytes)."""
     settings = {"BLOCKSIZE": 32, "BYTEPIX": 4}
     for key, value in table.cards.items():
         if key.startswith("ZNAME") and str(value).upper() in settings:
             settings[str(value).upper()] = table.cards.get(key.replace("ZNAME", "ZVAL"), 0)
-    if settings["BLOCKSIZE"] not in (16, 32) or settings["BYTEPIX"] not in (1, 2, 4):
-        raise _refuse(f"BLOCKSIZE is {settings['BLOCKSIZE']}, BYTEPIX is {settings['BYTEPIX']}")
+    block, width = settings["BLOCKSIZE"], settings["BYTEPIX"]
+    if type(block) is not int or type(width) is not int or block not in (16, 32) or width not in (1, 2, 4):
+        raise _refuse(f"BLOCKSIZE is {block}, BYTEPIX is {width}")
+    n_bits = 8 * (table.columns["COMPRESSED_DATA"].n_bytes[which] - width)
+    if (n_bits < table.n_pixels[which] // block * {1: 3, 2: 4, 4: 5}[width]).any():
+        raise _refuse("tiles are cut short")
 
 
 def _check_plio(table: _Table, which: NDArray[np.bool_]) -> None:
-    """Check the length that each line list says of itself: CFITSIO reads that far."""
+    """Check the lengths that line lists say of themselves, for CFITSIO reads that far; a word is up to 4096 pixels."""
     if table.columns["COMPRESSED_DATA"].letter != "I":
         raise _refuse("PLIO needs a column of 16-bit integers")
+    if (table.columns["COMPRESSED_DATA"].lengths[which] * 4096 < table.n_pixels[which]).any():
+        raise _refuse("a tile is cut short")
     for _, tile in table.tiles("COMPRESSED_DATA", which):
         words = np.frombuffer(tile, ">i2").astype(int)
         if len(words) < 3 or (words[2] <= 0 and len(words) < 7):
@@ -282,7 +308,8 @@ def _pad_hcompress(table: _Table, which: NDArray[np.bool_]) -> tuple[bytes, byte
     of the tree), a sign one bit.
     """
     column = table.columns["COMPRESSED_DATA"]
-    if column.letter != "B" or table.n_pixels > _LARGEST_H_TILE:
+    largest = math.prod(table.tile)
+    if column.letter != "B" or largest > _LARGEST_H_TILE:
         raise _refuse(f"tiles have {by(table.tile)} pixels")
     n_planes = 0
     for number, tile in table.tiles("COMPRESSED_DATA", which):
@@ -293,7 +320,7 @@ def _pad_hcompress(table: _Table, which: NDArray[np.bool_]) -> tuple[bytes, byte
         axes = [int(length) for length in head["axes"]]
         if head["magic"] != b"\xdd\x99" or n_planes > 63 or sorted(axes) != sorted(table.size(number)):
             raise _refuse("a tile does not begin as it should")
-    room = table.n_pixels * (2 * n_planes + 1) // 8 + 64
+    room = largest * (2 * n_planes + 1) // 8 + 64
     kind, position = column.place
     rows = bytearray(table.rows)
     lengths = np.ndarray(len(which), kind, rows, position, (len(rows) // len(which),))
