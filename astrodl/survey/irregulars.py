@@ -46,7 +46,7 @@ def paint_irregular(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> N
     if rng.random() < 0.3:
         cover = structure.draw_patches(grid, frame, 2 * scale, grid.noise_field(rng, 40, 0.8))
         canvas.absorb(scene, cover, rng.uniform(0.4, 1.5), ("disk",))
-    canvas.clumps(rng, scene, drawn * (drawn > 0.08 * drawn.max()), n_clumps, brightest=0.25)
+    canvas.clumps(rng, scene, drawn * (drawn > 0.08 * drawn.max()), n_clumps, brightest=0.2)
 
 
 def _beside(rng: np.random.Generator, frame: Frame, distance: float, along: bool = False) -> Frame:
@@ -73,17 +73,17 @@ def _magellanic(
     )
     light, _ = structure.draw_arms(grid, aside, scale, arm, grid.noise_field(rng, 14), lumps)
     mixed = light / light.sum() + rng.uniform(0.5, 1.2) * bar * np.exp(0.4 * lumps) / bar.sum()
-    return mixed, float(rng.uniform(0.4, 0.65)), int(rng.poisson(7.0))
+    return mixed, float(rng.uniform(0.3, 0.55)), int(rng.poisson(7.0))
 
 
 def _patchy(
     canvas: Canvas, rng: np.random.Generator, frame: Frame, scale: float, lumps: Floats
 ) -> tuple[Floats, float, int]:
     """Draw log-normal patches in a disk that lies aside."""
-    aside = _beside(rng, frame, scale * rng.uniform(0.2, 1.0))
+    aside = _beside(rng, frame, scale * rng.uniform(0.2, 0.8))
     aside = replace(aside, q=min(1.0, frame.q * rng.uniform(0.8, 1.3)))
     drawn = structure.draw_texture(canvas.grid, aside, 0.9 * scale, float(rng.uniform(0.7, 1.1)), lumps)
-    return drawn, float(rng.uniform(0.4, 0.75)), int(rng.poisson(7.0))
+    return drawn, float(rng.uniform(0.3, 0.65)), int(rng.poisson(7.0))
 
 
 def _clumpy(

@@ -154,7 +154,7 @@ class Canvas:
         """Put a dust lane across an inclined disk and its bulge."""
         height = frame.q * scale
         offset = height * rng.uniform(-0.1, 0.1) + np.sign(rng.standard_normal()) * 0.5 * max(frame.q - 0.2, 0) * scale
-        width = max(height * rng.uniform(0.5, 0.9), 0.7 * self.grid.pixel)
+        width = max(height * rng.uniform(0.3, 0.7), 0.6 * self.grid.pixel)
         cover = structure.draw_lane(self.grid, frame, scale, offset, width, self.grid.noise_field(rng, 60, 0.8))
         self.absorb(scene, cover, depth, ("bulge", "disk"))
 

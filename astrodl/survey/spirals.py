@@ -35,7 +35,7 @@ def paint_spiral(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None
     grid, z = canvas.grid, scene.galaxy.z
     red = bool(rng.random() < 0.15)
     bulge, disk, arm = spiral_spectra(rng, red)
-    bt = float(np.clip(rng.beta(1.3, 5.0) * 0.9 + 0.01, 0.01, 0.65))
+    bt = float(np.clip(rng.beta(1.2, 5.5) * 0.9 + 0.01, 0.01, 0.65))
     n = float(np.clip(rng.normal(1.8, 0.7), 0.7, 4.0))
     frame, scale = canvas.bulge_and_disk(rng, scene, bt, n, rng.uniform(0.12, 0.4), bulge, disk)
     barred = bool(rng.random() < bar_fraction(z))
@@ -47,19 +47,19 @@ def paint_spiral(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None
     draw = _flocculent if flocculent else _grand_design
     pattern = draw(canvas, rng, frame, scale, start, twist if barred else float(rng.uniform(0, np.pi)), z)
     # Seen edge-on the arms overlap and the dust takes their place.
-    visible = float(np.clip((frame.q - 0.15) / 0.25, 0.15, 1.0))
-    share = visible * rng.uniform(0.35, 0.7) * (0.7 if red else 1.0)
+    visible = float(np.clip((frame.q - 0.25) / 0.3, 0.1, 1.0))
+    share = visible * rng.uniform(0.2, 0.5) * (0.7 if red else 1.0)
     canvas.move_light(scene, grid.drawn(pattern.light), arm, share)
     if barred:
         _bar(canvas, rng, scene, frame, length, twist, bulge, arm)
     if frame.q < 0.42:
-        canvas.lane(rng, scene, frame, scale, rng.uniform(1.2, 4.0))
+        canvas.lane(rng, scene, frame, scale, rng.uniform(0.6, 2.5))
     elif rng.random() < 0.7:
-        canvas.absorb(scene, pattern.dust, rng.uniform(0.3, 1.2), ("disk",))
+        canvas.absorb(scene, pattern.dust, rng.uniform(0.2, 0.9), ("disk",))
     radius, _ = frame.polar(grid)
     outside = (radius > 0.4 * scene.galaxy.radius) & (radius < 2.2 * scene.galaxy.radius)
     ridge = pattern.light * (pattern.light > 0.1 * pattern.light.max()) * outside
-    canvas.clumps(rng, scene, ridge, int(rng.poisson(1.2 if red else 5.0)))
+    canvas.clumps(rng, scene, ridge, int(rng.poisson((1.2 if red else 5.0) * max(visible, 0.4))), brightest=0.06)
 
 
 def _grand_design(
@@ -79,7 +79,7 @@ def _grand_design(
     arms = Arms(
         pitch=pitch * rng.choice([-1, 1]),
         phase=phase + turns + 0.25 * rng.standard_normal(n),
-        strength=rng.uniform(0.55, 1.0, n) * np.where(late, 0.7, 1.0),
+        strength=rng.uniform(0.7, 1.0, n) * np.where(late, 0.7, 1.0),
         start=np.where(late, start + scale * rng.uniform(0.5, 1.3, n), start),
         end=scale * rng.uniform(2.2, 4.5, n),
         width=float(rng.uniform(0.24, 0.5)),
