@@ -2,13 +2,10 @@
 
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 
 from astrodl.survey.fits_header import ZERO_POINT_KEYS
 
@@ -17,6 +14,8 @@ _JANSKY = 8.9
 _UNIT = re.compile(
     r"(?:(\d[\d.]*(?:e[-+]?\d+)?) *\*? *)?(milli|micro|nano|[kmuµμnp]|)(jy|jansky|maggy|maggies|mgy)( */ *pix(el)?)?"
 )
+_CELESTIAL = re.compile(r"(RA--|DEC-|[A-Z]L(ON|AT)|[A-Z]{2}L[NT])-[A-Z]{3}")
+_MOST_AXES = 9
 _PREFIXES = {"k": 3, "mega": 6, "m": -3, "milli": -3, "u": -6, "µ": -6, "μ": -6, "micro": -6, "n": -9, "nano": -9}
 _PREFIXES |= {"p": -12, "": 0}
 
@@ -63,30 +62,33 @@ def to_microjansky(zero_point: float) -> float:
 
 
 def pixel_scale_arcsec(hdu: HasHeader) -> float | None:
-    """Give the pixel scale in arcsec of the celestial WCS, or None without one."""
-    from astropy.wcs import WCS
-    from astropy.wcs.utils import proj_plane_pixel_scales
+    """Give the pixel scale in arcsec of the celestial WCS, or None without one.
 
+    The geometric mean of the lengths of the columns of CDi_j, or of CDELTi PCi_j (Greisen & Calabretta 2002, A&A 395,
+    1061, section 2.1), as `astropy.wcs.utils.proj_plane_pixel_scales` gives them. Read from the cards, for wcslib can
+    be made to hang by a header that contradicts itself.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)  # of cards that astropy mends by itself
-            wcs = WCS(hdu.header, naxis=2)
-            if not wcs.has_celestial:
-                return None
-            scales = proj_plane_pixel_scales(wcs)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        MemoryError,
-        AttributeError,
-        ArithmeticError,
-        fits.VerifyError,
-    ):
-        return None  # the errors of wcslib are ValueErrors; a WCS is a convenience, pixels are still good
-    scale = float(np.sqrt(np.prod(scales)) * 3600)
-    return scale if np.isfinite(scale) and scale > 0 else None
+        header = hdu.header
+        axes = [axis for axis in range(1, _MOST_AXES + 1) if _CELESTIAL.match(str(header.get(f"CTYPE{axis}", "")))]
+        if len(axes) != 2:
+            return None
+        lengths = [math.hypot(*(_matrix(header, row, column) for row in axes)) for column in axes]
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, fits.VerifyError):
+        return None  # cards that break the standard; a scale is a convenience, pixels are still good
+    scale = 3600 * math.sqrt(math.prod(lengths))
+    return scale if math.isfinite(scale) and scale > 0 else None
+
+
+def _matrix(header: fits.Header, row: int, column: int) -> float:
+    """Give an element of the matrix from pixels to degrees."""
+    unit = {"deg": 1.0, "arcmin": 1 / 60, "arcsec": 1 / 3600, "rad": math.degrees(1)}
+    degrees = unit[str(header.get(f"CUNIT{row}", "")).strip().lower() or "deg"]
+    if any(f"CD{i}_{j}" in header for i in (1, 2, row) for j in (1, 2, column)):
+        return degrees * float(header.get(f"CD{row}_{column}", 0.0))
+    default = 1.0 if row == column else 0.0
+    turned = header.get(f"PC{row}_{column}", header.get(f"PC{row:03d}{column:03d}", default))
+    return degrees * float(header.get(f"CDELT{row}", 1.0)) * float(turned)
 
 
 def _flux_of_zero(cards: Mapping[str, Any]) -> float | None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
 
 from astrodl.survey import fits_header
-from astrodl.survey.fits import FitsFile, UnreadableError, open_fits, read_bytes
+from astrodl.survey.fits import FitsFile, UnreadableError, open_fits, pixel_scale_arcsec, read_bytes
 from tests.conftest import ROOT
 
 DATA = Path(os.environ.get("ASTRODL_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -116,3 +118,30 @@ def test_the_files_of_a_simulated_survey_share_one_layout(tmp_path: Path) -> Non
         assert layouts[-1].units == fits_header.parse(data)[0].units
         assert FitsFile(data, layouts[-1]).find("r").header["CRVAL1"] == pytest.approx(number / 7)
     assert layouts[0] is layouts[1] is layouts[2]
+
+
+@absent
+def test_pixel_scales_of_real_files_are_those_of_astropy() -> None:
+    scales = 0
+    for path in sorted(path for path in DATA.rglob("*") if path.suffix in SUFFIXES and "csv" not in path.name)[::2]:
+        try:
+            hdus = open_fits(read_bytes(path)).hdus
+        except UnreadableError:
+            continue
+        for hdu in [hdu for hdu in hdus if hdu.is_image][:2]:
+            expected = astropys_scale(hdu.header)
+            if expected is not None:
+                assert pixel_scale_arcsec(hdu) == pytest.approx(expected, rel=1e-9), path.name
+                scales += 1
+    assert scales > 20
+
+
+def astropys_scale(header: fits.Header) -> float | None:
+    """Give the pixel scale that wcslib finds, or None."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            wcs = WCS(header, naxis=2)
+        except (ValueError, KeyError):
+            return None
+        return 3600 * float(np.sqrt(np.prod(proj_plane_pixel_scales(wcs)))) if wcs.has_celestial else None
