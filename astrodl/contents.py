@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrodl.errors import StoreError
-from astrodl.plots.images import contact_sheet
+from astrodl.plots.images import sheet_of_rows
 from astrodl.plots.overview import SPLITS as SPLIT_COLOURS
-from astrodl.plots.style import PALETTE, save
+from astrodl.plots.style import save
 from astrodl.store import BAND_FLAGS, FLAGS, SPLITS, Reader, open_store
 from astrodl.tasks.colour import colour
 
@@ -28,7 +28,9 @@ _FINE_PIXELS_ARCSEC = 0.15
 _MICROJANSKY = 23.9
 _BLOCK_BYTES = 64 << 20
 _MOST_CLASSES = 30
-_COLOUR_NAMES = {value: name for name, value in PALETTE.items()}
+_N_COLUMNS = 10
+_N_ROWS = (3, 1, 2)
+_LONGEST_NAME = 10
 
 
 def contents(path: str | os.PathLike[str]) -> str:
@@ -45,8 +47,8 @@ def contents(path: str | os.PathLike[str]) -> str:
     return "\n".join(line for section in sections for line in section)
 
 
-def contact(store: str | os.PathLike[str], out: str | os.PathLike[str], *, n_objects: int = 60) -> None:
-    """Draw objects spread evenly over the store, framed by split, titled by class, redshift and what they lack.
+def contact(store: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
+    """Draw objects of each split, evenly over the store, titled by class or identifier, redshift and what they lack.
 
     Parameters
     ----------
@@ -54,18 +56,38 @@ def contact(store: str | os.PathLike[str], out: str | os.PathLike[str], *, n_obj
         The store.
     out
         PNG file to write.
-    n_objects
-        How many to draw at most.
     """
     with open_store(store) as reader:
-        chosen = np.unique(np.linspace(0, reader.n_objects - 1, min(n_objects, reader.n_objects)).round().astype(int))
+        rows, labels = _rows(reader)
+        chosen = np.array(sorted(k for row in rows for k in row), np.int64)
+        place = {k: position for position, k in enumerate(chosen.tolist())}
         titles = _titles(reader, chosen)
         frames = [SPLIT_COLOURS[SPLITS[part]] for part in reader.split[chosen]]
-        heading = (
-            f"{reader.survey}: {len(chosen)} of {reader.n_objects:,} objects, {', '.join(reader.bands)}\n"
-            f"frames: {', '.join(f'{_COLOUR_NAMES[SPLIT_COLOURS[name]]} {name}' for name in SPLITS)}"
+        heading = f"{reader.survey}: {len(chosen):,} of {reader.n_objects:,} objects in {', '.join(reader.bands)}"
+        sheet = sheet_of_rows(
+            colour(reader, chosen),
+            [[place[k] for k in row] for row in rows],
+            labels,
+            title=titles.__getitem__,
+            frame=frames.__getitem__,
+            n_columns=_N_COLUMNS,
+            heading=heading,
         )
-        save(contact_sheet(colour(reader, chosen), titles, 10, heading, frames=frames), out)
+        save(sheet, out)
+
+
+def _rows(store: Reader) -> tuple[list[list[int]], list[str]]:
+    """Choose objects spread evenly over each split, in rows that bear its name."""
+    rows: list[list[int]] = []
+    labels: list[str] = []
+    parts = store.split
+    for number, (name, n_rows) in enumerate(zip(SPLITS, _N_ROWS, strict=True)):
+        inside = np.flatnonzero(parts == number)
+        places = np.linspace(0, len(inside) - 1, min(len(inside), n_rows * _N_COLUMNS)).round().astype(int)
+        chosen = inside[np.unique(places)].tolist()
+        rows += [chosen[start : start + _N_COLUMNS] for start in range(0, max(len(chosen), 1), _N_COLUMNS)]
+        labels += [name] + [""] * (len(rows) - len(labels) - 1)
+    return rows, labels
 
 
 def depth(sigma: float, pixel_scale_arcsec: float | None) -> float:
@@ -234,7 +256,7 @@ def _bytes(size: int) -> str:
 def _titles(store: Reader, chosen: NDArray[np.int64]) -> list[str]:
     """Title objects by class, or identifier, and redshift; and by what they lack."""
     names = store.column("class", chosen).astype(str) if store.has_column("class") else store.object_id[chosen]
-    titles = [name or "(none)" for name in names.tolist()]
+    titles = [_shortened(name) or "(none)" for name in names.tolist()]
     if store.has_column("z"):
         z = store.column("z", chosen)
         titles = [
@@ -243,3 +265,9 @@ def _titles(store: Reader, chosen: NDArray[np.int64]) -> list[str]:
         ]
     lacks = store.flags[chosen] & FLAGS["missing_band"] > 0
     return [f"{title}\nlacks a band" if lack else title for title, lack in zip(titles, lacks, strict=True)]
+
+
+def _shortened(name: str) -> str:
+    """Leave out the middle of a long identifier."""
+    half = _LONGEST_NAME // 2 - 1
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"

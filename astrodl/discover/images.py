@@ -237,7 +237,7 @@ def _large(path: Path) -> ImageView:
     mosaic = Mosaic(path, None, 0)
     try:
         height, width = mosaic.shape
-        top, left = max(height - _MIDDLE, 0) // 2, max(width - _MIDDLE, 0) // 2
+        top, left = (max(length - _MIDDLE, 0) // 2 for length in (height, width))
         pixels = mosaic.section(top, left, min(height, _MIDDLE), min(width, _MIDDLE))
         header = mosaic.header if mosaic.header is not None else {}
         scale = None
@@ -311,18 +311,24 @@ def bits_of(mask: NDArray[np.float32]) -> tuple[tuple[int, float], ...]:
 
 
 def _measured(pixels: NDArray[np.float32] | None) -> dict[str, Any]:
-    """Measure what is missing, the bits, the sky on the border, and the extent of the central object."""
+    """Measure what is missing; and in the middle of the image the bits, the sky on the border, the central object."""
     if pixels is None or pixels.size == 0:
         return {}
-    image = pixels if pixels.ndim == 2 else pixels.reshape(-1, *pixels.shape[-2:])[pixels.size // pixels[0].size // 2]
+    planes = pixels.reshape(-1, *pixels.shape[-2:])
+    image = _middle(planes[len(planes) // 2])
     level, sigma = border_sky(image)
     return {
         "nan_share": float(np.isnan(pixels).mean()),
         "zero_share": float((pixels == 0).mean()),
         "sky_in_sigma": level / sigma if sigma > 0 else np.nan,
         "extent_pixels": extent(image, level, sigma),
-        "bits": bits_of(pixels),
+        "bits": bits_of(image),
     }
+
+
+def _middle(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    top, left = (max(length - _MIDDLE, 0) // 2 for length in image.shape)
+    return image[top : top + _MIDDLE, left : left + _MIDDLE]
 
 
 def extent(image: NDArray[np.float32], level: float, sigma: float) -> float:

@@ -7,9 +7,12 @@ from itertools import islice
 from pathlib import Path
 
 from astrodl.discover.catalogue import Catalogue, is_image
-from astrodl.discover.images import Role, bare, role_of
+from astrodl.discover.images import Role, bare, look_at, role_of
 from astrodl.discover.paths import MOST_FILES, Paths, fields_of, fill, find
 from astrodl.errors import DataError
+from astrodl.survey.fits import UnreadableError
+
+_FEW = 100
 
 
 def search(catalogue: Catalogue) -> Paths:
@@ -30,15 +33,22 @@ def search(catalogue: Catalogue) -> Paths:
     files = [path for path in _files_below(folder) if path != catalogue.path]
     templates = _from_identifiers(catalogue, folder, files)
     if not templates:
-        templates = [str(path.relative_to(folder)) for path in files if role_of(path.name) == "image"]
-        if len(templates) > 100:
-            templates = []
+        few = [path for path in files if role_of(path.name) == "image"]
+        templates = [str(path.relative_to(folder)) for path in few if len(few) <= _FEW and _holds_images(path)]
     if not templates:
         raise DataError(
             f"{catalogue.path}: no images beside the catalogue have names that contain its values; "
             "give --images 'folder/{column}.fits'"
         )
     return find(catalogue, [os.path.join(folder, template) for template in templates])
+
+
+def _holds_images(path: Path) -> bool:
+    """Tell whether a file holds images: it may be a table in FITS."""
+    try:
+        return bool(look_at(path))
+    except UnreadableError:
+        return False
 
 
 def _any_exists(catalogue: Catalogue, name: str, folder: Path) -> bool:
@@ -53,25 +63,30 @@ def _files_below(folder: Path) -> list[Path]:
 
 def _from_identifiers(catalogue: Catalogue, folder: Path, files: list[Path]) -> list[str]:
     """Invent templates from files whose names contain a value of a column; those that most files follow."""
-    numbers = {path: re.findall(r"\d+|[A-Za-z]+", path.name) for path in files}
-    best: list[str] = []
-    columns = [name for name in catalogue.names if catalogue.is_unique(name)]
-    for column in columns:
-        values = {value for value in catalogue.text(column) if len(value) > 1}
+    best: dict[str, int] = {}
+    for column in (name for name in catalogue.names if catalogue.is_unique(name)):
+        values = set(catalogue.text(column))
         counts: dict[str, int] = {}
-        for path, tokens in numbers.items():
-            stem = path.name.partition(".")[0]
-            token = next((one for one in (stem, *tokens) if one in values or one.lstrip("0") in values), None)
-            if token is None:
-                continue
-            spec = "" if token in values else f":0>{len(token)}"
-            name = str(path.relative_to(folder).parent / path.name.replace(token, f"{{{column}{spec}}}", 1))
-            counts[name] = counts.get(name, 0) + 1
+        for path in files:
+            template = _with_field(path.name, column, values)
+            if template is not None and role_of(template) == "image":
+                name = str(path.relative_to(folder).parent / template)
+                counts[name] = counts.get(name, 0) + 1
         # A name that a single file follows is chance, unless there is a single object.
-        kept = [name for name, count in counts.items() if count >= min(3, len(catalogue)) and role_of(name) == "image"]
-        if kept and sum(counts[name] for name in kept) > sum(counts.get(name, 0) for name in best):
+        kept = {name: count for name, count in counts.items() if count >= min(3, len(catalogue))}
+        if sum(kept.values()) > sum(best.values()):
             best = kept
     return sorted(best)
+
+
+def _with_field(name: str, column: str, values: set[str]) -> str | None:
+    """Put a field in the place of a value in the name of a file: the name up to its first dot, a number or a word."""
+    for token in (name.partition(".")[0], *re.findall(r"\d+|[A-Za-z]+", name)):
+        written = f"{{{column}}}" if token in values else f"{{{column}:0>{len(token)}}}"
+        if token in values or (token.isdigit() and (token.lstrip("0") or "0") in values):
+            kind = r"\d" if token[0].isdigit() else "[A-Za-z]"
+            return re.sub(rf"(?<!{kind}){re.escape(token)}(?!{kind})", written, name, count=1)
+    return None
 
 
 def companions(found: Paths, catalogue: Catalogue, band: str) -> dict[Role, str]:
