@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from astrodl.augment import random_dihedral, random_shift
@@ -34,6 +35,8 @@ class Context:
         As in the store.
     normalization : Normalization
         Fitted on the training split.
+    sees_coverage : bool
+        Whether image networks also see which pixels of each band have data: where training objects have gaps.
     constants : dict
         What the task itself fitted on the training split: classes, bin edges, feature means, temperatures.
     """
@@ -44,6 +47,7 @@ class Context:
     size: int
     pixel_scale_arcsec: float
     normalization: Normalization
+    sees_coverage: bool = False
     constants: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,7 +122,15 @@ class Task(ABC):
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
         """Turn images and measurements into what the network eats, objects first."""
-        return {"image": filled(self.context.normalization.apply(cutouts.images))}
+        arrays = {"image": filled(self.context.normalization.apply(cutouts.images))}
+        if self.context.sees_coverage:
+            arrays["coverage"] = np.isfinite(cutouts.images).astype(np.float32)
+        return arrays
+
+    @property
+    def n_channels(self) -> int:
+        """Number of maps that `seen` gives."""
+        return len(self.context.bands) * (2 if self.context.sees_coverage else 1)
 
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Read what the network is trained towards, objects first."""
@@ -208,6 +220,19 @@ def scale_free_features(names: Sequence[str]) -> tuple[str, ...]:
 def filled(images: np.ndarray) -> np.ndarray:
     """Replace missing pixels of normalised images by zero, the sky level."""
     return np.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
+
+
+def seen(batch: Batch) -> Tensor:
+    """Give what an image network looks at: the bands, and which of their pixels have data if that varies."""
+    return torch.cat([batch["image"], batch["coverage"]], 1) if "coverage" in batch else batch["image"]
+
+
+def picked(features: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+    """Pick columns of features; NaN for those that a survey does not have (Galactic reddening, say)."""
+    found = np.full((len(features), len(columns)), np.nan, np.float32)
+    there = [number for number, column in enumerate(columns) if column < features.shape[1]]
+    found[:, there] = features[:, [columns[number] for number in there]]
+    return found
 
 
 def present(images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The verb catalog: one row per object with every task's columns, and the p(z) file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import astrodl
 from astrodl.catalog import Column, write_catalog
 from astrodl.errors import StoreError
 from astrodl.pdfs import write_pdfs
-from astrodl.store import FLAGS, SPLITS, Reader, open_store
+from astrodl.store import BAND_FLAGS, FLAGS, SPLITS, Reader, open_store
 from astrodl.tasks.predictions import Predictions
 
 POSITION = {"ra": ("right ascension", "pos.eq.ra;meta.main"), "dec": ("declination", "pos.eq.dec;meta.main")}
@@ -66,7 +66,6 @@ def _identity(reader: Reader) -> list[Column]:
     for name, (description, ucd) in POSITION.items():
         if reader.has_column(name):
             columns.append(Column(name, reader.column(name), "deg", f"{description} (ICRS)", ucd))
-    bits = ", ".join(f"{bit} {name.replace('_', ' ')}" for name, bit in FLAGS.items())
     split = np.array(SPLITS)[reader.split]
     return [
         *columns,
@@ -77,5 +76,16 @@ def _identity(reader: Reader) -> list[Column]:
             "networks trained on this survey saw train and validation",
             "meta.code",
         ),
-        Column("flags", reader.flags, None, f"bits: {bits}", "meta.code.qual"),
+        Column("flags", reader.flags, None, f"bits: {_bits(FLAGS)}", "meta.code.qual"),
+        Column(
+            "band_flags",
+            reader.band_flags.astype(np.int16),
+            None,
+            f"bits for bands {' '.join(reader.bands)}: {_bits(BAND_FLAGS)}",
+            "meta.code.qual",
+        ),
     ]
+
+
+def _bits(flags: Mapping[str, int]) -> str:
+    return ", ".join(f"{bit} {name.replace('_', ' ')}" for name, bit in flags.items())

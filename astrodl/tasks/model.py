@@ -54,7 +54,12 @@ class Model:
         return next(self.network.parameters()).device
 
     def predict(
-        self, images: np.ndarray, *, sky_sigma: np.ndarray | None = None, features: np.ndarray | None = None
+        self,
+        images: np.ndarray,
+        *,
+        sky_sigma: np.ndarray | None = None,
+        features: np.ndarray | None = None,
+        ebv: np.ndarray | None = None,
     ) -> Arrays:
         """Predict from images in memory.
 
@@ -66,6 +71,8 @@ class Model:
             Sky noise per pixel; measured on the border of the images by default.
         features : (N, F) array, optional
             As `astrodl.survey.photometry.measure` gives them; measured by default.
+        ebv : (N,) array, optional
+            Galactic reddening E(B-V) in magnitudes, for networks trained with it; unknown by default.
 
         Returns
         -------
@@ -84,6 +91,8 @@ class Model:
             sky_sigma = border_noise(images)
         if features is None:
             features, _ = measure(images, sky_sigma=sky_sigma, pixel_scale_arcsec=self.task.context.pixel_scale_arcsec)
+            reddening = np.full(len(images), np.nan) if ebv is None else np.broadcast_to(ebv, len(images))
+            features = np.column_stack([features, reddening.astype(np.float32)])
         return self.task.finish(self.raw(Cutouts(images, sky_sigma, features)))
 
     def raw(self, cutouts: Cutouts, *, batch_size: int = 128) -> Arrays:

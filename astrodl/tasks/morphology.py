@@ -27,7 +27,9 @@ from astrodl.tasks.base import (
     measured,
     missing_column,
     moments,
+    picked,
     scale_free_features,
+    seen,
     standardize,
 )
 from astrodl.tasks.colour import colour
@@ -117,7 +119,7 @@ class Morphology(Task):
         arrays = super().inputs(cutouts)
         constants = self.context.constants
         if constants["features"]:
-            chosen = cutouts.features[:, constants["features"]]
+            chosen = picked(cutouts.features, constants["features"])
             arrays["features"] = standardize(chosen, constants["mean"], constants["scale"])
         return arrays
 
@@ -130,12 +132,12 @@ class Morphology(Task):
         constants, settings = self.context.constants, self.settings
         n_features = 2 * len(constants["features"])
         return HybridNetwork(
-            len(self.context.bands), n_features, len(self.classes), widths=settings.widths, dropout=settings.dropout
+            self.n_channels, n_features, len(self.classes), widths=settings.widths, dropout=settings.dropout
         )
 
     def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted cross-entropy with smoothed labels."""
-        logits = network(batch["image"], batch.get("features")).float()
+        logits = network(seen(batch), batch.get("features")).float()
         weights = torch.tensor(self.context.constants["weights"], device=logits.device)
         smoothing = self.settings.label_smoothing if network.training else 0.0
         loss = functional.cross_entropy(logits, batch["label"], weights, label_smoothing=smoothing)
@@ -222,7 +224,8 @@ class Morphology(Task):
 
 def _mean_log_probability(network: nn.Module, batch: Batch) -> Tensor:
     """Average the log-probabilities of the eight views: (B, C)."""
-    views = [network(dihedral(batch["image"], element), batch.get("features")) for element in range(8)]
+    maps = seen(batch)
+    views = [network(dihedral(maps, element), batch.get("features")) for element in range(8)]
     return torch.stack([view.float().log_softmax(1) for view in views]).mean(0)
 
 

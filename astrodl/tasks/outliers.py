@@ -18,7 +18,17 @@ from astrodl.metrics import outliers as metrics_of
 from astrodl.models.gan import EncoderGAN
 from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kind, score_against, score_histogram
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, moments, scale_free_features, standardize
+from astrodl.tasks.base import (
+    Arrays,
+    Metrics,
+    Report,
+    Task,
+    measured,
+    moments,
+    picked,
+    scale_free_features,
+    standardize,
+)
 from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
@@ -101,7 +111,7 @@ class Outliers(Task):
         """Normalised image, the sky noise in units of the softening, standardised features."""
         softening, constants = np.asarray(self.context.normalization.softening, np.float32), self.context.constants
         sky = np.nan_to_num(cutouts.sky_sigma / softening, nan=0.0)
-        chosen = cutouts.features[:, constants["features"]]
+        chosen = picked(cutouts.features, constants["features"])
         features = standardize(chosen, constants["mean"], constants["scale"])[:, : chosen.shape[1]]
         return {**super().inputs(cutouts), "sky": sky.astype(np.float32), "features": features}
 

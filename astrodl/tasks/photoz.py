@@ -20,7 +20,19 @@ from astrodl.plots.photoz import redshift_scatter, redshift_trends
 from astrodl.plots.photoz_pdf import example_pdfs, pit_histogram, redshift_distribution
 from astrodl.store import Reader
 from astrodl.survey.photometry import photometric_features
-from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, missing_column, moments, present, standardize
+from astrodl.tasks.base import (
+    Arrays,
+    Metrics,
+    Report,
+    Task,
+    measured,
+    missing_column,
+    moments,
+    picked,
+    present,
+    seen,
+    standardize,
+)
 from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
@@ -103,7 +115,9 @@ class Photoz(Task):
         arrays = super().inputs(cutouts)
         constants = self.context.constants
         if constants["features"]:
-            features = standardize(cutouts.features[:, constants["features"]], constants["mean"], constants["scale"])
+            features = standardize(
+                picked(cutouts.features, constants["features"]), constants["mean"], constants["scale"]
+            )
             arrays["features"] = np.concatenate([features, present(cutouts.images)], axis=1)
         return arrays
 
@@ -116,7 +130,7 @@ class Photoz(Task):
         constants, settings = self.context.constants, self.settings
         n_features = 2 * len(constants["features"]) + len(self.context.bands) if constants["features"] else 0
         return HybridNetwork(
-            len(self.context.bands), n_features, settings.n_bins, widths=settings.widths, dropout=settings.dropout
+            self.n_channels, n_features, settings.n_bins, widths=settings.widths, dropout=settings.dropout
         )
 
     def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -124,7 +138,7 @@ class Photoz(Task):
         features = batch.get("features")
         if features is not None and network.training:
             features = features + self.settings.feature_noise * torch.randn_like(features)
-        logits = network(batch["image"], features).float()
+        logits = network(seen(batch), features).float()
         edges = self._edges(logits)
         target = smeared_targets(batch["z"], edges, self.settings.smear * (1 + batch["z"]))
         cross_entropy = soft_cross_entropy(logits, target).mean()
@@ -254,9 +268,8 @@ class Photoz(Task):
 
 def _views(network: nn.Module, batch: Batch) -> Tensor:
     """Give the logits of the eight views of each image: (8, B, K) in float32."""
-    return torch.stack(
-        [network(dihedral(batch["image"], element), batch.get("features")).float() for element in range(8)]
-    )
+    maps = seen(batch)
+    return torch.stack([network(dihedral(maps, element), batch.get("features")).float() for element in range(8)])
 
 
 TASK = Photoz

@@ -17,12 +17,14 @@ from astrodl.atomic import write_text
 from astrodl.config import canonical_json, parse
 from astrodl.dataset import Cutouts, Mapped, load
 from astrodl.errors import DataError, StoreError
-from astrodl.store import Reader
+from astrodl.store import FLAGS, Reader
 from astrodl.survey.photometry import measure
 from astrodl.tasks.base import Arrays, Context, Task
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.predictions import write_block, writing
 
+GAPS = FLAGS["missing_band"] | FLAGS["partial_coverage"] | FLAGS["padded"] | FLAGS["masked_pixels"]
+"""Flags of objects with pixels without data."""
 PREDICT_BLOCK = 256
 
 
@@ -86,7 +88,7 @@ def train(
                 f"{reader.path}: task {task} has {len(chosen['train'])} labelled training objects, needs at least 2; "
                 "check data.columns and the split"
             )
-        data = load(lambda indices: _arrays(job, reader, indices), chosen, where)
+        data = load(lambda indices: arrays(job, reader, indices), chosen, where)
         torch.manual_seed(engine.seed_at(seed, -2))
         network = job.build().to(where)
         validation = data["validation"] if len(chosen["validation"]) else None
@@ -160,7 +162,10 @@ def matching(store: Reader, task: Task, indices: np.ndarray) -> Cutouts:
         return Cutouts.from_store(store, indices)
     columns = store.band_indices(bands)
     images, sky = store.images(indices)[:, columns], store.sky_sigma[indices][:, columns]
-    return Cutouts(images, sky, measure(images, sky_sigma=sky, pixel_scale_arcsec=store.pixel_scale_arcsec)[0])
+    features, _ = measure(images, sky_sigma=sky, pixel_scale_arcsec=store.pixel_scale_arcsec)
+    if "ebv" in store.feature_names:
+        features = np.column_stack([features, store.features(["ebv"], indices)])
+    return Cutouts(images, sky, features)
 
 
 def check_compatible(store: Reader, task: Task, model: Path) -> None:
@@ -206,6 +211,7 @@ def fit_context(kind: type[Task], settings: Any, store: Reader, fold: int = 0) -
         bands=store.bands,
         size=store.size,
         pixel_scale_arcsec=store.pixel_scale_arcsec or 0.0,
+        sees_coverage=bool((store.flags[store.select("train", fold)] & GAPS).any()),
         normalization=normalize.fit(store.sky_sigma[store.select("train", fold)], store.bands),
         constants=kind.fit_constants(settings, store, chosen) if len(chosen) else {},
     )
@@ -224,7 +230,8 @@ def prepare_device(device: str, threads: int | None) -> torch.device:
     return engine.choose_device(device)
 
 
-def _arrays(task: Task, store: Reader, indices: np.ndarray) -> Arrays:
+def arrays(task: Task, store: Reader, indices: np.ndarray) -> Arrays:
+    """Give what a task trains on: inputs and targets of objects, objects first."""
     return {**task.inputs(Cutouts.from_store(store, indices)), **task.targets(store, indices)}
 
 

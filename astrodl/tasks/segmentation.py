@@ -20,7 +20,7 @@ from astrodl.metrics import segmentation as metrics_of
 from astrodl.models.unet import DecompositionUNet, summed_fractions
 from astrodl.plots.segmentation import bulge_to_total, clump_detection, segmentation_gallery
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, scale_free_features
+from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, scale_free_features, seen
 from astrodl.tasks.colour import colour
 
 if TYPE_CHECKING:
@@ -105,11 +105,11 @@ class Segmentation(Task):
     def build(self) -> nn.Module:
         """U-Net with five output maps and a bulge-to-total head."""
         settings = self.settings
-        return DecompositionUNet(len(self.context.bands), widths=settings.widths, dropout=settings.dropout)
+        return DecompositionUNet(self.n_channels, widths=settings.widths, dropout=settings.dropout)
 
     def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum of the terms of the clump mask, the fractions where there is light, the light, and the ratio."""
-        output = network(batch["image"])
+        output = network(seen(batch))
         clump = output["clump"].float()
         light = batch["light"]
         weight = light.clamp(0, 3)
@@ -145,10 +145,11 @@ class Segmentation(Task):
     def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Average maps and ratio over the eight flips and quarter turns."""
         sums: dict[str, Tensor] = {}
+        maps = seen(batch)
         for element in range(8):
             # in the precision of the training: eight views in float32 cost as much as several epochs
             with autocast(batch["image"].device, self.settings.train.precision):
-                output = network(dihedral(batch["image"], element))
+                output = network(dihedral(maps, element))
             parts = {
                 "clump": torch.sigmoid(output["clump"].float()),
                 "fraction": output["fraction"].float().softmax(1),
