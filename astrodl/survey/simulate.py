@@ -56,9 +56,10 @@ def simulate(settings: SimulateSettings, out: Path, *, workers: int = 1, progres
     Raises
     ------
     ConfigError
-        Unknown band, or a truth band that is not among the bands.
+        Unknown band, unreadable throughput, or a truth band that is not among the bands.
     """
-    bands_of(settings)
+    for band in bands_of(settings):
+        band.throughput()
     truth_band(settings)
     catalog = out / "catalog.fits"
     kept = _has_same_settings(settings, out)

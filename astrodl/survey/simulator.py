@@ -132,10 +132,11 @@ class Simulator:
         grid = self.painter.grid
         area = (2 * grid.half_width / 60) ** 2
         for _ in range(rng.poisson(density * area)):
-            x, y = rng.uniform(-grid.half_width, grid.half_width, 2) - grid.centre
+            x, y = rng.uniform(-grid.half_width, grid.half_width, 2)
+            phase = np.exp(-1j * (grid.kx * np.float32(x) + grid.ky * np.float32(y)))
             owner = scene.next_owner
             for layer in self._galaxy(rng).layers:
-                scene.layers.append(Layer("", grid.shift(layer.image, float(x), float(y)), layer.flux, owner=owner))
+                scene.layers.append(Layer("", layer.image * phase, layer.flux, owner=owner))
 
     def images(self, scene: Scene) -> tuple[Floats, Floats]:
         """Give the noise-free images (bands, y, x) and truth maps (labels, y, x) of a scene in counts."""
