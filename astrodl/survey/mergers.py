@@ -20,7 +20,9 @@ SHELL_SHARE = 0.25
 _SHELL_PIXELS = 7.0
 """Smallest half-light radius in pixels at which shells can be told from a halo."""
 _NEAREST_PIXELS = 4.0
-"""Nuclei nearer than that look like one; such a view is taken only where the tails are long."""
+"""Nuclei nearer than that look like one; such a view is taken only where the tails are long and the galaxy large."""
+_TAIL_PIXELS = 9.0
+"""Smallest edge of the larger disk in pixels at which tails alone tell a merger."""
 
 
 def paint_merger(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None:
@@ -36,9 +38,10 @@ def _encounter(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None:
     galaxy, grid = scene.galaxy, canvas.grid
     # A disk of the library has its half-light radius at 0.45 of its edge; a pair is about twice as large.
     edge = 1.45 * galaxy.radius
-    nuclei, particles, ratio = _view(rng, _NEAREST_PIXELS * grid.pixel / edge)
-    x, y = canvas.centre(rng)
     dry = bool(rng.random() < 0.15)
+    tails = edge > _TAIL_PIXELS * grid.pixel and not dry
+    nuclei, particles, ratio = _view(rng, _NEAREST_PIXELS * grid.pixel / edge, tails)
+    x, y = canvas.centre(rng)
     spectra = merger_spectra(rng, dry)
     masses = np.array([1.0, ratio]) / (1 + ratio)
     # Old pairs are two spheroids in common, faint debris.
@@ -68,8 +71,10 @@ def _encounter(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None:
     canvas.clumps(rng, scene, weight, int(rng.poisson(0.3 if dry else 4.5)))
 
 
-def _view(rng: np.random.Generator, nearest: float) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Choose an encounter and a direction that show a merger: two nuclei, or tails that reach far.
+def _view(
+    rng: np.random.Generator, nearest: float, tails: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Choose an encounter and a direction that show a merger: two nuclei, or if that may do tails that reach far.
 
     Returns
     -------
@@ -77,12 +82,12 @@ def _view(rng: np.random.Generator, nearest: float) -> tuple[NDArray[np.float64]
         (2, 2) and (n, 2) sky positions in units of the larger disk's edge.
     """
     snapshots = encounters.library()
-    for _ in range(10):
+    for _ in range(16):
         snapshot = snapshots[int(rng.integers(len(snapshots)))]
         nuclei, particles = encounters.project(snapshot, rng)
         apart = float(np.hypot(*(nuclei[0] - nuclei[1])))
         reach = float(np.mean(np.hypot(particles[:, 0], particles[:, 1]) > 1.5))
-        if nearest < apart < 2.4 or (apart <= nearest and reach > 0.3):
+        if nearest < apart < 2.4 or (tails and apart <= nearest and reach > 0.3):
             break
     return nuclei, particles, snapshot.mass_ratio
 

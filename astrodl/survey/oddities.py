@@ -281,7 +281,7 @@ def _satellite_trail(odd: Oddities, rng: np.random.Generator) -> Scene:
         course = course * (gaps > np.float32(rng.uniform(-0.8, 0.1)))
     lumps = np.exp(0.35 * grid.noise_field(rng, 96, 0.6))
     band = int(rng.integers(len(odd.sky_sigma)))
-    peak = 10 ** rng.uniform(0.55, 1.4) * odd.sky_sigma[band] / odd.count_per_flux[band]
+    peak = 10 ** rng.uniform(0.8, 1.5) * odd.sky_sigma[band] / odd.count_per_flux[band]
     flux = np.zeros(len(odd.painter.colors.bands))
     flux[band] = peak / 4
     scene.layers.append(Layer("", grid.drawn_as_is(profile * course * lumps), flux, owner=scene.next_owner))

@@ -12,7 +12,7 @@ from astrodl.survey.population import Galaxy
 from astrodl.survey.profiles import EXPONENTIAL_B, equivalent_index, half_light_radius
 from astrodl.survey.structure import Frame
 
-FAINTEST_CLUMP = 0.005
+FAINTEST_CLUMP = 0.004
 """Share of the galaxy's light in the truth band."""
 CLUMP_SLOPE = -1.8
 """dN / dL ~ L^slope; -1.7 to -2 from H II regions (Kennicutt, Edgar & Hodge 1989) to clumps at z = 1 to 3
@@ -171,7 +171,7 @@ class Canvas:
 
         Luminosities follow a power law from `FAINTEST_CLUMP` to `brightest`, as shares of the galaxy's light, together
         at most 40 % of it; sizes grow with the cube root of luminosity. Most clumps are young, some older and redder
-        (Guo et al. 2018).
+        (Guo et al. 2018). Each is three knots, so that those that are resolved are not round.
         """
         if n == 0 or not weight.any():
             return
@@ -189,8 +189,22 @@ class Canvas:
             if members.any():
                 spectrum = Spectrum(float(rng.uniform(*kinds)), float(rng.exponential(0.08)))
                 sigma = scene.galaxy.arcsec_per_kpc * width[members]
-                self.lay(
-                    scene, "clump", self.grid.blobs(x[members], y[members], sigma, share[members]), spectrum, total
-                )
+                image = self._knots(rng, x[members], y[members], sigma, share[members])
+                self.lay(scene, "clump", image, spectrum, total)
                 flux[members] = np.outer(share[members], scene.layers[-1].flux)
         scene.clumps = np.column_stack([x, y, flux])
+
+    def _knots(
+        self,
+        rng: np.random.Generator,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        sigma: NDArray[np.float64],
+        flux: NDArray[np.float64],
+    ) -> Fourier:
+        """Transform clumps of three knots each, whose centre of light is at (x, y) and whose width is near sigma."""
+        part = rng.dirichlet(np.full(3, 2.0), len(x))
+        aside = 0.9 * sigma[:, None] * rng.standard_normal((2, len(x), 3))
+        aside -= (part * aside).sum(axis=2, keepdims=True)
+        knots = (x[:, None] + aside[0], y[:, None] + aside[1], np.repeat(0.6 * sigma, 3), flux[:, None] * part)
+        return self.grid.blobs(*(values.ravel() for values in knots))

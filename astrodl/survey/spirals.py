@@ -48,7 +48,7 @@ def paint_spiral(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None
     pattern = draw(canvas, rng, frame, scale, start, twist if barred else float(rng.uniform(0, np.pi)), z)
     # Seen edge-on the arms overlap and the dust takes their place.
     visible = float(np.clip((frame.q - 0.25) / 0.3, 0.1, 1.0))
-    share = visible * rng.uniform(0.2, 0.5) * (0.7 if red else 1.0)
+    share = visible * rng.uniform(0.25, 0.55) * (0.7 if red else 1.0)
     canvas.move_light(scene, grid.drawn(pattern.light), arm, share)
     if barred:
         _bar(canvas, rng, scene, frame, length, twist, bulge, arm)
@@ -59,7 +59,7 @@ def paint_spiral(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None
     radius, _ = frame.polar(grid)
     outside = (radius > 0.4 * scene.galaxy.radius) & (radius < 2.2 * scene.galaxy.radius)
     ridge = pattern.light * (pattern.light > 0.1 * pattern.light.max()) * outside
-    canvas.clumps(rng, scene, ridge, int(rng.poisson((1.2 if red else 5.0) * max(visible, 0.4))), brightest=0.06)
+    canvas.clumps(rng, scene, ridge, int(rng.poisson((1.5 if red else 6.0) * max(visible, 0.4))), brightest=0.05)
 
 
 def _grand_design(

@@ -1,0 +1,251 @@
+"""Draw the figures of gallery.md: contact sheets of the simulated survey, and the same beside real galaxies.
+
+`python docs/gallery.py` rewrites the images and the numbers between the page's markers. Without the folder of real
+data (environment variable ASTRODL_TEST_DATA) only the sheets of simulated galaxies are drawn.
+"""
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from generate import DOCS, write_block
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy.stats import ks_2samp
+
+from astrodl.config import SimulateSettings
+from astrodl.plots.gallery import structure_planes
+from astrodl.plots.images import balance_bands, contact_sheet, lupton_rgb, sheet_of_rows
+from astrodl.plots.style import save
+from astrodl.survey.galaxies import Scene
+from astrodl.survey.oddities import KINDS, add_company
+from astrodl.survey.photometry import measure
+from astrodl.survey.population import CLASSES, Galaxy
+from astrodl.survey.simulator import Simulator
+
+SEED = 3
+COLUMNS = 10
+IMAGES = DOCS / "images"
+EGS_BANDS = ("F606W", "F814W")
+EGS_PIXEL = 0.06
+EGS_CLASSES = "ssisslssilssssissiilsmse"
+"""Classes of the real galaxies, judged by eye for this page, in the order of their file names: spiral, irregular,
+lenticular, merger, elliptical."""
+EGS_SIDE = 96
+EXPOSURE_S = 2100.0
+"""Of the real set in each band; it sets the photon noise of the twins."""
+TWINS = 10
+"""Simulated galaxies to each real one in the figure of shapes."""
+LETTERS = {name[0]: name for name in CLASSES}
+Array = np.ndarray
+
+
+class Studio:
+    """Draws simulated galaxies of chosen kinds, and shows them in one set of colours."""
+
+    def __init__(self, settings: SimulateSettings) -> None:
+        self.simulator = Simulator(settings)
+        rng = np.random.default_rng(SEED)
+        images = [self.draw(rng, kind) for kind in CLASSES for _ in range(15)]
+        self.factors = balance_bands(np.stack(images))
+
+    def draw(self, rng: np.random.Generator, kind: str, limit: float = 99.0) -> Array:
+        """Observe a galaxy of a class, or with an oddity, not fainter than a magnitude."""
+        simulator = self.simulator
+        if kind in KINDS:
+            scene = simulator.oddities.paint(rng, kind)
+        else:
+            galaxy = simulator.population.draw(rng, kind)
+            while galaxy.magnitude > limit:
+                galaxy = simulator.population.draw(rng, kind)
+            scene = simulator.painter.paint(rng, galaxy)
+            scene.scale_to(10 ** (-0.4 * galaxy.magnitude), simulator.truth_band)
+        add_company(rng, scene, simulator.painter, simulator.population)
+        images, _ = simulator.images(scene)
+        return simulator.observe(rng, images)
+
+    def show(self, images: Array, *, softening: float = 4.0) -> Array:
+        """Make colour images."""
+        sigma = np.tile(self.simulator.sky_sigma, (len(images), 1))
+        return lupton_rgb(images, sigma, band_factors=self.factors, per_image=True, softening=softening)
+
+
+def sheet(rgb: Array, rows: list[str], heading: str) -> Figure:
+    """Lay cutouts out, `COLUMNS` to a row."""
+    return sheet_of_rows(
+        rgb,
+        [range(COLUMNS * i, min(COLUMNS * (i + 1), len(rgb))) for i in range(len(rows))],
+        rows,
+        title=lambda _: "",
+        frame=lambda _: None,
+        n_columns=COLUMNS,
+        heading=heading,
+    )
+
+
+def write(figure: Figure, name: str) -> None:
+    """Save a figure of photographs as a JPEG, a third of the size of a PNG, whose noise nothing compresses."""
+    path = IMAGES / f"gallery-{name}.png"
+    save(figure, path)
+    with Image.open(path) as image:
+        image.convert("RGB").save(path.with_suffix(".jpg"), quality=88, optimize=True)
+    path.unlink()
+
+
+def draw_sheets() -> None:
+    """Draw a sheet of each class, bright ones above and as they come below, and of each oddity."""
+    studio = Studio(SimulateSettings(seed=SEED))
+    for kind in CLASSES:
+        rng = np.random.default_rng([SEED, CLASSES.index(kind)])
+        limits = [22.0] * 3 + [24.0] * 2
+        images = np.stack([studio.draw(rng, kind, limit) for limit in limits for _ in range(COLUMNS)])
+        labels = [f"brighter than {limit:.0f}" for limit in limits]
+        write(sheet(studio.show(images), labels, kind), kind)
+    for number, oddity in enumerate(KINDS):
+        rng = np.random.default_rng([SEED, 100 + number])
+        images = np.stack([studio.draw(rng, oddity) for _ in range(5 * COLUMNS)])
+        write(contact_sheet(studio.show(images), n_columns=COLUMNS, heading=oddity.replace("_", " ")), oddity)
+
+
+@dataclass
+class Sample:
+    """Real or simulated galaxies in the bands and pixels of the Extended Groth Strip set."""
+
+    images: Array
+    """(n, bands, y, x) counts per second."""
+    sigma: Array
+    """(n, bands)."""
+
+    def features(self) -> dict[str, Array]:
+        """Measure shapes on the sum of the bands."""
+        values, names = measure(self.images, sky_sigma=self.sigma, pixel_scale_arcsec=EGS_PIXEL, bands=EGS_BANDS)
+        return dict(zip(names, values.T, strict=True))
+
+
+def read_egs(data: Path) -> tuple[Sample, Array]:
+    """Read the HST set (Davis et al. 2007, Newman et al. 2013), 2 x 2 pixels summed; images and redshifts."""
+    folder = data / "hst_egs_specz"
+    with (folder / "redshifts.csv").open() as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["file_v"])
+    frames = [[fits.getdata(folder / row[key]).astype(np.float64) for key in ("file_v", "file_i")] for row in rows]
+    first = (201 - 2 * EGS_SIDE) // 2
+    images = np.array(frames)[:, :, first : first + 2 * EGS_SIDE, first : first + 2 * EGS_SIDE]
+    images[images == 0] = np.nan
+    images = images.reshape(len(rows), 2, EGS_SIDE, 2, EGS_SIDE, 2).sum(axis=(3, 5))
+    border = images[:, :, [*range(10), *range(-10, 0)]].reshape(len(rows), 2, -1)
+    middle = np.nanmedian(border, axis=2, keepdims=True)
+    sigma = 1.4826 * np.nanmedian(np.abs(border - middle), axis=2)
+    return Sample(images, sigma), np.array([float(row["z_spec"]) for row in rows])
+
+
+def draw_twins(real: Sample, z: Array, n: int) -> Sample:
+    """Simulate `n` galaxies to each real one: its class by eye, redshift, magnitude, size, flattening and noise."""
+    settings = SimulateSettings(
+        bands=EGS_BANDS, size=EGS_SIDE, pixel_scale_arcsec=EGS_PIXEL, truth_band="F814W", seed=SEED
+    )
+    simulator = Simulator(settings)
+    measured = real.features()
+    with np.errstate(invalid="ignore"):
+        magnitude = simulator.zero_points[1] - 2.5 * np.log10(measured["flux_F814W_total"])
+    images = []
+    for number, letter in enumerate(EGS_CLASSES):
+        # The measured radius is that of a circle, widened by the point-spread function.
+        flat = float(np.clip(1 - measured["ellipticity"][number], 0.15, 1.0))
+        radius = np.sqrt(max(float(measured["r50_arcsec"][number]) ** 2 - 0.06**2, 0.06**2) / flat)
+        galaxy = simulator.population.galaxy(LETTERS[letter], float(z[number]), float(magnitude[number]), float(radius))
+        for copy in range(n):
+            rng = np.random.default_rng([SEED, number, copy])
+            scene = _alike(simulator, rng, galaxy, flat)
+            add_company(rng, scene, simulator.painter, simulator.population)
+            frames, _ = simulator.images(scene)
+            variance = real.sigma[number][:, None, None] ** 2 + np.maximum(frames, 0) / EXPOSURE_S
+            images.append(frames + rng.standard_normal(frames.shape) * np.sqrt(variance))
+    return Sample(np.stack(images), np.repeat(real.sigma, n, axis=0))
+
+
+def _alike(simulator: Simulator, rng: np.random.Generator, galaxy: Galaxy, flat: float) -> Scene:
+    """Paint a galaxy until its axis ratio is near the one wanted."""
+    for _ in range(20):
+        scene = simulator.painter.paint(rng, galaxy)
+        if not abs(scene.axis_ratio - flat) > 0.12:
+            break
+    scene.scale_to(10 ** (-0.4 * galaxy.magnitude), simulator.truth_band)
+    return scene
+
+
+def compare_with_egs(data: Path) -> str:
+    """Draw real and simulated HST galaxies in turn, and the planes of their shapes; give the table of medians."""
+    real, z = read_egs(data)
+    twins = draw_twins(real, z, TWINS)
+    one = Sample(twins.images[::TWINS], twins.sigma[::TWINS])
+    factors = balance_bands(real.images)
+    shown, labels = [], []
+    for name, softening in (("", 4.0), (", deep", 0.8)):
+        pair = [
+            lupton_rgb(s.images, s.sigma, band_factors=factors, per_image=True, softening=softening)
+            for s in (real, one)
+        ]
+        for start in range(0, 24, 12):
+            shown += [pair[0][start : start + 12], pair[1][start : start + 12]]
+            labels += [f"real{name}", f"simulated{name}"]
+    rgb = np.concatenate(shown)
+    rows = [range(12 * i, 12 * (i + 1)) for i in range(len(labels))]
+    heading = "HST galaxies, F606W and F814W, 5.8 arcsec: real, and below each a simulated one"
+    figure = sheet_of_rows(rgb, rows, labels, title=lambda _: "", frame=lambda _: None, n_columns=12, heading=heading)
+    write(figure, "egs")
+    groups = {"real": real.features(), "simulated": twins.features()}
+    save(structure_planes(groups), IMAGES / "gallery-structure.png")
+    return shape_table(groups)
+
+
+def shape_table(groups: dict[str, dict[str, Array]]) -> str:
+    """Write medians and half the distance of the 16th and 84th percentiles, and a Kolmogorov-Smirnov p value."""
+    lines = ["| | real | simulated | KS p |", "|---|---|---|---|"]
+    for name in ("concentration", "asymmetry", "smoothness", "gini", "m20"):
+        values = [group[name][np.isfinite(group[name])] for group in groups.values()]
+        cells = []
+        for value in values:
+            low, middle, high = np.percentile(value, [16, 50, 84])
+            cells.append(f"{middle:.2f} ± {(high - low) / 2:.2f}")
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} | {ks_2samp(*values).pvalue:.2g} |")
+    return "\n".join(lines)
+
+
+def compare_with_sdss(data: Path) -> None:
+    """Draw SDSS galaxies of the classes of Galaxy Zoo 1 (Lintott et al. 2008, 2011)."""
+    folder = data / "gz1_morphology"
+    with (folder / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    rgb: list[Array] = []
+    labels = []
+    for kind in ("elliptical", "spiral", "edge", "merger"):
+        chosen = [row for row in rows if kind in row["class_name"].lower()][:COLUMNS]
+        rgb += [read_jpeg(folder / "images" / Path(row["file"]).name) for row in chosen]
+        labels.append({"edge": "edge-on"}.get(kind, kind))
+    write(sheet(np.stack(rgb), labels, "Real galaxies: SDSS gri images of Galaxy Zoo 1"), "sdss")
+
+
+def read_jpeg(path: Path) -> Array:
+    """Read the middle of a JPEG, first row at the bottom, at half of its pixels."""
+    with Image.open(path) as image:
+        middle = image.convert("RGB").crop((106, 106, 318, 318)).resize((106, 106), Image.Resampling.LANCZOS)
+    return np.asarray(middle)[::-1] / 255.0
+
+
+def main() -> None:
+    """Draw all that can be drawn here."""
+    draw_sheets()
+    data = Path(os.environ.get("ASTRODL_TEST_DATA", DOCS.parent.parent / "shared" / "data"))
+    if not data.is_dir():
+        print(f"{data} is not there: no figures of real galaxies (set ASTRODL_TEST_DATA)")
+        return
+    page = DOCS / "gallery.md"
+    page.write_text(write_block(page.read_text(), "shapes", compare_with_egs(data)))
+    compare_with_sdss(data)
+
+
+if __name__ == "__main__":
+    main()
