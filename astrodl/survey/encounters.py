@@ -145,8 +145,8 @@ def project(snapshot: Snapshot, rng: np.random.Generator) -> tuple[NDArray[np.fl
 
 N_SHELLS = 10
 """Falls of a small galaxy into a large one."""
-_FALL_TIMES = (9.0, 15.0)
-"""First and last moment of the shells; the free fall from where they start takes about 2.5."""
+_FALL_TIMES = (14.0, 30.0)
+"""First and last moment of the shells; the free fall from where they start takes about 4."""
 
 
 @cache
@@ -166,9 +166,10 @@ def shells() -> tuple[NDArray[np.float64], ...]:
     core, step = 1 / 1.82, 0.02
     places = np.zeros((N_SHELLS, N_PARTICLES, 3))
     places[..., 0] = rng.uniform(2.0, 3.2, (N_SHELLS, 1))
-    places += rng.normal(0, 0.16, places.shape)
-    motion = rng.normal(0, 0.07, places.shape)
-    motion[..., 1] += rng.uniform(0.0, 0.12, (N_SHELLS, 1))
+    # Stretched along the fall by the tides; the narrower the stream, the narrower the fans that it opens into.
+    places += rng.normal(0, 1, places.shape) * (0.4, 0.06, 0.06)
+    motion = rng.normal(0, 1, places.shape) * (0.1, 0.02, 0.02)
+    motion[..., 1] += rng.uniform(0.0, 0.06, (N_SHELLS, 1))
     moments = np.linspace(*_FALL_TIMES, N_SHELLS)
     found: list[NDArray[np.float64]] = []
     for number in range(round(_FALL_TIMES[1] / step) + 1):

@@ -93,7 +93,7 @@ def draw_arms(
         along = (1 - np.exp(-((radius / np.float32(start)) ** 4))) / (1 + (radius / np.float32(end)) ** 6)
         light += along * (np.float32(strength) * np.exp(narrow * (np.cos(across) - 1)))
         lag = np.float32(1.1 * arms.width * np.sign(pitch))
-        dust = np.maximum(dust, along * np.exp(2 * narrow * (np.cos(across + lag) - 1)))
+        dust = np.maximum(dust, along * np.exp(2 * narrow * (np.cos(across - lag) - 1)))
     # Arms fade more slowly than the disk beneath them: their contrast rises outwards (Elmegreen & Elmegreen 1984).
     light *= np.exp(np.float32(0.4) * lumps - radius / np.float32(1.15 * scale))
     return light, np.clip(dust * (1 + np.float32(0.4) * lumps), 0, 1)

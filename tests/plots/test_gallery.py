@@ -1,0 +1,34 @@
+import numpy as np
+
+from astrodl.plots.gallery import PLANES, structure_planes
+
+
+def features(rng, n, shift=0.0):
+    names = {name for pair in PLANES for name in pair}
+    return {name: rng.normal(shift, 1.0, n) for name in names}
+
+
+def test_each_plane_shows_both_groups_and_the_real_one_on_top(rng):
+    figure = structure_planes({"real": features(rng, 9), "simulated": features(rng, 40)})
+    assert len(figure.axes) == len(PLANES)
+    for axes, (x, y) in zip(figure.axes, PLANES, strict=True):
+        real, simulated = axes.collections[:2]
+        assert (len(real.get_offsets()), len(simulated.get_offsets())) == (9, 40)
+        assert real.get_zorder() > simulated.get_zorder()
+        assert {axes.get_xlabel(), axes.get_ylabel()} <= {"M20", "Gini", "C", "A", "S"}
+        assert x != y
+
+
+def test_the_heading_counts_the_real_galaxies_and_m20_runs_backwards(rng):
+    figure = structure_planes({"real": features(rng, 9), "simulated": features(rng, 40)})
+    assert "9 real galaxies" in figure.get_suptitle()
+    low, high = figure.axes[0].get_xlim()
+    assert low > high
+
+
+def test_what_was_not_measured_is_left_out(rng):
+    real = features(rng, 9)
+    real["gini"][:4] = np.nan
+    figure = structure_planes({"real": real, "simulated": features(rng, 40)})
+    assert len(figure.axes[0].collections[0].get_offsets()) == 5
+    assert len(figure.axes[1].collections[0].get_offsets()) == 9
