@@ -246,3 +246,31 @@ class TestSummary:
     def test_of_a_folder_without_results_is_an_error(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["summary", str(tmp_path)]) == 2
         assert "run the workflow first" in capsys.readouterr().err
+
+
+class TestIngestOfAConfiguration:
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        survey = {"data": {"catalog": "no.fits", "layout": "files", "path": "a.fits", "bands": [{"name": "g"}]}}
+        survey["data"]["root"] = str(tmp_path)
+        values = {"surveys": {"one": survey, "two": {**survey, "split": {"test": 0.3}}}, "tasks": {"latent": {}}}
+        (tmp_path / "config.yaml").write_text(json.dumps(values))
+        return tmp_path / "config.yaml"
+
+    def ingest(self, root: Path, *words: str) -> int:
+        return cli.main(["ingest", "--settings", str(root), "--out", str(root.with_name("s.h5")), *words])
+
+    def test_asks_which_survey_where_there_are_several(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.ingest(root) == 2
+        assert "several surveys (has one, two); choose one with --survey" in capsys.readouterr().err
+        assert self.ingest(root, "--survey", "three") == 2
+        assert "no survey 'three'" in capsys.readouterr().err
+
+    def test_takes_the_survey_that_is_named(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.ingest(root, "--survey", "two") == 2
+        assert "no.fits: no such catalogue" in capsys.readouterr().err
+
+    def test_refuses_a_survey_without_data(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        root.write_text(json.dumps({"surveys": {"one": None}}))
+        assert self.ingest(root) == 2
+        assert "key 'data' is missing" in capsys.readouterr().err

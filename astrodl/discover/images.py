@@ -156,6 +156,12 @@ def bare(name: str) -> list[str]:
     return [word for word in words(name) if word not in spoken]
 
 
+def without_image_words(name: str) -> str:
+    """Take `SCI` and the like away from the name of an extension, unless nothing would be left."""
+    parts = re.split(r"[\s_.-]+", name)
+    return "_".join(part for part in parts if part.casefold() not in _IMAGE_WORDS) or name
+
+
 def _fits(file: FitsFile) -> list[ImageView]:
     images = [hdu for hdu in file.hdus if hdu.is_image and len(hdu.shape) >= 2 and min(hdu.shape[-2:]) > 1]
     names = [hdu.name.upper() for hdu in images]

@@ -10,7 +10,7 @@ import numpy as np
 
 from astrodl.discover.catalogue import Catalogue
 from astrodl.discover.filters import blue_to_red, sound
-from astrodl.discover.images import ImageView, Role, look_at, role_of
+from astrodl.discover.images import ImageView, Role, look_at, role_of, without_image_words
 from astrodl.discover.paths import Paths
 from astrodl.errors import DataError
 from astrodl.survey.fits import UnreadableError
@@ -271,7 +271,7 @@ def _named(view: ImageView) -> dict[str, Any]:
     if len(view.bands) == 1 and str(view.bands[0]).casefold() == str(view.extension).casefold():
         return {"name": sound(view.bands[0])}
     if isinstance(view.extension, str):
-        name = sound(view.extension)
+        name = sound(without_image_words(view.extension))
         return {"name": name} if name == view.extension else {"name": name, "extension": view.extension}
     name = view.bands[0] if len(view.bands) == 1 else f"band{view.extension}"
     return {"name": sound(name), "extension": view.extension}
