@@ -163,7 +163,7 @@ def test_shells_are_fans_on_both_sides_and_the_same_every_time() -> None:
         axis = np.linalg.svd(direction, full_matrices=False)[2][0]
         cosine = direction @ axis
         # Stars on random orbits would have a mean of 0.5.
-        assert np.abs(cosine).mean() > 0.7
+        assert np.abs(cosine).mean() > 0.6
         assert 0.1 < (cosine > 0).mean() < 0.9
     shells.cache_clear()
     np.testing.assert_array_equal(shells()[3], first)
