@@ -274,16 +274,24 @@ def _check_gzip(table: _Table, column: str, which: NDArray[np.bool_]) -> None:
 
 def _check_rice(table: _Table, which: NDArray[np.bool_]) -> None:
     """Check block and pixel size; a block of equal pixels takes 3, 4 or 5 bits (Rice code of 1, 2 or 4 bytes)."""
-    settings = {"BLOCKSIZE": 32, "BYTEPIX": 4}
-    for key, value in table.cards.items():
-        if key.startswith("ZNAME") and str(value).upper() in settings:
-            settings[str(value).upper()] = table.cards.get(key.replace("ZNAME", "ZVAL"), 0)
-    block, width = settings["BLOCKSIZE"], settings["BYTEPIX"]
+    block, width = (_setting(table.cards, name, default) for name, default in (("BLOCKSIZE", 32), ("BYTEPIX", 4)))
     if type(block) is not int or type(width) is not int or block not in (16, 32) or width not in (1, 2, 4):
         raise _refuse(f"BLOCKSIZE is {block}, BYTEPIX is {width}")
     n_bits = 8 * (table.columns["COMPRESSED_DATA"].n_bytes[which] - width)
     if (n_bits < table.n_pixels[which] // block * {1: 3, 2: 4, 4: 5}[width]).any():
         raise _refuse("tiles are cut short")
+
+
+def _setting(cards: dict[str, Any], name: str, default: int) -> Any:
+    """Find a setting of the compression where astropy finds it: in the first pair of its name, before any gap."""
+    number = 1
+    while (found := cards.get(f"ZNAME{number}")) is not None:
+        if not isinstance(found, str):
+            raise _refuse(f"ZNAME{number} is {found!r}")
+        if found.lower() == name.lower():
+            return cards.get(f"ZVAL{number}")
+        number += 1
+    return default
 
 
 def _check_plio(table: _Table, which: NDArray[np.bool_]) -> None:

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.survey.mutate import mutate, simulated_files
 
 LARGEST_BASE = 120_000
-SECONDS = 10.0  # the slowest takes a tenth of a second
+SECONDS = 10.0  # of the processor; the slowest takes a tenth of one
 SLACK_BYTES = 1 << 20
 
 

@@ -172,3 +172,10 @@ def test_without_ztile_a_tile_is_a_row_of_the_image() -> None:
         fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(values, tile_shape=(1, 10))]).writeto(buffer)
     data = buffer.getvalue().replace(b"ZTILE1  ", b"OTHER1  ").replace(b"ZTILE2  ", b"OTHER2  ")
     np.testing.assert_array_equal(read(data), values)
+
+
+def test_of_two_settings_that_contradict_the_one_that_counts_is_checked() -> None:
+    header, pairs, heap = table_of("RICE_1")
+    header.update({"ZNAME1": "BYTEPIX", "ZVAL1": 8, "ZNAME2": "BYTEPIX", "ZVAL2": 4})
+    with pytest.raises(UnreadableError, match="BYTEPIX is 8"):
+        read(packed("RICE_1", header, pairs, heap))
