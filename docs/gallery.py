@@ -141,8 +141,11 @@ def read_egs(data: Path) -> tuple[Sample, Array]:
     return Sample(images, sigma), np.array([float(row["z_spec"]) for row in rows])
 
 
-def draw_twins(real: Sample, z: Array, n: int) -> Sample:
-    """Simulate `n` galaxies to each real one: its class by eye, redshift, magnitude, size, flattening and noise."""
+def draw_twins(real: Sample, z: Array, n: int, *, alone: bool = False) -> Sample:
+    """Simulate `n` galaxies to each real one: its class by eye, redshift, magnitude, size, flattening and noise.
+
+    `alone` leaves the neighbours on the sky out.
+    """
     settings = SimulateSettings(
         bands=EGS_BANDS, size=EGS_SIDE, pixel_scale_arcsec=EGS_PIXEL, truth_band="F814W", seed=SEED
     )
@@ -159,7 +162,8 @@ def draw_twins(real: Sample, z: Array, n: int) -> Sample:
         for copy in range(n):
             rng = np.random.default_rng([SEED, number, copy])
             scene = _alike(simulator, rng, galaxy, flat)
-            add_company(rng, scene, simulator.painter, simulator.population)
+            if not alone:
+                add_company(rng, scene, simulator.painter, simulator.population)
             frames, _ = simulator.images(scene)
             variance = real.sigma[number][:, None, None] ** 2 + np.maximum(frames, 0) / EXPOSURE_S
             images.append(frames + rng.standard_normal(frames.shape) * np.sqrt(variance))
@@ -198,34 +202,59 @@ def compare_with_egs(data: Path) -> str:
     write(figure, "egs")
     groups = {"real": real.features(), "simulated": twins.features()}
     save(structure_planes(groups), IMAGES / "gallery-structure.png")
-    return shape_table(groups)
+    return shape_table({**groups, "simulated, no neighbours": draw_twins(real, z, TWINS, alone=True).features()})
 
 
 def shape_table(groups: dict[str, dict[str, Array]]) -> str:
-    """Write medians and half the distance of the 16th and 84th percentiles, and a Kolmogorov-Smirnov p value."""
-    lines = ["| | real | simulated | KS p |", "|---|---|---|---|"]
-    for name in ("concentration", "asymmetry", "smoothness", "gini", "m20"):
+    """Write medians and half the distance of the 16th and 84th percentiles; p: Kolmogorov-Smirnov against the first."""
+    lines = ["| | " + " | ".join(groups) + " |", "|---" * (len(groups) + 1) + "|"]
+    titles = {name: name for name in ("concentration", "asymmetry", "smoothness", "gini", "m20")}
+    for name, title in {**titles, "colour_F606W_F814W_total": "V - I, instrumental"}.items():
         values = [group[name][np.isfinite(group[name])] for group in groups.values()]
         cells = []
-        for value in values:
+        for number, value in enumerate(values):
             low, middle, high = np.percentile(value, [16, 50, 84])
-            cells.append(f"{middle:.2f} ± {(high - low) / 2:.2f}")
-        lines.append(f"| {name} | {cells[0]} | {cells[1]} | {ks_2samp(*values).pvalue:.2g} |")
+            probability = f", p = {ks_2samp(values[0], value).pvalue:.2g}" if number else ""
+            cells.append(f"{middle:.2f} ± {(high - low) / 2:.2f}{probability}")
+        lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def compare_with_sdss(data: Path) -> None:
-    """Draw SDSS galaxies of the classes of Galaxy Zoo 1 (Lintott et al. 2008, 2011)."""
-    folder = data / "gz1_morphology"
-    with (folder / "labels.csv").open() as file:
-        rows = list(csv.DictReader(file))
+def clump_table() -> str:
+    """Write what clumps give of the F435W light (2200 to 2900 Angstrom at rest) of galaxies at 0.5 < z < 1."""
+    simulator = Simulator(SimulateSettings(seed=SEED))
+    band = simulator.truth_band
+    lines = ["| class | with a clump above 8 % | clumps' share where so | share of all, F775W |", "|---|---|---|---|"]
+    for kind in ("spiral", "irregular", "merger"):
+        blue, red = [], []
+        for number in range(1000):
+            rng = np.random.default_rng([SEED, 200, number])
+            galaxy = simulator.population.draw(rng, kind)
+            if 0.5 < galaxy.z < 1.0:
+                scene = simulator.painter.paint(rng, galaxy)
+                share = scene.clumps[:, 2] / scene.flux(0) if scene.n_clumps else np.zeros(1)
+                blue.append(share[share > 0.08].sum())
+                red.append(scene.flux(band, "clump") / scene.flux(band))
+        clumpy = np.array(blue) > 0
+        error = np.sqrt(clumpy.mean() * (1 - clumpy.mean()) / len(clumpy))
+        cells = f"{clumpy.mean():.2f} ± {error:.2f} | {np.array(blue)[clumpy].mean():.2f} | {np.mean(red):.3f}"
+        lines.append(f"| {kind} | {cells} |")
+    return "\n".join(lines)
+
+
+def show_sdss(data: Path) -> None:
+    """Draw SDSS galaxies: classes of Galaxy Zoo 1 (Lintott et al. 2008, 2011), clumpy ones of Mehta et al. (2021)."""
+    with (data / "gz1_morphology" / "labels.csv").open() as file:
+        table = list(csv.DictReader(file))
     rgb: list[Array] = []
     labels = []
     for kind in ("elliptical", "spiral", "edge", "merger"):
-        chosen = [row for row in rows if kind in row["class_name"].lower()][:COLUMNS]
-        rgb += [read_jpeg(folder / "images" / Path(row["file"]).name) for row in chosen]
+        chosen = [row["file"] for row in table if kind in row["class_name"].lower()][:COLUMNS]
+        rgb += [read_jpeg(data / "gz1_morphology" / "images" / Path(name).name) for name in chosen]
         labels.append({"edge": "edge-on"}.get(kind, kind))
-    write(sheet(np.stack(rgb), labels, "Real galaxies: SDSS gri images of Galaxy Zoo 1"), "sdss")
+    clumpy = sorted((data / "s82_clumpy" / "images").iterdir())[:COLUMNS]
+    rgb += [read_jpeg(path) for path in clumpy]
+    write(sheet(np.stack(rgb), [*labels, "clumpy"], "Real galaxies: SDSS, Galaxy Zoo 1 and Stripe 82"), "sdss")
 
 
 def read_jpeg(path: Path) -> Array:
@@ -238,13 +267,14 @@ def read_jpeg(path: Path) -> Array:
 def main() -> None:
     """Draw all that can be drawn here."""
     draw_sheets()
+    page = DOCS / "gallery.md"
+    page.write_text(write_block(page.read_text(), "clumps", clump_table()))
     data = Path(os.environ.get("ASTRODL_TEST_DATA", DOCS.parent.parent / "shared" / "data"))
     if not data.is_dir():
         print(f"{data} is not there: no figures of real galaxies (set ASTRODL_TEST_DATA)")
         return
-    page = DOCS / "gallery.md"
     page.write_text(write_block(page.read_text(), "shapes", compare_with_egs(data)))
-    compare_with_sdss(data)
+    show_sdss(data)
 
 
 if __name__ == "__main__":

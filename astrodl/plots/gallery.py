@@ -7,11 +7,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from astrodl.plots.style import ODD, PALETTE, counted, finite_pairs, new_figure, styled
+from astrodl.plots.style import ODD, PALETTE, counted, finite_pairs, legend_above, new_figure, styled
 
 PLANES = (("m20", "gini"), ("concentration", "asymmetry"), ("smoothness", "asymmetry"))
 """Pairs of features; the first runs along x."""
-_NAMES = {"m20": "M20", "gini": "Gini", "concentration": "C", "asymmetry": "A", "smoothness": "S"}
+_NAMES = {
+    "m20": "M20",
+    "gini": "Gini",
+    "concentration": "concentration C",
+    "asymmetry": "asymmetry A",
+    "smoothness": "smoothness S",
+}
 
 
 @styled
@@ -34,7 +40,7 @@ def structure_planes(groups: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
     m20 = np.linspace(-2.9, -0.6, 2)
     figure.axes[0].plot(m20, -0.14 * m20 + 0.33, color=PALETTE["green"], lw=1, zorder=1)
     figure.axes[0].plot([-2.9, -1.68], 0.14 * np.array([-2.9, -1.68]) + 0.80, color=PALETTE["green"], lw=1, zorder=1)
-    figure.axes[-1].legend(loc="upper left")
+    legend_above(figure.axes[-1])
     return figure
 
 

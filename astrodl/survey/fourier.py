@@ -108,6 +108,12 @@ class Grid:
         phase_y = np.exp(-1j * self.ky * np.float32(y + self.centre)).astype(np.complex64)
         return image.astype(np.float32, copy=False) * phase_x * phase_y
 
+    def place(self, image: Fourier) -> tuple[float, float]:
+        """Give the centre of a Fourier image that is symmetric about it (arcsec from the stamp's centre)."""
+        along = -float(np.angle(image[0, 1])) % (2 * np.pi) / float(self.kx[0, 1])
+        across = -float(np.angle(image[1, 0])) % (2 * np.pi) / float(self.ky[1, 0])
+        return along - self.centre, across - self.centre
+
     def sersic(self, n: float, radius: float, q: float, angle: float, x: float = 0.0, y: float = 0.0) -> Fourier:
         """Transform a Sersic (1963) profile of unit flux, I(r) ~ exp(-b_n (r / r_e)^(1/n)).
 

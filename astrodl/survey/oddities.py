@@ -160,7 +160,9 @@ def _quasar_host(odd: Oddities, rng: np.random.Generator) -> Scene:
     """Let a quasar outshine the centre of its host, with the spikes of the point-spread function."""
     grid = odd.painter.grid
     scene = odd.host(rng, ("elliptical", "lenticular", "spiral", "merger"))
-    x, y = odd.painter.centre(rng)
+    # In a merger it shines in the nucleus of the larger galaxy.
+    nucleus = next(layer.image for layer in scene.layers if layer.part == "bulge")
+    x, y = grid.place(nucleus)
     point = grid.blobs(np.array([x]), np.array([y]), np.zeros(1), np.ones(1))
     # f_nu ~ nu^-0.44 (Vanden Berk et al. 2001) is close to the young population's slope with a little dust.
     spectrum = Spectrum(4.0, float(rng.uniform(0.05, 0.3)))

@@ -15,8 +15,8 @@ def test_each_plane_shows_both_groups_and_the_real_one_on_top(rng):
         real, simulated = axes.collections[:2]
         assert (len(real.get_offsets()), len(simulated.get_offsets())) == (9, 40)
         assert real.get_zorder() > simulated.get_zorder()
-        assert {axes.get_xlabel(), axes.get_ylabel()} <= {"M20", "Gini", "C", "A", "S"}
-        assert x != y
+        assert x[:3] in axes.get_xlabel().lower()
+        assert y[:4] in axes.get_ylabel().lower()
 
 
 def test_the_heading_counts_the_real_galaxies_and_m20_runs_backwards(rng):

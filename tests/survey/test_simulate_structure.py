@@ -148,11 +148,9 @@ def test_nuclei_of_a_merger_are_resolved_or_its_tails_are_long(simulator: Simula
     for number in range(40):
         scene = paint(simulator, "merger", number, radius=0.1)
         assert scene.galaxy.radius == pytest.approx(SMALLEST_PIXELS * pixel)
-        # Phases of the Fourier images tell where the nuclei are.
-        step = simulator.painter.grid.kx[0, 1], simulator.painter.grid.ky[1, 0]
         nuclei = [layer.image for layer in scene.layers if layer.part == "bulge" and layer.flux[0] > 0][:2]
-        places = np.array([[-np.angle(im[0, 1]) / step[0], -np.angle(im[1, 0]) / step[1]] for im in nuclei])
-        n_resolved += bool(np.hypot(*(places[0] - places[1])) > 3.9 * pixel)
+        first, second = (np.array(simulator.painter.grid.place(image)) for image in nuclei)
+        n_resolved += bool(np.hypot(*(first - second)) > 3.9 * pixel)
     assert n_resolved > 36
 
 
@@ -191,3 +189,17 @@ def test_a_lensed_source_is_brightest_where_its_light_comes_from() -> None:
     light = _source(np.random.default_rng(8), axis[None, :], axis[:, None], 0.05)
     assert np.hypot(*np.subtract(np.unravel_index(light.argmax(), light.shape), 100)) < 30
     assert light[0].max() < 1e-3 * light.max()
+
+
+def test_a_quasar_shines_where_the_bulge_of_its_host_is(simulator: Simulator) -> None:
+    for number in range(8):
+        scene = simulator.oddities.paint(np.random.default_rng([number, 9]), "quasar_host")
+        point = next(layer for layer in scene.layers if not layer.part)
+        bulge = scene.layers[[layer.part for layer in scene.layers].index("bulge")]
+        place = simulator.painter.grid.place
+        np.testing.assert_allclose(place(point.image), place(bulge.image), atol=1e-3)
+
+
+def test_the_place_of_an_image_is_where_it_was_put() -> None:
+    grid = Grid(64, 0.06)
+    assert grid.place(grid.sersic(4.0, 0.3, 0.5, 0.4, 0.7, -1.1)) == pytest.approx((0.7, -1.1), abs=1e-3)
