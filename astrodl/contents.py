@@ -150,7 +150,8 @@ def _bands(store: Reader) -> list[str]:
                 _depth(store, known[k]),
             ]
         )
-    return _table(rows)
+    told = [k for k in range(len(rows[0])) if any(row[k] != "-" for row in rows[1:])]
+    return _table([[row[k] for k in told] for row in rows])
 
 
 def _depth(store: Reader, sigma: float) -> str:

@@ -42,9 +42,9 @@ def test_the_text_tells_bands_splits_and_flags(store: Path) -> None:
     assert "microjansky" in text
     g = line(text, "g ").split()
     assert g[0] == BANDS[0]
-    assert float(g[2]) == pytest.approx(100 / N_OBJECTS, rel=0.05)  # one object lacks the band
-    assert float(g[5]) == pytest.approx(0.2, rel=0.01)
-    assert float(g[6]) == pytest.approx(depth(0.2, 0.1), abs=0.006)
+    assert float(g[1]) == pytest.approx(100 / N_OBJECTS, rel=0.05)  # one object lacks the band
+    assert float(g[4]) == pytest.approx(0.2, rel=0.01)
+    assert float(g[5]) == pytest.approx(depth(0.2, 0.1), abs=0.006)
     counts = [int(line(text, name).split()[1]) for name in ("train", "validation", "test")]
     assert sum(counts) == N_OBJECTS
     assert counts[0] > counts[2] > counts[1]
@@ -92,10 +92,11 @@ def relative(tmp_path: Path) -> Path:
     return path
 
 
-def test_uncalibrated_stores_have_no_depth(relative: Path) -> None:
+def test_uncalibrated_stores_have_no_depth(relative: Path, store: Path) -> None:
     text = contents(relative)
     assert "relative fluxes" in text
-    assert line(text, "r ").endswith("-")
+    assert "depth" not in text
+    assert "depth" in contents(store)
     assert "2 folds of 2, 1 objects" in text
     assert "1 without a band" in text
 

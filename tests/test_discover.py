@@ -1,3 +1,4 @@
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -503,3 +504,18 @@ def test_awkward_files_are_described_or_refused_in_one_line(test_data: Path, tmp
         capsys.readouterr()
     assert set(statuses) == {0, 2}
     assert statuses.count(0) > len(os.listdir(folder)) / 2
+
+
+def test_the_page_shows_what_init_says(test_data: Path) -> None:
+    if not (test_data / "hst_egs_specz").is_dir():
+        pytest.skip(f"no {test_data / 'hst_egs_specz'}")
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    spec = importlib.util.spec_from_file_location("first_contact", docs / "first_contact.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = (docs / "first_contact.md").read_text("utf-8")
+    said = module.transcripts(test_data)
+    for name in ("init", "yaml"):
+        assert said[name] in page, f"{name}: run `python docs/first_contact.py` and look at the difference"

@@ -104,7 +104,7 @@ class Catalogue:
     def seen(self) -> list[tuple[str, str]]:
         """Say what the columns look like: pairs of what it is and which column."""
         roles = self.roles
-        lines = [("identifier", f"{roles['id']} ({len(self)} different)" if "id" in roles else "none is unique")]
+        lines = [("identifier", f"{roles['id']} ({len(self):,} different)" if "id" in roles else "none is unique")]
         if "ra" in roles:
             lines.append(("position", f"{self._range('ra')}, {self._range('dec')} degrees"))
         if "x" in roles:

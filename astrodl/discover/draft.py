@@ -22,7 +22,7 @@ class Draft:
     why
         Key of `data` or `split` (``bands.0`` for the first band) -> what it was seen from.
     questions
-        What could not be told: key of `data` -> lines of comment that ask.
+        What could not be told: key of `data` -> comments below it that ask.
     unfinished
         What must be answered before the configuration runs.
     """
@@ -41,9 +41,9 @@ class Draft:
         if why:
             self.why[key] = why
 
-    def ask(self, key: str, *lines: str) -> None:
-        """Ask for a key of `data` in a comment."""
-        self.questions.setdefault(key, []).extend(lines)
+    def ask(self, key: str, question: str) -> None:
+        """Ask in a comment below a key of `data`."""
+        self.questions.setdefault(key, []).append(question)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -53,14 +53,16 @@ class Draft:
 
     def text(self, heading: str) -> str:
         """Write the configuration as YAML with comments."""
-        lines = [f"# {part}" for line in heading.splitlines() for part in textwrap.wrap(line, WIDTH - 2)]
+        lines = [part for line in heading.splitlines() for part in wrapped(line, "# ")]
         lines += [f"# It does not run yet: {line}" for line in self.unfinished]
         lines += ["surveys:", f"  {_scalar(self.name)}:", "    data:"]
         asked = dict(self.questions)
         for key, value in self.data.items():
             lines += self._entry(key, value)
-            lines += [f"      # {line}" for line in asked.pop(key, [])]
-        lines += [f"      # {line}" for rest in asked.values() for line in rest]
+            for question in asked.pop(key, []):
+                lines += wrapped(question, "      # ")
+        for question in (one for rest in asked.values() for one in rest):
+            lines += wrapped(question, "      # ")
         if self.split:
             lines += _line(4, "split:", self.why.get("split", ""))
             lines += [f"      {key}: {_scalar(value)}" for key, value in self.split.items()]
@@ -86,7 +88,12 @@ def _line(indent: int, text: str, comment: str) -> list[str]:
     line = f"{space}{text}  # {comment}"
     if len(line) <= WIDTH:
         return [line]
-    return [*(f"{space}# {part}" for part in textwrap.wrap(comment, WIDTH - indent - 2)), space + text]
+    return [*wrapped(comment, f"{space}# "), space + text]
+
+
+def wrapped(text: str, start: str, after: str | None = None) -> list[str]:
+    """Break a text into lines that start with `start`, those after the first with `after`."""
+    return textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=start if after is None else after)
 
 
 def _scalar(value: Any) -> str:

@@ -21,6 +21,8 @@ LARGE_BYTES = 128 << 20
 """Files beyond this are not read whole: one image of them is described, with the statistics of its middle."""
 _MIDDLE = 512
 _MOST_IMAGES = 12
+_FAINTEST, _FAINTEST_OF_PICTURE = 0.02, 0.15
+"""Surface brightness at which an object ends, over that of its peak; pictures are stretched, so theirs is higher."""
 _BITPIX = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
 _ROLE_WORDS: dict[Role, set[str]] = {
     "psf": {"psf", "psfs", "epsf", "prf"},
@@ -101,11 +103,7 @@ class ImageView:
                 "no zero point" if self.zero_point is None else f"zero point {self.zero_point:.6g} ({self.zero_from})"
             )
             parts.append(zero)
-        parts += [f"{share:.2g} % {what}" for share, what in self._gone() if share > 0]
         return ", ".join(parts)
-
-    def _gone(self) -> list[tuple[float, str]]:
-        return [(100 * self.nan_share, "NaN"), (100 * self.zero_share, "exactly zero")]
 
 
 def look_at(path: Path) -> list[ImageView]:
@@ -303,7 +301,9 @@ def _text_array(path: Path) -> tuple[str, ...]:
 def _picture(path: Path) -> ImageView:
     pixels = rgb.decode(read_bytes(path))
     bands = ("red", "green", "blue") if len(pixels) == 3 else ("grey",)
-    return ImageView(None, "picture", "image", pixels.shape, "picture", bands, **_measured(pixels))
+    return ImageView(
+        None, "picture", "image", pixels.shape, "picture", bands, **_measured(pixels, _FAINTEST_OF_PICTURE)
+    )
 
 
 def bits_of(mask: NDArray[np.float32]) -> tuple[tuple[int, float], ...]:
@@ -316,7 +316,7 @@ def bits_of(mask: NDArray[np.float32]) -> tuple[tuple[int, float], ...]:
     return tuple((bit, share) for bit, share in shares if share > 0)
 
 
-def _measured(pixels: NDArray[np.float32] | None) -> dict[str, Any]:
+def _measured(pixels: NDArray[np.float32] | None, faintest: float = _FAINTEST) -> dict[str, Any]:
     """Measure what is missing; and in the middle of the image the bits, the sky on the border, the central object."""
     if pixels is None or pixels.size == 0:
         return {}
@@ -327,7 +327,7 @@ def _measured(pixels: NDArray[np.float32] | None) -> dict[str, Any]:
         "nan_share": float(np.isnan(pixels).mean()),
         "zero_share": float((pixels == 0).mean()),
         "sky_in_sigma": level / sigma if sigma > 0 else np.nan,
-        "extent_pixels": extent(image, level, sigma),
+        "extent_pixels": extent(image, level, sigma, faintest),
         "bits": bits_of(image),
     }
 
@@ -337,11 +337,12 @@ def _middle(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return image[top : top + _MIDDLE, left : left + _MIDDLE]
 
 
-def extent(image: NDArray[np.float32], level: float, sigma: float) -> float:
+def extent(image: NDArray[np.float32], level: float, sigma: float, faintest: float = _FAINTEST) -> float:
     """Give the side of the square about the centre that holds the central object.
 
-    The object is what hangs together above one and a half sigma of the sky, after smoothing with a Gaussian of 1.5
-    pixels (which makes independent noise five times smaller), at the brightest pixel of the central ninth.
+    The object is what hangs together with the brightest pixel of the central ninth after smoothing with a Gaussian of
+    1.5 pixels (which makes independent noise five times smaller): above one and a half sigma of the sky, and above
+    the share `faintest` of that pixel, since the deepest images have no end.
 
     Returns
     -------
@@ -350,11 +351,11 @@ def extent(image: NDArray[np.float32], level: float, sigma: float) -> float:
     if not (np.isfinite(level) and sigma > 0) or min(image.shape) < 8:
         return 0.0
     smooth = ndimage.gaussian_filter(np.where(np.isfinite(image), image - level, 0.0), 1.5)
-    segments, _ = ndimage.label(smooth > 1.5 * sigma)
     height, width = image.shape
-    rows, columns = slice(height // 3, height - height // 3), slice(width // 3, width - width // 3)
-    centre = np.unravel_index(np.argmax(smooth[rows, columns]), smooth[rows, columns].shape)
-    segment = segments[rows, columns][centre]
+    ninth = slice(height // 3, height - height // 3), slice(width // 3, width - width // 3)
+    centre = np.unravel_index(np.argmax(smooth[ninth]), smooth[ninth].shape)
+    segments, _ = ndimage.label(smooth > max(1.5 * sigma, faintest * smooth[ninth][centre]))
+    segment = segments[ninth][centre]
     if segment == 0:
         return 0.0
     y, x = np.nonzero(segments == segment)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from astrodl.atomic import write_text
 from astrodl.config import DataSettings, SplitSettings, parse
 from astrodl.discover.catalogue import Catalogue, look_at_catalogue
-from astrodl.discover.draft import Draft
+from astrodl.discover.draft import Draft, wrapped
 from astrodl.discover.filters import sound
 from astrodl.discover.layout import Band, Layout, decide, stamp
 from astrodl.discover.paths import Paths, find
@@ -90,8 +90,8 @@ def make_draft(catalogue: Catalogue, paths: Paths, layout: Layout, name: str) ->
 
 
 def _place(draft: Draft, catalogue: Catalogue, paths: Paths, layout: Layout) -> None:
-    root = os.path.relpath(paths.root)
-    draft.set("root", root if not root.startswith("..") else str(paths.root), "a relative path starts where you run")
+    root = _shown(paths.root)
+    draft.set("root", root, "" if os.path.isabs(root) else "from the folder in which you run astrodl")
     table = os.path.realpath(catalogue.path)
     inside = table.startswith(str(paths.root).rstrip("/") + "/")
     draft.set("catalog", os.path.relpath(table, paths.root) if inside else str(catalogue.path))
@@ -113,11 +113,12 @@ def _bands(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
             unknown.append(band.settings["name"])
     if unknown:
         none = len(unknown) == len(layout.bands)
+        names, others = ", ".join(unknown), "" if none else ", those of the other bands too"
         draft.ask(
             "bands",
-            f"zero_point: ?  no MAGZERO, PHOTFLAM or BUNIT in the headers of {', '.join(unknown)}; give the AB",
-            "magnitude of one count to each of these bands, as {name: " + unknown[0] + ", zero_point: 25.0};",
-            "fluxes stay relative until you do" + ("" if none else ", those of the other bands too"),
+            f"zero_point: ?  no MAGZERO, PHOTFLAM or BUNIT in the headers of {names}; give each of them the AB "
+            f"magnitude of one count, as in {{name: {unknown[0]}, zero_point: 25.0}}; fluxes stay relative until you "
+            f"do{others}",
         )
     if any(band.settings["name"].startswith("band") for band in layout.bands):
         draft.ask(
@@ -138,7 +139,7 @@ def _zero_point(band: Band) -> str:
 def _columns(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
     roles = catalogue.roles
     if "id" in roles:
-        draft.set("id_column", roles["id"], f"{len(catalogue)} different values")
+        draft.set("id_column", roles["id"], f"{len(catalogue):,} different values")
     else:
         draft.set("id_column", "?", "no column has a value of its own in each row")
         draft.unfinished.append("the catalogue needs a column that identifies each object, named in id_column")
@@ -274,7 +275,7 @@ def _report(catalogue: Catalogue, paths: Paths, layout: Layout, draft: Draft, ou
     n_columns = len(catalogue.table.colnames)
     lines = [f"{catalogue.path}: {_counted(len(catalogue), 'row')}, {_counted(n_columns, 'column')}"]
     lines += [f"  {what:<22}{seen}" for what, seen in catalogue.seen()]
-    lines.append(f"{paths.root}: {layout.why}")
+    lines.append(f"images in {_shown(paths.root)}: {layout.why}")
     lines += [f"  {note}" for note in paths.notes]
     if not paths.shared:
         lines.append(f"  {_have_files(paths)}; looked at {_counted(layout.n_looked, 'file')}")
@@ -287,15 +288,22 @@ def _report(catalogue: Catalogue, paths: Paths, layout: Layout, draft: Draft, ou
     asked = [line for questions in draft.questions.values() for line in questions if "?" in line]
     asked += [f"{key}: {why}" for key, why in draft.why.items() if why.startswith("?")]
     if asked:
-        lines += ["cannot tell (the file asks in comments)", *(f"  {line}" for line in asked)]
+        lines.append("cannot tell; the file asks in comments")
+        lines += [part for line in asked for part in wrapped(line.replace(" ?  ", " "), "  ", "    ")]
     lines.append(f"wrote {out} with the tasks {', '.join(draft.tasks)}")
     if draft.unfinished:
         return lines + [f"it does not run yet: {line}" for line in draft.unfinished]
     return [*lines, f"next: astrodl ingest --settings {out} --out store.h5, or snakemake --configfile {out}"]
 
 
+def _shown(folder: Path) -> str:
+    """Write a folder relative to the working directory if it is below it."""
+    relative = os.path.relpath(folder)
+    return str(folder) if relative.startswith("..") else relative
+
+
 def _have_files(paths: Paths) -> str:
-    return f"{len(paths.rows)} of {_counted(paths.n_looked, 'row')} have a file"
+    return f"{len(paths.rows):,} of {_counted(paths.n_looked, 'row')} have a file"
 
 
 def _counted(number: int, what: str) -> str:
@@ -303,10 +311,17 @@ def _counted(number: int, what: str) -> str:
 
 
 def _described(band: Band) -> str:
-    """Describe the images of a band: the first, and how the others differ in size."""
-    sides = sorted({view.shape[-2:] for view in band.views})
+    """Describe the images of a band: the first, how the others differ in size, how much is missing at most."""
     text = band.views[0].seen()
+    sides = sorted({view.shape[-2:] for view in band.views})
     if len(sides) > 1:
-        low, high = (min(side[::-1] for side in sides), max(side[::-1] for side in sides))
-        text += f"; sizes from {low[0]} x {low[1]} to {high[0]} x {high[1]}"
+        low, high = (" x ".join(map(str, reversed(side))) for side in (sides[0], sides[-1]))
+        text += f"; sizes from {low} to {high}"
+    for what, shares in (
+        ("NaN", [view.nan_share for view in band.views]),
+        ("exactly zero", [view.zero_share for view in band.views]),
+    ):
+        largest = max((share for share in shares if np.isfinite(share)), default=0.0)
+        if largest > 0:
+            text += f"; {'up to ' if len(shares) > 1 else ''}{100 * largest:.2g} % {what}"
     return text
