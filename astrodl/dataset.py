@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from astrodl.errors import StoreError
 from astrodl.store import Reader
 
 Batch = dict[str, Tensor]
@@ -60,16 +61,23 @@ class Cutouts:
         return cls(store.images(indices), store.sky_sigma[indices], store.features(indices=indices))
 
 
-class Mapped(Reader):
-    """A store whose rows are gathered from a memory map, as fast as from memory once the system has cached them.
+class Direct(Reader):
+    """A store whose rows are read straight from their place in the file, from any thread.
 
-    Small datasets (sky noise, catalogue columns) are read once and kept.
+    Nothing is mapped: memory is what is asked for, and a file that is cut short is an error instead of a crash. Small
+    datasets (sky noise, catalogue columns) are read once and kept.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
-        self._maps: dict[str, np.memmap | None] = {}
+        self._descriptor = os.open(self.path, os.O_RDONLY)
         self._columns: dict[str, NDArray[Any]] = {}
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            os.close(self._descriptor)
+        super().close()
 
     @cached_property
     def sky_sigma(self) -> NDArray[np.float32]:
@@ -90,21 +98,29 @@ class Mapped(Reader):
         return self._rows("features", indices)
 
     def _rows(self, name: str, indices: ArrayLike | None) -> NDArray[Any]:
-        if name not in self._maps:
-            self._maps[name] = self._map(name)
-        rows = self._maps[name]
-        return super()._rows(name, indices) if rows is None or indices is None else rows[self._valid(indices)]
-
-    def _map(self, name: str) -> np.memmap | None:
-        """Map a dataset; None where it is not stored in one piece or the file system cannot map."""
         dataset = self._file[name]
         offset = dataset.id.get_offset()
-        if offset is None or not dataset.size:
-            return None
-        try:
-            return np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
-        except OSError:
-            return None
+        if offset is None or indices is None:  # chunked, or all of it
+            return super()._rows(name, indices)
+        rows = self._valid(indices)
+        out = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
+        if not out.size:
+            return out
+        row_bytes = out[0].nbytes
+        view = out.reshape(-1).data.cast("B")
+        starts = np.flatnonzero(np.diff(rows, prepend=rows[0]) != 1)  # of runs of consecutive rows
+        for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+            place = offset + int(rows[start]) * row_bytes
+            self._read(view[start * row_bytes : end * row_bytes], place)
+        return out
+
+    def _read(self, target: memoryview, place: int) -> None:
+        """Fill `target` with what the file holds from `place` on."""
+        while target:
+            n_bytes = os.preadv(self._descriptor, [target], place)
+            if not n_bytes:
+                raise StoreError(f"{self.path}: ends before byte {place}, damaged while in use; ingest again")
+            target, place = target[n_bytes:], place + n_bytes
 
 
 class Resident:

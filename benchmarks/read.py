@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from astrodl import engine, tasks
-from astrodl.dataset import Mapped, Resident, Streamed
+from astrodl.dataset import Direct, Resident, Streamed
 from astrodl.store import Writer, open_store
 from astrodl.survey.photometry import measure
 from astrodl.tasks import run
@@ -104,8 +104,8 @@ def ways_table(store: Path) -> list[str]:
     chunked = store.with_name("chunked.h5")
     with h5py.File(chunked, "w") as file:
         file.create_dataset("image", data=images.numpy(), chunks=(CHUNK, *images.shape[1:]))
-    with h5py.File(chunked, "r") as file, Mapped(store) as mapped:
-        rates = best_of_rounds(ways(file["image"], mapped, images))
+    with h5py.File(chunked, "r") as file, Direct(store) as direct:
+        rates = best_of_rounds(ways(file["image"], direct, images))
     rates["**Streamed**, nothing cached"] = cold
     chunked.unlink()
     reference = rates["tensor in memory, `x[indices]`"]
@@ -113,13 +113,13 @@ def ways_table(store: Path) -> list[str]:
     return ["| way | images/s | relative |", "| --- | --- | --- |", *rows, ""]
 
 
-def ways(chunked: h5py.Dataset, mapped: Mapped, images: torch.Tensor) -> dict[str, Step]:
+def ways(chunked: h5py.Dataset, direct: Direct, images: torch.Tensor) -> dict[str, Step]:
     """Give the ways, each as a function that reads the next batch."""
     n_objects, n_chunks = len(images), len(images) // CHUNK
-    contiguous = mapped._file["image"]  # the library refuses to open a file twice with different locks
-    plain = np.memmap(mapped.path, np.float32, "r", contiguous.id.get_offset(), contiguous.shape)
+    contiguous = direct._file["image"]  # the library refuses to open a file twice with different locks
+    plain = np.memmap(direct.path, np.float32, "r", contiguous.id.get_offset(), contiguous.shape)
     resident = Resident({"image": images.numpy()}, images.device)
-    streamed = Streamed(lambda rows: {"image": mapped.images(rows)}, np.arange(n_objects), images.device)
+    streamed = Streamed(lambda rows: {"image": direct.images(rows)}, np.arange(n_objects), images.device)
     out = images.new_empty((BATCH, *images.shape[1:]))
     by_index: dict[str, Callable[[np.ndarray], Any]] = {
         "HDF5 chunked, fancy indexing": lambda rows: chunked[np.sort(rows)],
@@ -132,7 +132,7 @@ def ways(chunked: h5py.Dataset, mapped: Mapped, images: torch.Tensor) -> dict[st
         "tensor in memory, `index_select` into a preallocated one": lambda rows: torch.index_select(
             images, 0, torch.from_numpy(rows), out=out
         ),
-        "**Mapped**, `store.images(indices)`": mapped.images,
+        "**Direct**, `store.images(indices)`": direct.images,
         "**Resident**": lambda rows: resident.batch(torch.from_numpy(rows)),
     }
     steps = {name: stepper(way, random_batches(n_objects)) for name, way in by_index.items()}
@@ -205,8 +205,8 @@ class Images(torch.utils.data.Dataset):
 def cold_rate(store: Path) -> float:
     """Time an epoch of random batches after the system has forgotten the file."""
     forget(store)
-    with Mapped(store) as mapped:
-        streamed = Streamed(lambda rows: {"image": mapped.images(rows)}, np.arange(len(mapped)), torch.device("cpu"))
+    with Direct(store) as direct:
+        streamed = Streamed(lambda rows: {"image": direct.images(rows)}, np.arange(len(direct)), torch.device("cpu"))
         order = engine.shuffled(len(streamed), 0, 0, streamed.device)
         start = time.perf_counter()
         n_read = sum(len(batch["image"]) for batch in streamed.batches(order, BATCH))
@@ -233,7 +233,7 @@ def tasks_table(store: Path, device: torch.device) -> list[str]:
     for name in tasks.NAMES:
         kind = tasks.get(name)
         settings = kind.Settings()
-        with Mapped(store) as reader:
+        with Direct(store) as reader:
             task = kind(settings, run.fit_context(kind, settings, reader))
             indices = np.arange(min(len(reader), 8192))
             prepare = partial(run.arrays, task, reader)

@@ -1,6 +1,7 @@
-"""Resident, streamed, memory-mapped: the same numbers, whichever way they come."""
+"""Resident, streamed, straight from the file: the same numbers, whichever way they come."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ import torch
 from safetensors import safe_open
 
 from astrodl import dataset, engine, tasks
-from astrodl.dataset import Cutouts, Mapped, Resident, Streamed, load, memory_bytes
+from astrodl.dataset import Cutouts, Direct, Resident, Streamed, load, memory_bytes
+from astrodl.errors import StoreError
 from astrodl.store import Reader
 from astrodl.tasks import run
 from astrodl.tasks.model import load_model
@@ -44,17 +46,18 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     )
 
 
-# -- the memory map ---------------------------------------------------------------------------------------------------
+# -- straight from the file -------------------------------------------------------------------------------------------
 
 
 def test_a_mapped_store_reads_what_the_plain_reader_does(store: Path) -> None:
-    with Mapped(store) as mapped, Reader(store) as plain:
-        assert isinstance(mapped._map("image"), np.memmap)
+    with Direct(store) as direct, Reader(store) as plain:
         for read in (
             lambda s: s.images(ROWS),
             lambda s: s.images(np.arange(N_OBJECTS) % 2 == 0),
             lambda s: s.images(),
             lambda s: s.images([]),
+            lambda s: s.images(np.arange(5, 50)),
+            lambda s: s.images([3, 4, 5, 2, 3, 9, 10]),
             lambda s: s.label("clump", ROWS),
             lambda s: s.features(),
             lambda s: s.features(indices=ROWS),
@@ -64,23 +67,32 @@ def test_a_mapped_store_reads_what_the_plain_reader_does(store: Path) -> None:
             lambda s: s.column("class", ROWS),
             lambda s: s.column("z", ROWS),
         ):
-            first, second = read(mapped), read(plain)
+            first, second = read(direct), read(plain)
             assert first.dtype == second.dtype
             np.testing.assert_array_equal(first, second)
 
 
 def test_a_mapped_store_refuses_rows_that_it_does_not_have(store: Path) -> None:
-    with Mapped(store) as mapped, pytest.raises(IndexError, match="the store has 90 objects"):
-        mapped.images([90])
+    with Direct(store) as direct, pytest.raises(IndexError, match="the store has 90 objects"):
+        direct.images([90])
+
+
+def test_a_file_that_is_cut_short_while_in_use_is_an_error(store: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(store.read_bytes())
+    with Direct(cut) as direct:
+        os.truncate(cut, 100_000)
+        with pytest.raises(StoreError, match="damaged while in use"):
+            direct.images([0, N_OBJECTS - 1])
 
 
 def test_changing_a_column_that_was_read_changes_no_later_one(store: Path) -> None:
-    with Mapped(store) as mapped:
-        mapped.column("z")[:] = -1
-        assert (mapped.column("z") > 0).all()
+    with Direct(store) as direct:
+        direct.column("z")[:] = -1
+        assert (direct.column("z") > 0).all()
 
 
-def test_a_chunked_dataset_is_read_without_a_map(store: Path, tmp_path: Path) -> None:
+def test_a_chunked_dataset_is_read_by_the_library(store: Path, tmp_path: Path) -> None:
     chunked = tmp_path / "chunked.h5"
     chunked.write_bytes(store.read_bytes())
     with h5py.File(chunked, "r+") as file:
@@ -88,9 +100,8 @@ def test_a_chunked_dataset_is_read_without_a_map(store: Path, tmp_path: Path) ->
         attributes = dict(file["image"].attrs)
         del file["image"]
         file.create_dataset("image", data=images, chunks=(8, *images.shape[1:])).attrs.update(attributes)
-    with Mapped(chunked) as mapped:
-        assert mapped._map("image") is None
-        np.testing.assert_array_equal(mapped.images(ROWS), images[ROWS])
+    with Direct(chunked) as direct:
+        np.testing.assert_array_equal(direct.images(ROWS), images[ROWS])
 
 
 # -- batches ----------------------------------------------------------------------------------------------------------
@@ -185,7 +196,7 @@ def test_the_memory_of_this_machine_is_found() -> None:
 def test_inputs_of_an_object_do_not_depend_on_the_others_nor_on_autocast(name: str, store: Path) -> None:
     kind = tasks.get(name)
     settings = kind.Settings.model_validate(small(name))
-    with Mapped(store) as reader:
+    with Direct(store) as reader:
         task = kind(settings, run.fit_context(kind, settings, reader))
         indices = run.labelled(kind, settings, reader, "train")
 

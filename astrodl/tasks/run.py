@@ -15,7 +15,7 @@ import astrodl
 from astrodl import engine, normalize, tasks
 from astrodl.atomic import write_text
 from astrodl.config import canonical_json, parse
-from astrodl.dataset import Cutouts, Mapped, load
+from astrodl.dataset import Cutouts, Direct, load
 from astrodl.errors import DataError, StoreError
 from astrodl.store import FLAGS, Reader
 from astrodl.survey.photometry import measure
@@ -74,7 +74,7 @@ def train(
     kind = tasks.get(task)
     parsed = parse(kind.Settings, settings or {}, f"tasks.{task}")
     where = prepare_device(device, threads)
-    with Mapped(store) as reader, engine.only_one(out):
+    with Direct(store) as reader, engine.only_one(out):
         identity = [canonical_json(parsed), reader.fingerprint, fold, seed, threads, astrodl.__version__, where.type]
         fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         path = out / "model.safetensors"
@@ -130,7 +130,7 @@ def predict(
         if model.task.name != task:
             raise StoreError(f"{path}: a model of task {model.task.name}, not of {task}; give models of {task}")
     first = loaded[0].task
-    with Mapped(store) as reader:
+    with Direct(store) as reader:
         check_compatible(reader, first, models[0])
         attributes = {
             "task": task,
