@@ -56,4 +56,4 @@ def paint_lenticular(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> 
         lens = structure.draw_ring(grid, frame, 1.8 * scale, 0.5 * scale, 0.0, 0.3 * lumps)
         canvas.move_light(scene, grid.drawn(lens), disk, rng.uniform(0.08, 0.22))
     if frame.q < 0.4 and rng.random() < 0.4:
-        canvas.lane(rng, scene, frame, scale, rng.uniform(1.0, 3.5))
+        canvas.lane(rng, scene, frame, scale, rng.uniform(0.5, 2.2))

@@ -94,7 +94,7 @@ def _ring(odd: Oddities, rng: np.random.Generator) -> Scene:
     size = radius * rng.uniform(1.3, 1.9)
     lumps = grid.noise_field(rng, 80, 0.8)
     drawn = structure.draw_ring(
-        grid, Frame(x, y, q, angle), size, size * rng.uniform(0.08, 0.18), rng.uniform(0.1, 0.7), lumps
+        grid, Frame(x, y, q, angle), size, size * rng.uniform(0.08, 0.18), rng.uniform(0.1, 0.95), lumps
     )
     scene.layers.append(Layer("disk", grid.drawn(drawn), painter.tint(young, galaxy.z, ring)))
     scene.sersic_index, scene.inclination = 1.0, float(np.degrees(np.arccos(q)))
