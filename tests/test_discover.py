@@ -294,6 +294,8 @@ class TestRefusals:
             ("cut/obj{number}_{band}.fits", "no file in"),
             ("cut/obj{number.fits", "write {column} or {band}"),
             ("cut/obj{0[1]}.fits", "is no field"),
+            ("cut/obj{number!r}.fits", "is no field"),
+            ("cut/obj{number:5.1f}.fits", "Unknown format code 'f'"),
         ],
     )
     def test_a_template_that_gives_no_files_is_one_line(
@@ -354,6 +356,16 @@ def test_relative_paths_stay_relative(tmp_path: Path, monkeypatch: pytest.Monkey
     ((_, survey),) = yaml.safe_load(Path("survey.yaml").read_text())["surveys"].items()
     assert (survey["data"]["root"], survey["data"]["catalog"]) == ("cut", "tables/catalog.csv")
     assert cli.main(["ingest", "--settings", "survey.yaml", "--out", "store.h5", "--no-progress"]) == 0
+
+
+def test_the_few_rows_with_files_in_a_long_catalogue_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("astrodl.discover.paths._MOST_COUNTED", 2)  # the first row and the last
+    table().write(tmp_path / "catalog.csv")
+    for number in IDS[3:6]:
+        write(tmp_path / f"{number}.fits", ("g", galaxy(number), {}), ("r", galaxy(number), {}))
+    run(tmp_path, "{number}.fits")
+    with ingested(tmp_path) as store:
+        assert len(store) == 3
 
 
 class TestColumns:
@@ -489,7 +501,7 @@ def test_real_surveys_are_understood(kind: str, test_data: Path, tmp_path: Path)
             assert len(store) in (24, 60)
 
 
-@pytest.mark.slow  # 86 files, some of them large
+# Two to four seconds: 86 files.
 def test_awkward_files_are_described_or_refused_in_one_line(test_data: Path, tmp_path: Path, capsys: Any) -> None:
     folder = test_data / "awkward_fits" / "files"
     if not folder.is_dir():

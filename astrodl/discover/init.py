@@ -172,7 +172,7 @@ def _labels(draft: Draft, catalogue: Catalogue) -> None:
         role = "z" if "z" in roles else "z_phot"
         columns["z"] = roles[role]
         z = catalogue.finite(role)
-        n_known = f"{len(z)} redshifts, {z.min():.3g} to {z.max():.3g}"
+        n_known = f"{len(z):,} redshifts, {z.min():.3g} to {z.max():.3g}"
         draft.tasks["photoz"] = n_known + (
             "" if role == "z" else "; photometric ones: the network learns to imitate them"
         )

@@ -15,8 +15,11 @@ from astrodl.errors import DataError
 
 MOST_FILES = 200_000
 _MOST_ROWS = 2_000
+_MOST_COUNTED = 40_000
 _WIDTHS = range(2, 20)
 _ENOUGH = 20
+_ZEROS = re.compile(r"0(\d+)d?")
+"""Format that puts zeros in front of a number."""
 
 
 @dataclass
@@ -73,16 +76,21 @@ def fields_of(template: str) -> list[tuple[str, str]]:
     Raises
     ------
     DataError
-        Braces do not match, or a field has no name.
+        Braces do not match, a field has no name, or a format does not work on text.
     """
+    fields = []
     try:
-        parts = [(name, spec or "") for _, name, spec, _ in string.Formatter().parse(template) if name is not None]
+        for _, name, spec, conversion in string.Formatter().parse(template):
+            if name is None:
+                continue
+            if not re.fullmatch(r"[^.\[\]]+", name) or conversion or (name == "band" and spec):
+                raise ValueError(f"'{{{name}}}' is no field")
+            if not _ZEROS.fullmatch(spec or ""):
+                format("", spec or "")
+            fields.append((name, spec or ""))
     except ValueError as error:
         raise DataError(f"--images '{template}': {error}; write {{column}} or {{band}}") from None
-    for name, _ in parts:
-        if not name or not re.fullmatch(r"[^.\[\]]+", name):
-            raise DataError(f"--images '{template}': '{{{name}}}' is no field; write {{column}} or {{band}}")
-    return parts
+    return fields
 
 
 def columns_of(template: str) -> list[str]:
@@ -153,7 +161,7 @@ def _with_columns(template: str, catalogue: Catalogue, root: Path, found: Paths)
         if name == "band":
             continue
         column = _column_named(name, catalogue)
-        zeros = re.fullmatch(r"0(\d+)d?", spec)
+        zeros = _ZEROS.fullmatch(spec)
         if zeros:  # templates are filled in with text, for which `04d` is written `0>4`
             old, spec = spec, f"0>{zeros[1]}"
             template = template.replace(f"{{{name}:{old}}}", f"{{{name}:{spec}}}")
@@ -286,12 +294,14 @@ def _rows(n_rows: int, most: int) -> list[int]:
 
 
 def _count_rows(found: Paths, catalogue: Catalogue) -> None:
-    """Find the rows that have a file, of all or (in long catalogues) of evenly spaced ones."""
-    looked = [0] if found.shared else _rows(len(catalogue), 20 * _MOST_ROWS)
-    for row in looked:
-        if any(found.file(catalogue, row, band).is_file() for band in found.templates):
-            found.rows.append(row)
-    found.n_looked = len(looked)
+    """Find the rows that have a file, of all or (in long catalogues) of evenly spaced ones that suffice."""
+    for looked in (_rows(len(catalogue), 1 if found.shared else _MOST_COUNTED), range(len(catalogue))):
+        found.rows = [
+            row for row in looked if any(found.file(catalogue, row, band).is_file() for band in found.templates)
+        ]
+        found.n_looked = len(looked)
+        if found.rows or found.shared:
+            break
     if found.shared and found.rows:
         found.rows, found.n_looked = list(range(len(catalogue))), len(catalogue)
 
