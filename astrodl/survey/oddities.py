@@ -76,8 +76,10 @@ class Oddities:
 def _ring(odd: Oddities, rng: np.random.Generator) -> Scene:
     """Make a collisional ring galaxy, knotty and blue round an off-centre nucleus (Appleton & Struck-Marcell 1996)."""
     painter, grid = odd.painter, odd.painter.grid
-    galaxy = odd.population.draw(rng, str(rng.choice(["lenticular", "spiral"])))
-    radius = max(galaxy.radius, 0.22 * grid.half_width)
+    # Rings are found in galaxies that are large on the sky.
+    galaxies = [odd.population.draw(rng, str(rng.choice(["lenticular", "spiral"]))) for _ in range(3)]
+    galaxy = max(galaxies, key=lambda galaxy: galaxy.radius)
+    radius = float(np.clip(galaxy.radius, min(0.2 * grid.half_width, 0.8), 0.33 * grid.half_width))
     galaxy = replace(galaxy, radius=radius)
     scene = Scene(galaxy)
     q, angle = float(rng.uniform(0.4, 1.0)), float(rng.uniform(0, np.pi))
@@ -109,7 +111,8 @@ def _lensed_arc(odd: Oddities, rng: np.random.Generator) -> Scene:
     # The cross-section for lensing grows with luminosity: the most luminous of four (Auger et al. 2009).
     hosts = [odd.host(rng, ("elliptical", "elliptical", "lenticular")) for _ in range(4)]
     scene = min(hosts, key=lambda host: odd.absolute(host.galaxy))
-    einstein = float(rng.uniform(0.26, 0.55) * grid.half_width)
+    # 0.5 to 1.8 arcsec: as wide as galaxies do it (Bolton et al. 2008), and as the stamp holds.
+    einstein = float(rng.uniform(0.26, 0.55) * min(grid.half_width, 3.2))
     q, angle = float(rng.uniform(0.6, 0.95)), float(rng.uniform(0, np.pi))
     offset, turn = einstein * rng.uniform(0.03, 0.4), rng.uniform(0, 2 * np.pi)
     size = max(float(einstein * rng.uniform(0.05, 0.13)), 0.5 * grid.pixel)
