@@ -23,6 +23,7 @@ from astrodl.survey import split
 
 _SKY_SIGMA = 0.3
 _ZERO_SHARE = 0.01
+_LONG = 100_000
 _TRIES: tuple[dict[str, Any], ...] = (
     {},
     *({"nside": nside, "seed": seed} for nside in (1024, 4096, 16384) for seed in range(5)),
@@ -231,26 +232,26 @@ def _pixels(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
 
 
 def _split(draft: Draft, catalogue: Catalogue, paths: Paths) -> None:
-    """Choose a division in which no part is empty: the default one, smaller cells, or another seed."""
-    rows = paths.rows if paths.n_looked == len(catalogue) else range(len(catalogue))
+    """Choose a division in which no part is empty: the default one, smaller cells, or another seed.
+
+    The whole catalogue is divided, as ingestion does; that the rows which have files are well divided is what counts.
+    """
     roles = catalogue.roles
-    object_id = [catalogue.text(roles["id"])[row] for row in rows] if "id" in roles else [str(row) for row in rows]
-    ra = dec = None
-    if "ra" in roles:
-        ra, dec = (np.asarray(catalogue.numbers(roles[role]))[rows] for role in ("ra", "dec"))
-    for values in _TRIES:
+    object_id = catalogue.text(roles["id"]) if "id" in roles else [str(row) for row in range(len(catalogue))]
+    ra, dec = (catalogue.numbers(roles[role]) if role in roles else None for role in ("ra", "dec"))
+    for values in _TRIES if len(catalogue) < _LONG else _TRIES[:6]:
         settings = SplitSettings(**values)
         try:
             parts, _ = split.assign(object_id, ra, dec, settings)
         except DataError:
             continue
-        if _balanced(parts, settings):
+        if _balanced(parts[paths.rows], settings):
             draft.split = values
             if values:
-                draft.why["split"] = f"so that each part of {_counted(len(object_id), 'object')} has its share"
+                draft.why["split"] = f"so that each part of {_counted(len(paths.rows), 'object')} has its share"
             return
     draft.split = {"validation": 0.0, "test": 0.0}
-    draft.why["split"] = f"too few to divide ({_counted(len(object_id), 'object')}): all are for training"
+    draft.why["split"] = f"too few to divide ({_counted(len(paths.rows), 'object')}): all are for training"
 
 
 def _balanced(parts: NDArray[np.int8], settings: SplitSettings) -> bool:
