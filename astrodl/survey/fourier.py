@@ -149,7 +149,7 @@ class Grid:
         """Transform a sum of round Gaussians (positions and widths in arcsec); zero width is a point source."""
         along = np.exp(-1j * self.kx * (x[:, None] + self.centre) - 0.5 * (self.kx * sigma[:, None]) ** 2)
         across = np.exp(-1j * self.ky.T * (y[:, None] + self.centre) - 0.5 * (self.ky.T * sigma[:, None]) ** 2)
-        return np.einsum("ci,cj->ij", flux[:, None] * across, along).astype(np.complex64)
+        return np.asarray((flux[:, None] * across).astype(np.complex64).T @ along.astype(np.complex64))
 
     def drawn(self, surface: NDArray[Any], flux: float = 1.0) -> Fourier:
         """Transform a map drawn on the fine grid, scaled to the given flux (an empty map gives nothing)."""

@@ -76,9 +76,9 @@ class Oddities:
 def _ring(odd: Oddities, rng: np.random.Generator) -> Scene:
     """Make a collisional ring galaxy, knotty and blue round an off-centre nucleus (Appleton & Struck-Marcell 1996)."""
     painter, grid = odd.painter, odd.painter.grid
-    # Rings are found in galaxies that are large on the sky.
+    # Rings are found in galaxies that are bright enough to show them.
     galaxies = [odd.population.draw(rng, str(rng.choice(["lenticular", "spiral"]))) for _ in range(3)]
-    galaxy = max(galaxies, key=lambda galaxy: galaxy.radius)
+    galaxy = min(galaxies, key=lambda galaxy: galaxy.magnitude)
     radius = float(np.clip(galaxy.radius, min(0.2 * grid.half_width, 0.8), 0.33 * grid.half_width))
     galaxy = replace(galaxy, radius=radius)
     scene = Scene(galaxy)
