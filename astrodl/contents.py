@@ -125,10 +125,10 @@ def aperture(pixel_scale_arcsec: float | None) -> tuple[float, str]:
 def _survey(store: Reader) -> list[str]:
     scale = f"{store.pixel_scale_arcsec:.4g} arcsec/pixel" if store.pixel_scale_arcsec else "pixel scale not known"
     unit = "microjansky" if store.unit == "uJy" else "relative fluxes (not calibrated)"
-    size = store.path.stat().st_size
+    size, n_bands = store.path.stat().st_size, len(store.bands)
     return [
         f"{store.path}: survey {store.survey}, {store.n_objects:,} objects, {_bytes(size)}, by astrodl {store.version}",
-        f"  {len(store.bands)} bands, {store.size} x {store.size} pixels, {scale}, {unit}",
+        f"  {n_bands} band{'' if n_bands == 1 else 's'}, {store.size} x {store.size} pixels, {scale}, {unit}",
     ]
 
 

@@ -21,7 +21,7 @@ LARGE_BYTES = 128 << 20
 """Files beyond this are not read whole: one image of them is described, with the statistics of its middle."""
 _MIDDLE = 512
 _MOST_IMAGES = 12
-_FAINTEST, _FAINTEST_OF_PICTURE = 0.02, 0.15
+_FAINTEST, _FAINTEST_OF_PICTURE = 0.01, 0.15
 """Surface brightness at which an object ends, over that of its peak; pictures are stretched, so theirs is higher."""
 _BITPIX = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
 _ROLE_WORDS: dict[Role, set[str]] = {
