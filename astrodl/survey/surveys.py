@@ -1,10 +1,9 @@
 """The surveys that can be simulated by name: their bands, depths and exposures, and how a configuration changes them.
 
 candels
-    HST/ACS and WFC3 as in GOODS and CANDELS (Giavalisco et al. 2004; Grogin et al. 2011; Koekemoer et al. 2011) at 0.06
-    arcsec: 5-sigma depths in apertures of 0.2 arcsec radius. Exposures, which set the photon noise of the galaxies
-    themselves, are 3, 2.5, 2.5 and 5 orbits in F435W, F606W, F775W and F850LP (Giavalisco et al. 2004, section 2) and
-    4/3 orbit in F160W (Grogin et al. 2011, the wide part), an orbit giving 2,100 s (ACS) or 2,400 s (WFC3).
+    HST/ACS and WFC3 at the 0.06 arcsec of the CANDELS mosaics (Grogin et al. 2011; Koekemoer et al. 2011), as deep as
+    one to two orbits go: 5-sigma depths in apertures of 0.2 arcsec radius. The exposure, which sets the photon noise of
+    the galaxies themselves, is the one that reaches the depth with the library's sky and camera.
 lsst
     Rubin's wide survey after ten years at 0.2 arcsec: point-source depths and numbers of visits of 30 s as designed
     (LSST Science Requirements Document, LPM-17; Ivezic et al. 2019, table 1), effective seeing by band (their table 2).
@@ -19,14 +18,8 @@ from astrodl.config import InstrumentSettings, SimulateSettings
 from astrodl.errors import ConfigError
 from astrodl.survey.bands import BANDS, Band
 
-_CANDELS = {
-    "F435W": (27.3, 6300.0),
-    "F606W": (27.5, 5250.0),
-    "F775W": (27.1, 5250.0),
-    "F850LP": (26.8, 10500.0),
-    "F160W": (26.6, 3200.0),
-}
-"""Depth and exposure in seconds."""
+_CANDELS = {"F435W": 27.3, "F606W": 27.5, "F775W": 27.1, "F850LP": 26.8, "F160W": 26.6}
+"""Depth."""
 _LSST = {
     "u": (26.1, 56),
     "g": (27.4, 80),
@@ -37,11 +30,15 @@ _LSST = {
 }
 """Depth and number of visits."""
 
+
+def _exposed(band: Band, depth: float, aperture_arcsec: float) -> Band:
+    """Expose as long as it takes to the depth."""
+    deep = replace(band, depth=depth, aperture_arcsec=aperture_arcsec)
+    return replace(deep, exposure_s=band.background / deep.sky_sigma(1.0) ** 2)
+
+
 SURVEYS: dict[str, dict[str, Band]] = {
-    "candels": {
-        name: replace(BANDS[name], depth=depth, aperture_arcsec=0.2, exposure_s=exposure)
-        for name, (depth, exposure) in _CANDELS.items()
-    },
+    "candels": {name: _exposed(BANDS[name], depth, 0.2) for name, depth in _CANDELS.items()},
     "lsst": {
         name: replace(BANDS[f"LSST_{name}"], name=name, depth=depth, exposure_s=30.0 * visits)
         for name, (depth, visits) in _LSST.items()
