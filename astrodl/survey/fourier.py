@@ -262,8 +262,10 @@ def _fold(image: Fourier) -> Fourier:
     half = image.shape[2] - 1
     keep = half // 2 + 1
     # Column j + m is the mirror image of column m - j.
-    mirrored = np.roll(image[:, ::-1, ::-1], 1, axis=1)[:, :, :keep].conj()
-    folded = image[:, :, :keep] + mirrored
+    mirrored = image[:, :, : half - keep : -1].conj()
+    folded = image[:, :, :keep].copy()
+    folded[:, 0] += mirrored[:, 0]
+    folded[:, 1:] += mirrored[:, :0:-1]
     return folded[:, :half] + folded[:, half:]
 
 
