@@ -37,7 +37,7 @@ from astrodl.survey.simulate import data_settings, simulate
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BANDS = ("F435W", "F606W", "F775W", "F850LP", "F160W")
 SIZE = 64
-CHUNK = 50
+CHUNK = 250
 TURN_SECONDS = 0.4
 
 Cube = NDArray[np.float32]

@@ -187,16 +187,13 @@ class FitsFile:
         unit = hdu.unit
         if out is not None and out.shape != unit.flat:
             raise UnreadableError(f"the image has {by(unit.flat)} pixels, others have {by(out.shape)}")
-        raw = self._raw(unit)
+        raw = np.ndarray(unit.flat, unit.kind, self.data, unit.start) if unit.plain else self._raw(unit)
         if out is None:
             out = np.empty(unit.flat, np.float32)
         if unit.plain:
             out[...] = raw
         else:
-            with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, and then missing
-                out[...] = _scale(raw, unit.scaling)
-            if unit.scaling is not None and unit.scaling.blank is not None:
-                out[raw == unit.scaling.blank] = np.nan
+            _convert(raw, unit.scaling, out)
         finite = np.isfinite(out)
         if np.count_nonzero(finite) != finite.size:
             out[~finite] = np.nan
@@ -230,6 +227,13 @@ def open_fits(data: bytes) -> FitsFile:
         Not FITS, or a header is broken.
     """
     return FitsFile(data, find_units(data))
+
+
+def _convert(raw: NDArray[Any], scaling: Scaling | None, out: NDArray[np.float32]) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, and then missing
+        out[...] = _scale(raw, scaling)
+    if scaling is not None and scaling.blank is not None:
+        out[raw == scaling.blank] = np.nan
 
 
 def _scale(raw: NDArray[Any], scaling: Scaling | None) -> NDArray[Any]:

@@ -70,7 +70,7 @@ class Unit:
     compressed
         Whether it holds a tile-compressed image.
     plain
-        Whether its numbers only need to be copied to become float32, without overflow.
+        Whether its numbers are all there and only need to be copied to become float32, without overflow.
     kind
         Type of the numbers as stored.
     flat
@@ -221,6 +221,7 @@ def _unit(data: bytes, header: int, keywords: list[str], index: int) -> tuple[Un
     if n_bytes >= 1 << 63:
         raise UnreadableError("the header promises more data than any disk can hold")
     scaling = None if tiled else _scaling(cards)  # a compressed image is scaled where it is unpacked
+    available = max(len(data) - start, 0)
     unit = Unit(
         index=index,
         name=str(cards.get("EXTNAME", "" if index else "PRIMARY")).strip(),
@@ -231,9 +232,9 @@ def _unit(data: bytes, header: int, keywords: list[str], index: int) -> tuple[Un
         header=header,
         start=start,
         n_bytes=n_bytes,
-        available=max(len(data) - start, 0),
+        available=available,
         compressed=tiled,
-        plain=scaling is None and not tiled and bits != -64,
+        plain=scaling is None and not tiled and bits != -64 and available >= n_bytes,
         kind=TYPES[bits],
         flat=_flat(shape),
     )
