@@ -7,6 +7,7 @@ docs/simulator.md.
 import argparse
 import multiprocessing
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -19,14 +20,17 @@ import galsim
 import numpy as np
 
 from astrodl.config import SimulateSettings
+from astrodl.survey import simulate as survey
 from astrodl.survey.bands import Band
 from astrodl.survey.colors import TEMPLATES, Spectrum
 from astrodl.survey.fourier import Layer
 from astrodl.survey.simulate import simulate
 from astrodl.survey.simulator import Simulator
+from astrodl.survey.truth import clump_columns, columns
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 ROUNDS = 4
+JOINED = 100_000
 Z = 0.5
 MEMORY_SETTINGS: dict[str, Any] = {"size": 16, "oddity_fraction": 0.05}
 
@@ -148,16 +152,16 @@ def agreement_table(n: int) -> list[str]:
     """Measure by how much bulge and disk drawn by the simulator differ from GalSim's chromatic drawing."""
     lines = ["| survey | galaxies | largest difference from GalSim's chromatic drawing, % of the peak, by band |"]
     lines.append("|---|---|---|")
-    for survey in ("candels", "lsst"):
+    for name in ("candels", "lsst"):
         _CACHE.clear()
-        simulator = Simulator(SimulateSettings(survey=survey))
+        simulator = Simulator(SimulateSettings(survey=name))
         worst = np.zeros(len(simulator.bands))
         for number in range(n):
             expected, ours = np.stack(draw_chromatically(simulator, number)), draw_ours(simulator, number)
             difference = np.abs(ours - expected).max(axis=(1, 2)) / expected.max(axis=(1, 2))
             worst = np.maximum(worst, difference)
         words = ", ".join(f"{band.name} {100 * value:.2f}" for band, value in zip(simulator.bands, worst, strict=True))
-        lines.append(f"| {survey} | {n} | {words} |")
+        lines.append(f"| {name} | {n} | {words} |")
     return [*lines, ""]
 
 
@@ -192,15 +196,13 @@ def memory_table(sizes: list[int]) -> list[str]:
     if not sizes:
         return []
     context = multiprocessing.get_context("spawn")
-    rows, peaks = [], []
+    rows = []
     for n in sizes:
         with context.Pool(1) as pool:
             peak, seconds = pool.apply(simulate_and_measure, (n,))
-        peaks.append(peak)
         rows.append(f"| {n:,} | {peak:.0f} | {n / seconds:.0f} |")
-    if len(sizes) > 1:
-        slope = np.polyfit(sizes, peaks, 1)[0]
-        rows.append(f"| 100,000 (extrapolated) | {peaks[-1] + slope * (100_000 - sizes[-1]):.0f} | |")
+    with context.Pool(1) as pool:
+        rows.append(f"| {JOINED:,}, joining the tables alone | {pool.apply(join_and_measure, (JOINED,)):.0f} | |")
     head = "objects of 16 x 16 x 5 pixels, written with catalogue and clumps"
     return [f"| {head} | peak MB | objects / s |", "|---|---|---|", *rows]
 
@@ -211,6 +213,20 @@ def simulate_and_measure(n: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         simulate(SimulateSettings(n_objects=n, **MEMORY_SETTINGS), Path(folder), progress=False)
     return peak_megabytes(), time.perf_counter() - start
+
+
+def join_and_measure(n: int) -> float:
+    """Join the tables of a survey from the same block over and over; give the peak of the process's memory in MB."""
+    one, all_of_them = (SimulateSettings(n_objects=count, **MEMORY_SETTINGS) for count in (survey.BLOCK, n))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        survey._prepare(one, out, kept=False)
+        survey._write_block(one, out, 0)
+        for block in range(1, n // survey.BLOCK):
+            shutil.copy(survey._block_file(out, 0), survey._block_file(out, block))
+        survey._write_table(all_of_them, out, "clumps", clump_columns(all_of_them))
+        survey._write_table(all_of_them, out, "catalog", columns(all_of_them))
+    return peak_megabytes()
 
 
 def peak_megabytes() -> float:
