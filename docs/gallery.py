@@ -242,28 +242,6 @@ def clump_table() -> str:
     return "\n".join(lines)
 
 
-def show_sdss(data: Path) -> None:
-    """Draw SDSS galaxies: classes of Galaxy Zoo 1 (Lintott et al. 2008, 2011), clumpy ones of Mehta et al. (2021)."""
-    with (data / "gz1_morphology" / "labels.csv").open() as file:
-        table = list(csv.DictReader(file))
-    rgb: list[Array] = []
-    labels = []
-    for kind in ("elliptical", "spiral", "edge", "merger"):
-        chosen = [row["file"] for row in table if kind in row["class_name"].lower()][:COLUMNS]
-        rgb += [read_jpeg(data / "gz1_morphology" / "images" / Path(name).name) for name in chosen]
-        labels.append({"edge": "edge-on"}.get(kind, kind))
-    clumpy = sorted((data / "s82_clumpy" / "images").iterdir())[:COLUMNS]
-    rgb += [read_jpeg(path) for path in clumpy]
-    write(sheet(np.stack(rgb), [*labels, "clumpy"], "Real galaxies: SDSS, Galaxy Zoo 1 and Stripe 82"), "sdss")
-
-
-def read_jpeg(path: Path) -> Array:
-    """Read the middle of a JPEG, first row at the bottom, at half of its pixels."""
-    with Image.open(path) as image:
-        middle = image.convert("RGB").crop((106, 106, 318, 318)).resize((106, 106), Image.Resampling.LANCZOS)
-    return np.asarray(middle)[::-1] / 255.0
-
-
 def main() -> None:
     """Draw all that can be drawn here."""
     draw_sheets()
@@ -274,7 +252,6 @@ def main() -> None:
         print(f"{data} is not there: no figures of real galaxies (set ASTRODL_TEST_DATA)")
         return
     page.write_text(write_block(page.read_text(), "shapes", compare_with_egs(data)))
-    show_sdss(data)
 
 
 if __name__ == "__main__":

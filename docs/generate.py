@@ -39,7 +39,7 @@ tasks:
 ```
 
 The single verbs take a section of this file as `--settings`, either as JSON text or as the path of a YAML file:
-`astrodl simulate` the keys of `simulate`, `astrodl ingest` the keys `survey`, `data` and `split`, and `train`,
+`astrodl simulate` the keys of `simulate`, `astrodl ingest` the keys `survey`, `data` and `split` (or a whole file), `train`,
 `baseline` and `evaluate` the section of their task. A change of a section makes the workflow repeat the jobs that
 depend on this section, and no others.
 """
@@ -52,6 +52,9 @@ SECTIONS = {
     "surveys.NAME.data": "DataSettings",
     "surveys.NAME.data.bands": "BandSettings",
     "surveys.NAME.data.labels": "LabelSettings",
+    "surveys.NAME.data.noise": "NoiseSettings",
+    "surveys.NAME.data.masks": "MaskSettings",
+    "surveys.NAME.data.psf": "PsfSettings",
     "surveys.NAME.split": "SplitSettings",
 }
 

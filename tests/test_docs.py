@@ -84,7 +84,7 @@ def test_commands_in_the_pages_exist(page, line):
     if words[0] == "astrodl":
         args = cli.parser().parse_args(words[1:])
         if getattr(args, "settings", None):
-            json.loads(args.settings)
+            assert args.settings.endswith(".yaml") or json.loads(args.settings)
     elif words[0] == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
         assert words[1] in targets

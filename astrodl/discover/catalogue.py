@@ -11,8 +11,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from astrodl.errors import DataError
-from astrodl.survey.table import _read as read_table
-from astrodl.survey.table import _texts as texts_of
+from astrodl.survey.table import read_table, texts_of
 
 IMAGE_SUFFIXES = (".fits", ".fit", ".fts", ".fz", ".jpg", ".jpeg", ".png", ".h5", ".hdf5", ".npz")
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
@@ -52,7 +51,7 @@ class Catalogue:
     path: Path
     table: Table
     roles: dict[str, str] = field(default_factory=dict)
-    _texts: dict[str, list[str]] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -64,9 +63,9 @@ class Catalogue:
 
     def text(self, name: str) -> list[str]:
         """Give a column as text, as path templates see it."""
-        if name not in self._texts:
-            self._texts[name] = [text.strip() for text in texts_of(self.table[name])]
-        return self._texts[name]
+        if name not in self.texts:
+            self.texts[name] = [text.strip() for text in texts_of(self.table[name])]
+        return self.texts[name]
 
     def numbers(self, name: str) -> NDArray[np.float64] | None:
         """Give a column as numbers, NaN where it is missing; None for text."""
@@ -168,7 +167,7 @@ def look_at_catalogue(path: Path) -> Catalogue:
         if unique:
             found.roles["id"] = unique[0]
     if "id" in found.roles:  # again, as text: 007 keeps its zeros
-        found.table, found._texts = read_table(path, found.roles["id"]), {}
+        found.table, found.texts = read_table(path, found.roles["id"]), {}
     return found
 
 

@@ -52,9 +52,9 @@ def write_rows(path: Path, places: Mapping[str, Place], start: int, arrays: Mapp
 class Writer:
     """Write a store; nothing is visible under its name until all is well.
 
-    Use it as a context manager. Either hand in blocks from the first object to the last (`write_block`), or announce the
-    datasets (`allocate`), have rows written to their `places` by any number of processes (`write_rows`), and name those
-    to keep (`keep`). When the block ends without error the file replaces `path`. Otherwise it is removed, unless
+    Use it as a context manager. Either hand in blocks from the first object to the last (`write_block`), or announce
+    the datasets (`allocate`), have rows written to their `places` by any number of processes (`write_rows`), and name
+    those to keep (`keep`). When the block ends without error the file replaces `path`. Otherwise it is removed, unless
     `resume` was given.
 
     Parameters
@@ -134,7 +134,7 @@ class Writer:
             self._append({"resume": self.resume})
 
     def record(self, entry: dict[str, Any]) -> None:
-        """Note that rows are complete; `entry` (plain values) is handed to the writer that goes on after an interruption.
+        """Note that rows are complete; `entry` (plain values) is for the writer that goes on after an interruption.
 
         The rows reach the disk before the note does.
         """

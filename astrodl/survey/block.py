@@ -81,7 +81,7 @@ def block_length(data: DataSettings) -> int:
 
 
 def read_block(plan: Plan, sources: Sequence[Source], partial: Path, places: Mapping[str, Place]) -> BlockRecord:
-    """Read, cut out and measure objects of the catalogue and write their rows; rows of refused objects are undefined."""
+    """Read, cut out and measure objects and write their rows; those of refused objects are undefined."""
     opened = _sources(plan.root, canonical_json(plan.data))
     refused: list[Refused] = []
     arrays = {name: np.zeros((len(sources), *place.shape), place.dtype) for name, place in places.items()}

@@ -182,7 +182,7 @@ def _read(plan: Plan, objects: Objects, tally: Tally, writer: Writer, workers: i
             yield from (future.result() for future in done)
     except BrokenProcessPool:
         raise DataError(
-            "a process that read images died (out of memory, or killed); what is done is kept: try again with fewer workers"
+            "a process that read images died (out of memory, or killed); what is done is kept; use fewer workers"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

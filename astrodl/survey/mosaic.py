@@ -61,14 +61,13 @@ class Mosaic:
             self._open_array()
         else:
             self._open_fits(magic.startswith(_PACKED))
-        if len(self.full_shape) not in (2, 3):
+        *lead, _, _ = self.full_shape if len(self.full_shape) >= 2 else (0, 0, 0, 0)
+        if len(lead) > 1:
             raise UnreadableError(f"the image has {len(self.full_shape)} axes, two or three are accepted")
-        if len(self.full_shape) == 2:
+        if not lead:
             self.plane = None
-        elif self.plane is None or self.plane >= self.full_shape[0]:
-            raise UnreadableError(
-                f"the image has {self.full_shape[0]} planes, plane {self.plane} (from 0) is asked for"
-            )
+        elif self.plane is None or self.plane >= lead[0]:
+            raise UnreadableError(f"the image has {lead[0]} planes, plane {self.plane} (from 0) is asked for")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -282,8 +282,8 @@ def _reproject(plane: Plane, mosaic: Mosaic, box: Box, window: Window) -> Plane:
     """Bring a band to the grid of the stamp, flux conserved.
 
     Pixels are averaged over the exact overlap of their outlines on the sky (`reproject.reproject_exact`) and multiplied
-    by the ratio of pixel areas, so that sums of fluxes stay. The variance of a pixel is scaled with the same ratio, as if
-    pixels stayed independent; the correlation between neighbours that any interpolation brings is not kept.
+    by the ratio of pixel areas, so that sums of fluxes stay. Variances are scaled with the same ratio, as if pixels
+    stayed independent; the correlation between neighbours that any interpolation brings is not kept.
     """
     from reproject import reproject_exact
 

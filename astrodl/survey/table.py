@@ -107,7 +107,7 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
         The file is missing, unreadable or empty; a column is missing or of an unusable kind; an identifier is missing
         or not unique.
     """
-    table = _read(path, data.id_column)
+    table = read_table(path, data.id_column)
     if not len(table):
         raise DataError(f"{path}: the catalogue is empty; give one with at least one object")
     object_id = _identifiers(_column(table, data.id_column, path, "data.id_column"), path)
@@ -122,7 +122,7 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
         if f"{name}_column" in numbers:
             columns.setdefault(name, numbers[f"{name}_column"])
     fields = {
-        name: _texts(_column(table, name, path, "data.path")) for name in sorted(_fields(data) - {data.id_column})
+        name: texts_of(_column(table, name, path, "data.path")) for name in sorted(_fields(data) - {data.id_column})
     }
     return Objects(
         object_id,
@@ -161,7 +161,14 @@ def _fields(data: DataSettings) -> set[str]:
     return names - {"band"}
 
 
-def _read(path: Path, id_column: str) -> Table:
+def read_table(path: Path, id_column: str) -> Table:
+    """Read a table of a kind that its name tells; in text tables `id_column` stays text.
+
+    Raises
+    ------
+    DataError
+        The kind is not known, or the file is missing or damaged.
+    """
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".bz2", ".xz")]
     kind = _FORMATS.get(suffixes[-1] if suffixes else "")
     if kind is None:
@@ -198,7 +205,7 @@ def _identifiers(column: Column, path: Path) -> list[str]:
         raise DataError(
             f"{path}: identifiers in '{column.name}' are fractional or too large numbers; store them as text"
         )
-    names = [name.strip() for name in _texts(column)]
+    names = [name.strip() for name in texts_of(column)]
     if "" in names:
         raise DataError(f"{path}: row {names.index('') + 1} has no '{column.name}'; give every object an identifier")
     unique, counts = np.unique(np.array(names), return_counts=True)
@@ -216,9 +223,9 @@ def _whole(column: Column) -> bool:
 
 def _kept(column: Column, renames: dict[str, str] | None, path: Path) -> NDArray[Any]:
     if renames is not None:
-        return np.array([renames.get(text, text) for text in _texts(column)], dtype=object)
+        return np.array([renames.get(text, text) for text in texts_of(column)], dtype=object)
     if column.dtype.kind in "SUO":
-        return np.array(_texts(column), dtype=object)
+        return np.array(texts_of(column), dtype=object)
     if column.dtype.kind in "bi" and not _masked(column).any():
         return np.asarray(column, np.int64)
     return _float(column, path)
@@ -235,7 +242,8 @@ def _float(column: Column, path: Path) -> NDArray[np.float64]:
     return values
 
 
-def _texts(column: Column) -> list[str]:
+def texts_of(column: Column) -> list[str]:
+    """Give a column as text, as path templates see it; "" where it is masked."""
     values: Sequence[Any] = np.ma.getdata(column).tolist()
     if column.dtype.kind == "f" and _whole(column):
         values = [int(value) for value in values]

@@ -35,10 +35,10 @@ class Context:
         As in the store.
     normalization : Normalization
         Fitted on the training split.
-    sees_coverage : bool
-        Whether image networks also see which pixels of each band have data: where training objects have gaps.
     constants : dict
         What the task itself fitted on the training split: classes, bin edges, feature means, temperatures.
+    sees_coverage : bool
+        Whether image networks also see which pixels of each band have data: where training objects have gaps.
     """
 
     survey: str
@@ -47,8 +47,8 @@ class Context:
     size: int
     pixel_scale_arcsec: float
     normalization: Normalization
-    sees_coverage: bool = False
     constants: dict[str, Any] = field(default_factory=dict)
+    sees_coverage: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
