@@ -1,10 +1,11 @@
 """Random mini-batches from a store: images per second by way of reading, relative to indexing a tensor in memory.
 
-`python benchmarks/read.py` prints the tables (some 3 minutes, 5 GB in the folder of temporary files); with `--record`
+`python benchmarks/read.py` prints the tables (some 5 minutes, 5 GB in the folder of temporary files); with `--record`
 it writes them into docs/reading.md.
 """
 
 import argparse
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 import torch
 
-from astrodl import engine, tasks
+from astrodl import dataset, engine, tasks
 from astrodl.dataset import Direct, Resident, Streamed
 from astrodl.store import Writer, open_store
 from astrodl.survey.photometry import measure
@@ -44,6 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = write_store(Path(folder) / "store.h5", options.objects)
         report = [about(options), *ways_table(store), *tasks_table(store, engine.choose_device(options.device))]
+        report += memory_table(store, Path(folder))
     text = "\n".join(report)
     print(text)
     if options.record:
@@ -262,6 +264,42 @@ def training(task: Any, data: Resident) -> Step:
         state.step += 1
 
     return step
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def memory_table(store: Path, folder: Path) -> list[str]:
+    """Give the peak memory of processes that train and predict, on an eighth of the objects and on all."""
+    with open_store(store) as reader:
+        n_objects = reader.n_objects
+    stores = {n_objects // 8: write_store(folder / "few.h5", n_objects // 8), n_objects: store}
+    head = [f"{number:,} objects, MB" for number in stores]
+    rows = ["", f"| peak memory of a process | {' | '.join(head)} |", "| --- | --- | --- |"]
+    for what in ("train, streamed", "train from memory", "predict"):
+        rows.append(f"| {what} | {' | '.join(f'{peak_megabytes(what, path):,.0f}' for path in stores.values())} |")
+    return rows
+
+
+def peak_megabytes(what: str, store: Path) -> float:
+    """Do it in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measured_peak, (what, store))
+
+
+def measured_peak(what: str, store: Path) -> float:
+    torch.set_num_threads(1)
+    folder = store.with_suffix("")
+    settings = {"n_bins": 8, "widths": [4], "train": {"epochs": 1}}
+    if what == "predict":
+        run.predict("photoz", store, [folder / "model.safetensors"], folder / "predictions.h5")
+    else:
+        dataset.RESIDENT_SHARE = 0.0 if what == "train, streamed" else 1.0
+        (folder / "model.safetensors").unlink(missing_ok=True)
+        run.train("photoz", store, folder, settings=settings, progress=False)
+    # not getrusage: its peak is inherited from the process that started this one
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ tasks:
 ```
 
 The single verbs take a section of this file as `--settings`, either as JSON text or as the path of a YAML file:
-`astrodl simulate` the keys of `simulate`, `astrodl ingest` the keys `survey`, `data` and `split` (or a whole file), `train`,
-`baseline` and `evaluate` the section of their task. A change of a section makes the workflow repeat the jobs that
-depend on this section, and no others.
+`astrodl simulate` the keys of `simulate`, `astrodl ingest` the keys `survey`, `data` and `split` (or a whole file with
+`--survey NAME`), and `train`, `baseline` and `evaluate` the section of their task. A change of a section makes the
+workflow repeat the jobs that depend on this section, and no others.
 """
 
 SECTIONS = {
