@@ -1,0 +1,167 @@
+"""Each kind of input: its configuration ingests real data as astropy reads them, and goes through the workflow."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from astrodl.config import IngestSettings, parse
+from astrodl.store import BAND_FLAGS, FLAGS, Reader, check, open_store
+from astrodl.survey.ingest import ingest
+from tests.workflow.run import ENVIRONMENT, ROOT, snakemake, write_config
+
+Compare = Callable[[Reader, Path], None]
+
+
+def microjansky(counts: np.ndarray, zero_point: float) -> np.ndarray:
+    return counts * 10 ** (-0.4 * (zero_point - 23.9))
+
+
+def middle(image: np.ndarray, size: int) -> np.ndarray:
+    """Cut out `size` pixels of which size // 2 is the pixel n // 2 of the image."""
+    top, left = (length // 2 - size // 2 for length in image.shape[-2:])
+    return image[..., top : top + size, left : left + size]
+
+
+def compare_kids_viking(store: Reader, folder: Path) -> None:
+    with fits.open(folder / "multiband_9" / "cutouts" / "src0018.fits.gz") as file:
+        native = np.stack(
+            [microjansky(file[band].data.astype(float), file[band].header["MAGZERO"]) for band in store.bands]
+        )
+    (index,) = np.flatnonzero(store.object_id == "18")
+    stored = store.images([index])[0] + store.background[index][:, None, None]
+    np.testing.assert_allclose(stored, native, rtol=1e-4, atol=1e-4)
+    assert (len(store), store.unit) == (24, "uJy")
+
+
+def compare_field(store: Reader, folder: Path) -> None:
+    rows = {str(row["source"]): row for row in Table.read(folder / "multiband_9" / "sources.csv")}
+    index = 30
+    x, y = (round(float(rows[store.object_id[index]][axis])) for axis in "xy")
+    for position, (band, zero_point) in {2: ("r", 0.0), 8: ("Ks", 30.0)}.items():
+        native = fits.getdata(folder / "multiband_9" / "field" / f"{band}.fits.fz", 1)[y - 32 : y + 32, x - 32 : x + 32]
+        stored = store.images([index])[0, position] + store.background[index, position]
+        np.testing.assert_allclose(stored, microjansky(native.astype(float), zero_point), rtol=1e-4, atol=1e-4)
+    assert len(store) == len(rows)
+
+
+def compare_cosmos(store: Reader, folder: Path) -> None:
+    table = Table.read(folder / "hst_cosmos_real" / "catalog.fits")
+    index = int(np.argmax(table["flux_radius"]))
+    native = fits.getdata(folder / "hst_cosmos_real" / "galaxy_images.fits", int(table["GAL_HDU"][index]))
+    assert min(native.shape) >= 64
+    expected = microjansky(middle(native, 64), 25.937)
+    np.testing.assert_allclose(store.images([index])[0, 0], expected, rtol=1e-5, atol=1e-7)
+    psf = fits.getdata(folder / "hst_cosmos_real" / "psf_images.fits", int(table["PSF_HDU"][index]))
+    assert store.plane("psf", [index]).sum() == pytest.approx(psf.sum(), rel=0.02)
+    difference = store.features(["magnitude_F814W_total"])[:, 0] - np.asarray(table["MAG"])
+    assert abs(np.nanmedian(difference)) < 0.4  # the footprint misses the wings
+
+
+def compare_legacy(store: Reader, folder: Path) -> None:
+    cube = fits.getdata(folder / "legacy_survey" / "decals_dr5_grz_509.fits").astype(float)
+    blocks = cube[:, :508, :508].reshape(3, 254, 2, 254, 2).sum((2, 4))
+    np.testing.assert_allclose(store.images()[0], microjansky(middle(blocks, 64), 22.5), rtol=1e-4)
+    assert store.pixel_scale_arcsec == pytest.approx(0.524, rel=1e-3)
+
+
+def compare_decam(store: Reader, folder: Path) -> None:
+    name = "testcase9_c4d_141029_043420_oo{}_r_ls9.N26.fits"
+    with fits.open(folder / "decam_ccd" / name.format("i")) as file:
+        native, wcs = file[1].data, WCS(file[1].header)
+    weight = fits.getdata(folder / "decam_ccd" / name.format("w"), 1)
+    x, y = (int(np.rint(value)) for value in wcs.all_world2pix(store.column("ra")[0], store.column("dec")[0], 0))
+    cut = np.s_[y - 16 : y + 16, x - 16 : x + 16]
+    np.testing.assert_allclose(store.images([0])[0, 1] + store.background[0, 1], native[cut], rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(store.plane("variance", [0])[0, 1], 1 / weight[cut], rtol=1e-5)
+    # three exposures show one galaxy at one place, whatever their grids
+    peaks = [np.unravel_index(np.nanargmax(band), band.shape) for band in store.images([0])[0]]
+    assert np.ptp(peaks, axis=0).max() <= 1
+    assert (store.band_flags & BAND_FLAGS["reprojected"] > 0).all(0).tolist() == [True, False, True]
+    assert (store.flags & FLAGS["masked_pixels"]).any()
+
+
+def compare_gama(store: Reader, folder: Path) -> None:
+    image, sigma = (
+        fits.getdata(folder / "gama_r_segm" / "SDSS" / f"G266033{kind}.fits") for kind in ("fitim", "sigma")
+    )
+    (index,) = np.flatnonzero(store.object_id == "266033")
+    np.testing.assert_allclose(store.images([index])[0, 0], microjansky(middle(image, 64), 0.0), rtol=1e-5)
+    np.testing.assert_allclose(
+        store.plane("variance", [index])[0, 0], microjansky(middle(sigma, 64), 0.0) ** 2, rtol=1e-4
+    )
+    assert store.plane("psf").shape == (6, 1, 25, 25)
+    # the noise measured on the border is what the sigma maps say
+    expected = np.sqrt(np.nanmedian(store.plane("variance"), axis=(1, 2, 3)))
+    np.testing.assert_allclose(store.sky_sigma[:, 0], expected, rtol=0.25)
+
+
+def compare_hsc(store: Reader, folder: Path) -> None:
+    with np.load(folder / "hsc_hst_scarlet" / "hsc_cosmos_35.npz") as file:
+        images, places, psf = file["images"], file["catalog"], file["psfs"]
+    x, y = int(places["x"][1]), int(places["y"][1])
+    expected = microjansky(images[:, y - 16 : y + 16, x - 16 : x + 16].astype(float), 27.0)
+    stored, mask = store.images([1])[0], store.plane("mask", [1])[0] > 0
+    np.testing.assert_allclose(stored[~mask], expected[~mask], rtol=1e-4, atol=1e-6)
+    assert np.isnan(stored[mask]).all()
+    np.testing.assert_allclose(store.plane("psf", [1])[0], psf, rtol=1e-5, atol=1e-12)
+
+
+KINDS: dict[str, tuple[str, str, str, Compare]] = {
+    "an extension per band": ("kids_viking.yaml", "multiband_9", "kids-viking", compare_kids_viking),
+    "a compressed mosaic": ("kids_viking_field.yaml", "multiband_9", "kids-viking-field", compare_field),
+    "an extension per object": ("cosmos.yaml", "hst_cosmos_real", "cosmos", compare_cosmos),
+    "a cube per object": ("legacy_survey.yaml", "legacy_survey", "legacy", compare_legacy),
+    "image, weight and mask on three grids": ("decam.yaml", "decam_ccd", "decam", compare_decam),
+    "image, sigma, mask and PSF": ("gama.yaml", "gama_r_segm", "gama-sdss", compare_gama),
+    "arrays": ("hsc_blend.yaml", "hsc_hst_scarlet", "hsc-blend", compare_hsc),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(
+    request: pytest.FixtureRequest, test_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path, str, Compare]:
+    """A configuration, the folder of real data, the survey of interest, the comparison with what lies there."""
+    name, needed, survey, compare = KINDS[request.param]
+    if not (test_data / needed).is_dir():
+        pytest.skip(f"no {test_data / needed}: set ASTRODL_TEST_DATA")
+    monkeypatch.setenv("ASTRODL_TEST_DATA", str(test_data.resolve()))
+    monkeypatch.chdir(ROOT)  # where `config/catalogs` is
+    return ROOT / "config" / name, test_data.resolve(), survey, compare
+
+
+def test_the_store_holds_what_astropy_reads(kind: tuple[Path, Path, str, Compare], tmp_path: Path) -> None:
+    config, folder, survey, compare = kind
+    section: dict[str, Any] = yaml.safe_load(config.read_text())["surveys"][survey]
+    values = {"survey": survey, "data": section["data"], "split": section.get("split", {})}
+    summary = ingest(parse(IngestSettings, values), tmp_path / "store.h5")
+    assert summary["n_refused"] == 0
+    assert check(tmp_path / "store.h5") == []
+    with open_store(tmp_path / "store.h5") as store:
+        compare(store, folder)
+
+
+@pytest.mark.slow
+def test_it_goes_through_ingestion_and_the_latent_task(
+    kind: tuple[Path, Path, str, Compare], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, _, survey, _ = kind
+    values = yaml.safe_load(config.read_text())
+    values["tasks"]["latent"] = {"train": {**values["tasks"]["latent"]["train"], "epochs": 2}}
+    for section in values["surveys"].values():
+        if "simulate" in section:
+            section["simulate"]["n_objects"] = 60
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    monkeypatch.setitem(ENVIRONMENT, "ASTRODL_TEST_DATA", os.environ["ASTRODL_TEST_DATA"])
+    done = snakemake(tmp_path, write_config(tmp_path / "run.yaml", **values))
+    assert done.returncode == 0, done.stdout + done.stderr
+    catalog = Table.read(tmp_path / "results" / survey / "catalog.fits")
+    assert np.isfinite(catalog["latent_1"]).all()
