@@ -71,7 +71,8 @@ def _moments(detection: Tensor, n_iterations: int) -> tuple[Tensor, Tensor, Tens
         x0 = (x0 + mean_x).clamp(-side / 8, side / 8)
         # a Gaussian seen through a Gaussian weight of its own size has half its variance
         sigma = (yy + xx).clamp_min(0.5).sqrt().clamp(1.5, side / 6)
-    angle = 0.5 * torch.atan2(2 * xy, xx - yy)
+    # In double precision: the last bit of a float32 angle depends on the object's place in the batch.
+    angle = 0.5 * torch.atan2((2 * xy).double(), (xx - yy).double()).float()
     return y0.flatten(), x0.flatten(), sigma.flatten() * math.sqrt(2), angle.flatten()
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from astrodl.plots.style import INK, MUTED, NETWORK, ODD, PALETTE, counted, new_figure, say_empty, styled
 
@@ -181,50 +180,3 @@ def _finish_table(axes: Axes, height: float, ticks: Sequence[float], labels: Seq
     axes.set_xlabel("times better than the best baseline (network better to the right)")
     _write(axes, -0.9, "network", "network", NETWORK)
     _write(axes, -0.9, "baseline", "best baseline", INK)
-
-
-@styled
-def sky_splits(
-    ra: ArrayLike, dec: ArrayLike, split: Sequence[str] | ArrayLike, *, heading: str = "Splits on the sky"
-) -> Figure:
-    """Draw the objects on the sky, east to the left, coloured by split.
-
-    Parameters
-    ----------
-    ra, dec : arrays of shape (n,)
-        Degrees; NaN is left out.
-    split : sequence of n str, or of ints 0, 1, 2
-        train, validation or test.
-    """
-    east, north = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
-    names = np.asarray(split)
-    if names.dtype.kind in "iu":
-        names = np.array(list(SPLITS))[names]
-    good = np.isfinite(east) & np.isfinite(north)
-    figure = new_figure(6.2, width=7.2, heading=counted(heading, int(good.sum())))
-    axes = figure.subplots()
-    axes.set(xlabel="right ascension (deg)", ylabel="declination (deg)")
-    if not good.any():
-        say_empty(axes, "no coordinates")
-        return figure
-    east, north, names = east[good], north[good], names[good]
-    # A field across 0h would be torn apart: turn it to negative angles.
-    turned = np.where(east > 180, east - 360, east)
-    east = turned if np.ptp(turned) < np.ptp(east) else east
-    size = float(np.clip(4000 / len(east), 3, 22))
-    for name, color in SPLITS.items():
-        chosen = names == name
-        axes.scatter(
-            east[chosen],
-            north[chosen],
-            s=size,
-            color=color,
-            linewidths=0,
-            alpha=0.8,
-            label=f"{name} ({int(chosen.sum()):,})",
-        )
-    axes.invert_xaxis()
-    axes.set_aspect(1 / max(float(np.cos(np.radians(np.median(north)))), 0.05), adjustable="datalim")
-    axes.ticklabel_format(useOffset=False)
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, markerscale=2, borderaxespad=0.1)
-    return figure

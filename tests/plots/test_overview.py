@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from astrodl.plots.overview import improvement, metrics_overview, sky_splits
+from astrodl.plots.overview import improvement, metrics_overview
 
 
 def item(value, error=0.01):
@@ -59,24 +59,3 @@ def test_the_table_marks_equality_and_what_is_off_its_scale():
 @pytest.mark.parametrize("documents", [[], [{"task": "latent", "n_objects": 1, "network": {}, "baselines": {}}]])
 def test_a_table_without_metrics_says_so(documents, texts):
     assert "no metrics" in texts(metrics_overview(documents))
-
-
-def test_sky_has_east_to_the_left_and_counts_the_splits(rng, texts):
-    figure = sky_splits(rng.uniform(10, 11, 50), rng.uniform(0, 1, 50), np.arange(50) % 3)
-    words = texts(figure)
-    assert "50 galaxies" in words
-    assert "train (17)" in words
-    assert "right ascension (deg)" in words
-    left, right = figure.axes[0].get_xlim()
-    assert left > right
-
-
-def test_a_field_across_zero_hours_is_not_torn_apart(rng):
-    figure = sky_splits(rng.uniform(-0.2, 0.2, 50) % 360, rng.uniform(0, 0.4, 50), ["train"] * 50)
-    x = figure.axes[0].collections[0].get_offsets()[:, 0]
-    assert np.ptp(x) < 1
-
-
-def test_a_sky_without_coordinates_says_so(texts):
-    assert "no coordinates" in texts(sky_splits([np.nan], [1.0], ["test"]))
-    texts(sky_splits([10.0], [1.0], ["test"]))
