@@ -1,14 +1,16 @@
 """Where the pixels of an object come from: files of its own, arrays of all objects, or mosaics."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from astrodl.config import BandSettings, DataSettings
 from astrodl.survey.containers import Shelf
 from astrodl.survey.object_files import ObjectFiles
 from astrodl.survey.planes import Plane
-from astrodl.survey.sky_cut import Gallery, SkyCut
 from astrodl.survey.table import Source
 from astrodl.survey.templates import Templates
+
+if TYPE_CHECKING:
+    from astrodl.survey.sky_cut import Gallery
 
 
 class Files(Protocol):
@@ -47,12 +49,17 @@ class Sources:
 
     def __init__(self, data: DataSettings, root: str) -> None:
         self.data, self.root = data, root
-        self._shelf, self._gallery = Shelf(), Gallery()
+        self._shelf = Shelf()
+        self._gallery: Gallery | None = None
 
     def of(self, source: Source) -> Files:
         """Give the files of one object."""
         templates = Templates(self.root, source.fields)
         if self.data.layout == "mosaic":
+            # A third of the time that a worker takes to start is coordinates, which only mosaics need.
+            from astrodl.survey.sky_cut import Gallery, SkyCut
+
+            self._gallery = self._gallery or Gallery()
             return SkyCut(self.data, templates, source.position, source.pixel, self._gallery)
         index = source.index if self.data.layout == "arrays" else None
         return ObjectFiles(self.data, templates, index, self._shelf)
