@@ -1,6 +1,8 @@
-"""Files that come into being whole or not at all."""
+"""Files that come into being whole or not at all, and by one process at a time."""
 
+import fcntl
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,3 +45,24 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file in UTF-8, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def only_one(lock: Path, doing: str) -> Iterator[None]:
+    """Hold the lock file `lock`: a second process that is `doing` the same waits for the first, and says so."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(lock, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{lock.parent}: another process {doing} here; waiting for it", file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # The holder removes the file before it lets go: who waited for a removed one starts again.
+            if not (lock.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(lock))):
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return

@@ -6,7 +6,6 @@ weights (on a CPU, with the same number of threads) without any generator state 
 """
 
 import copy
-import fcntl
 import hashlib
 import json
 import math
@@ -359,19 +358,6 @@ def save_atomically(state: State, path: Path) -> None:
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
     """Write one JSON line per epoch, atomically."""
     write_text(path, "".join(json.dumps(row) + "\n" for row in history))
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: a second process that trains into the same folder waits for the first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{folder}: another process trains here; waiting for it", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

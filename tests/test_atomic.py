@@ -1,5 +1,7 @@
 """Files are whole or not there."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,21 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         fail()
     assert (tmp_path / "a.txt").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_second_process_waits_for_the_first_and_the_lock_goes_away(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, pathlib; from astrodl.atomic import only_one\n"
+        "with only_one(pathlib.Path(sys.argv[1]) / '.lock', 'counts'):\n"
+        "    path = pathlib.Path(sys.argv[1]) / 'count'\n"
+        "    value = int(path.read_text())\n"
+        "    time.sleep(0.05)\n"
+        "    path.write_text(str(value + 1))\n"
+    )
+    (tmp_path / "count").write_text("0")
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(5)]
+    said = b"".join(process.communicate()[1] for process in running)
+    assert (tmp_path / "count").read_text() == "5"
+    assert [process.returncode for process in running] == [0] * 5
+    assert b"another process counts here; waiting for it" in said
+    assert not (tmp_path / ".lock").exists()

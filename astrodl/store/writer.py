@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from astrodl.atomic import only_one
 from astrodl.store.layout import FORMAT, FORMAT_VERSION, blocks, content, datasets, text_array
 
 
@@ -114,6 +116,8 @@ class Writer:
         if self.resume is None:
             self.partial = _temporary_beside(self.path)
             return self
+        self._lock = ExitStack()
+        self._lock.enter_context(only_one(self.path.with_name(f".{self.path.name}.lock"), "writes a store"))
         self.partial = self.path.with_name(f".{self.path.name}.partial")
         self._journal = self.partial.with_suffix(".journal")
         self._take_up()
@@ -199,6 +203,8 @@ class Writer:
                 self.partial.unlink(missing_ok=True)
                 if self.resume is not None:
                     self._journal.unlink(missing_ok=True)
+            if self.resume is not None:
+                self._lock.close()
 
     def _finish(self) -> None:
         assert self.n_written == self.n_objects, f"{self.n_written} of {self.n_objects} objects written"

@@ -13,7 +13,7 @@ import torch
 
 import astrodl
 from astrodl import engine, normalize, tasks
-from astrodl.atomic import write_text
+from astrodl.atomic import only_one, write_text
 from astrodl.config import canonical_json, parse
 from astrodl.dataset import Cutouts, Direct, load
 from astrodl.errors import DataError, StoreError
@@ -74,7 +74,7 @@ def train(
     kind = tasks.get(task)
     parsed = parse(kind.Settings, settings or {}, f"tasks.{task}")
     where = prepare_device(device, threads)
-    with Direct(store) as reader, engine.only_one(out):
+    with Direct(store) as reader, only_one(out / ".lock", "trains"):
         identity = [canonical_json(parsed), reader.fingerprint, fold, seed, threads, astrodl.__version__, where.type]
         fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         path = out / "model.safetensors"
