@@ -8,7 +8,6 @@ times, under other identifiers. Each run is a process of its own, and its peak i
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -71,6 +70,25 @@ def measure(root: Path, out: Path, n_objects: int, workers: int) -> dict[str, fl
     return {"n_objects": n_objects, "workers": workers, "store_bytes": size, **json.loads(line)}
 
 
+def row(one: dict[str, float]) -> list[str]:
+    """Give the row of the table for one run."""
+    rate = one["n_objects"] / one["wall_s"]
+    memory = [f"{one[key] / 2**20:,.0f}" for key in ("main_bytes", "worker_bytes")]
+    return [f"{one['n_objects']:,}", f"{one['store_bytes'] / 1e9:.1f}", *memory, f"{rate:,.0f}"]
+
+
+def record(results: list[dict[str, float]], words: str, page: Path) -> None:
+    """Write the table into a page of the documentation."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
+    from generate import write_block
+    from record import machine, table
+
+    head = ["objects", "store (GB)", "main process (MB)", "largest worker (MB)", "objects/s"]
+    about = f"{words}, {machine()}; peak memory of each process."
+    content = f"{about}\n\n{table(head, [row(one) for one in results])}"
+    page.write_text(write_block(page.read_text("utf-8"), "ingestion-memory", content), "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, nargs="+", default=[1000, 4000], help="numbers of objects")
@@ -78,20 +96,20 @@ def main() -> None:
     parser.add_argument("--survey", type=Path, help="simulated survey to use or make (default: a temporary one)")
     parser.add_argument("--simulate", type=int, default=2000, help="objects of the simulated survey")
     parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--record", type=Path, metavar="PAGE", help="write the table into a page of the documentation")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         root = simulated(args.survey or Path(scratch) / "survey", args.simulate)
         results = []
         for n_objects in args.n:
-            results.append(one := measure(root, Path(scratch), n_objects, args.workers))
-            rate = f"{n_objects / one['wall_s']:6.0f} objects/s"
-            peak, worker = one["main_bytes"] / 2**20, one["worker_bytes"] / 2**20
-            print(
-                f"{n_objects:>8} objects: main {peak:6.0f} MB, largest worker {worker:6.0f} MB, {rate:6.0f} objects/s"
-            )
+            results.append(measure(root, Path(scratch), n_objects, args.workers))
+            count, size, main_memory, worker, rate = row(results[-1])
+            print(f"{count} objects, {size} GB: main {main_memory} MB, largest worker {worker} MB, {rate} objects/s")
     if args.json is not None:
-        machine = {"machine": platform.processor() or platform.machine(), "date": time.strftime("%Y-%m-%d")}
-        args.json.write_text(json.dumps({**machine, "results": results}, indent=1) + "\n")
+        args.json.write_text(json.dumps({"date": time.strftime("%Y-%m-%d"), "results": results}, indent=1) + "\n")
+    if args.record is not None:
+        words = f"`python benchmarks/memory.py --n {' '.join(map(str, args.n))} --workers {args.workers}`"
+        record(results, words, args.record)
 
 
 if __name__ == "__main__":
