@@ -75,6 +75,8 @@ def _read(path: str | os.PathLike[str]) -> bytes:
 
 
 def _unpack(data: bytes) -> bytes:
+    if data.startswith(b"SIMPLE"):  # by far the most usual
+        return data
     for magic, decompressor in _PACKED:
         if data.startswith(magic):
             try:
