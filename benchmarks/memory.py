@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 CHILD = """
@@ -26,6 +27,9 @@ wall = time.perf_counter() - start
 own, children = (resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 print(json.dumps({"wall_s": wall, "main_bytes": own, "worker_bytes": children}))
 """
+
+
+HEAD = ("objects", "workers", "store (GB)", "main process (MB)", "largest worker (MB)", "objects/s")
 
 
 def simulated(folder: Path, n_objects: int) -> Path:
@@ -74,7 +78,7 @@ def row(one: dict[str, float]) -> list[str]:
     """Give the row of the table for one run."""
     rate = one["n_objects"] / one["wall_s"]
     memory = [f"{one[key] / 2**20:,.0f}" for key in ("main_bytes", "worker_bytes")]
-    return [f"{one['n_objects']:,}", f"{one['store_bytes'] / 1e9:.1f}", *memory, f"{rate:,.0f}"]
+    return [f"{one['n_objects']:,}", f"{one['workers']}", f"{one['store_bytes'] / 1e9:.1f}", *memory, f"{rate:,.0f}"]
 
 
 def record(results: list[dict[str, float]], words: str, page: Path) -> None:
@@ -83,16 +87,15 @@ def record(results: list[dict[str, float]], words: str, page: Path) -> None:
     from generate import write_block
     from record import machine, table
 
-    head = ["objects", "store (GB)", "main process (MB)", "largest worker (MB)", "objects/s"]
     about = f"{words}, {machine()}; peak memory of each process."
-    content = f"{about}\n\n{table(head, [row(one) for one in results])}"
+    content = f"{about}\n\n{table(list(HEAD), [row(one) for one in results])}"
     page.write_text(write_block(page.read_text("utf-8"), "ingestion-memory", content), "utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, nargs="+", default=[1000, 4000], help="numbers of objects")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1], help="numbers of processes (default: 1)")
     parser.add_argument("--survey", type=Path, help="simulated survey to use or make (default: a temporary one)")
     parser.add_argument("--simulate", type=int, default=2000, help="objects of the simulated survey")
     parser.add_argument("--json", type=Path, help="file for the results")
@@ -101,14 +104,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = simulated(args.survey or Path(scratch) / "survey", args.simulate)
         results = []
-        for n_objects in args.n:
-            results.append(measure(root, Path(scratch), n_objects, args.workers))
-            count, size, main_memory, worker, rate = row(results[-1])
-            print(f"{count} objects, {size} GB: main {main_memory} MB, largest worker {worker} MB, {rate} objects/s")
+        for n_objects, workers in product(args.n, args.workers):
+            results.append(measure(root, Path(scratch), n_objects, workers))
+            print(" | ".join(f"{name} {cell}" for name, cell in zip(HEAD, row(results[-1]), strict=True)))
     if args.json is not None:
         args.json.write_text(json.dumps({"date": time.strftime("%Y-%m-%d"), "results": results}, indent=1) + "\n")
     if args.record is not None:
-        words = f"`python benchmarks/memory.py --n {' '.join(map(str, args.n))} --workers {args.workers}`"
+        lists = " ".join(f"--{name} {' '.join(map(str, getattr(args, name)))}" for name in ("n", "workers"))
+        words = f"`python benchmarks/memory.py {lists}`"
         record(results, words, args.record)
 
 

@@ -1,24 +1,19 @@
 """Open image files by content, FITS or arrays alike, and keep those open that many objects share."""
 
 import hashlib
-import io
 import os
-import warnings
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from astrodl.survey.arrays import ArrayFile
 from astrodl.survey.fits import FitsFile, Hdu, open_fits, read_bytes, zero_point
 
 _ARRAY_SUFFIXES = (".h5", ".hdf5", ".hdf", ".npz")
-_EXACT_IN_FLOAT32 = (8, 16, -32)
 
 
 @dataclass
@@ -68,23 +63,18 @@ class Container:
 
     def integers(self, extension: str | int | None, n_axes: int, index: int | None = None) -> NDArray[Any]:
         """Read a mask with all of its bits: large integers do not fit into float32."""
-        hdu = self.hdu(extension, n_axes)
-        if hdu is None or (not hdu.compressed and hdu.cards.get("BITPIX") in _EXACT_IN_FLOAT32):
+        if isinstance(self.file, ArrayFile):
             return self.pixels(extension, n_axes, index)
-        assert isinstance(self.file, FitsFile)
-        self.file.pixels(hdu)  # refuses what is damaged or too large
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)  # non-standard cards do not matter to the pixels
-            with fits.open(io.BytesIO(self.file.data)) as file:
-                values = np.asarray(file[hdu.index].data)
-        return values.astype(np.int64) if values.dtype.kind in "iu" else values
+        hdu = self.hdu(extension, n_axes)
+        assert hdu is not None
+        return self.file.values(hdu)
 
     def zero_point(self, extension: str | int | None, n_axes: int) -> float | None:
         """Give the zero point of an image's header."""
         hdu = self.hdu(extension, n_axes)
         if hdu is None or isinstance(self.file, ArrayFile):
             return None
-        return zero_point(hdu, self.file.hdus[0])
+        return zero_point(hdu, self.file.primary)
 
 
 def open_container(path: Path) -> Container:

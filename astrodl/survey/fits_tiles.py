@@ -118,20 +118,35 @@ def unpack(data: bytes, unit: Unit) -> NDArray[Any]:
     UnreadableError
         The image is too large, damaged, or compressed in an unknown way.
     """
-    table = _read_table(data, unit)
-    rows, heap = _check_code(table)
+    if math.prod(unit.shape) * 8 > MAX_BYTES:
+        raise UnreadableError(f"the compressed image claims {by(unit.shape)} pixels, more than a cutout can have")
+    safe = checked(data, unit)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", AstropyWarning)
-            header = fits.Header({**table.cards, "PCOUNT": len(heap)}).tostring().encode("ascii")
-            padding = bytes(-len(rows + heap) % BLOCK)
-            with fits.open(io.BytesIO(b"".join((_PRIMARY, header, rows, heap, padding)))) as file:
+            with fits.open(io.BytesIO(safe)) as file:
                 image = np.asarray(file[1].data)
     except Exception as error:  # the class that the C code raises is derived from Exception, and private
         raise _refuse(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
     if image.shape != unit.shape:
         raise _refuse(f"it has {by(image.shape)} pixels instead of {by(unit.shape)}")
     return image
+
+
+def checked(data: bytes, unit: Unit) -> bytes:
+    """Give a FITS file whose first extension is the image of a unit, after checking all that astropy's C code trusts.
+
+    Raises
+    ------
+    UnreadableError
+        The image is damaged, or compressed in an unknown way.
+    """
+    table = _read_table(data, unit)
+    rows, heap = _check_code(table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        header = fits.Header({**table.cards, "PCOUNT": len(heap)}).tostring().encode("ascii")
+    return b"".join((_PRIMARY, header, rows, heap, bytes(-(len(rows) + len(heap)) % BLOCK)))
 
 
 def _refuse(reason: str) -> UnreadableError:
@@ -145,9 +160,9 @@ def _read_table(data: bytes, unit: Unit) -> _Table:
         raise _refuse(f"ZBITPIX is {bits}, which FITS does not know")
     if code not in _CODES:
         raise _refuse(f"ZCMPTYPE is {code!r}, known are {', '.join(_CODES)}")
-    if math.prod(unit.shape) * 8 > MAX_BYTES:
-        raise UnreadableError(f"the compressed image claims {by(unit.shape)} pixels, more than a cutout can have")
     tile = _tile(cards, unit.shape)
+    if math.prod(tile) * 8 > MAX_BYTES:
+        raise UnreadableError(f"a tile of the compressed image claims {by(tile)} pixels, more than 1 GB")
     n_tiles = math.prod(-(-length // part) for length, part in zip(unit.shape, tile, strict=True))
     width, n_rows = (_whole(cards, key) for key in ("NAXIS1", "NAXIS2"))
     if n_tiles != n_rows or n_tiles > _MOST_TILES:

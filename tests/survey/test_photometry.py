@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from astrodl.survey import morphometry, photometry
-from astrodl.survey.photometry import asinh_magnitude, detect, measure
+from astrodl.survey.photometry import (
+    asinh_magnitude,
+    detect,
+    feature_names,
+    measure,
+    photometric_features,
+    structural_features,
+)
 
 SIZE = 64
 NOISE = 0.01
@@ -255,3 +262,16 @@ def test_features_are_told_apart_by_their_names() -> None:
 def test_images_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="3 axes"):
         measure(np.zeros((1, SIZE, SIZE)), pixel_scale_arcsec=None)
+
+
+def test_galactic_reddening_is_among_what_a_redshift_is_made_from() -> None:
+    names = ("flux_g_total", "magnitude_g_total", "colour_g_r_total", "gini", "ebv")
+    assert photometric_features(names) == ("magnitude_g_total", "colour_g_r_total", "ebv")
+    assert "ebv" not in structural_features(names)
+
+
+def test_the_names_of_the_features_are_known_before_measuring() -> None:
+    images = np.random.default_rng(0).normal(size=(2, 2, 32, 32))
+    for scale in (0.1, None):
+        _, names = measure(images, pixel_scale_arcsec=scale, bands=("g", "r"))
+        assert names == feature_names(("g", "r"), 32, scale)
