@@ -54,19 +54,24 @@ def latent_plane(
     good = np.isfinite(points).all(axis=1)
     given = [classes is not None, bt is not None, sersic_index is not None]
     n_panels = max(1, sum(given))
-    figure = new_figure({1: 6.9, 2: 5.1, 3: 3.75}[n_panels], heading=counted(heading, int(good.sum())))
-    grid = figure.add_gridspec(2, n_panels, height_ratios=(1, 0.14))
-    panels = [figure.add_subplot(grid[0, i]) for i in range(n_panels)]
-    keys = [figure.add_subplot(grid[1, i]) for i in range(n_panels)]
+    counted_heading = counted(heading, int(good.sum()))
+    if not any(given):
+        figure = new_figure(6.4, width=6.2, heading=counted_heading)
+        panels, keys = [figure.add_subplot()], []
+    else:
+        figure = new_figure({1: 6.9, 2: 5.1, 3: 3.75}[n_panels], heading=counted_heading)
+        grid = figure.add_gridspec(2, n_panels, height_ratios=(1, 0.14))
+        panels, keys = ([figure.add_subplot(grid[row, i]) for i in range(n_panels)] for row in (0, 1))
     limits = _limits(points[good])
-    for axes, key in zip(panels, keys, strict=True):
+    for axes in panels:
         axes.set(xlim=limits[0], ylim=limits[1], xlabel=axis_labels[0], box_aspect=1)
+    for key in keys:
         key.set_axis_off()
     panels[0].set_ylabel(axis_labels[1])
     if not good.any():
         say_empty(panels[0])
         return figure
-    queue = iter(zip(panels, keys, strict=True))
+    queue = iter(zip(panels, keys, strict=False))
     if classes is not None:
         _draw_classes(*next(queue), points[good], np.asarray(classes, dtype=str)[good])
     if bt is not None:
