@@ -1,0 +1,43 @@
+"""Configuration sections shared by all tasks: frozen, typed, unknown keys refused.
+
+The sections of the tasks live with the tasks; `astrodl.schema` composes all of them into the root configuration.
+"""
+
+from astrodl.config.section import Fraction, Name, Section, canonical_json, expand, parse, read_settings, read_yaml
+from astrodl.config.simulation import SURVEY_DEFAULTS, InstrumentSettings, SimulateSettings
+from astrodl.config.split import IngestSettings, SplitSettings
+from astrodl.config.survey import (
+    BandSettings,
+    DataSettings,
+    LabelSettings,
+    MaskSettings,
+    NoiseSettings,
+    PlaneSettings,
+    PsfSettings,
+)
+from astrodl.config.training import TaskSettings, TrainSettings
+
+__all__ = [
+    "SURVEY_DEFAULTS",
+    "BandSettings",
+    "DataSettings",
+    "Fraction",
+    "IngestSettings",
+    "InstrumentSettings",
+    "LabelSettings",
+    "MaskSettings",
+    "Name",
+    "NoiseSettings",
+    "PlaneSettings",
+    "PsfSettings",
+    "Section",
+    "SimulateSettings",
+    "SplitSettings",
+    "TaskSettings",
+    "TrainSettings",
+    "canonical_json",
+    "expand",
+    "parse",
+    "read_settings",
+    "read_yaml",
+]

@@ -1,0 +1,136 @@
+"""What every section is: frozen, typed, unknown keys refused; and how settings are read."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from astrodl.errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+
+
+class Section(BaseModel):
+    """Base of every configuration section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def parse(section: type[SectionT], values: Mapping[str, Any], source: str = "settings") -> SectionT:
+    """Validate `values` as `section`.
+
+    Raises
+    ------
+    ConfigError
+        One line for the first key that is wrong: source, key, value, what is accepted.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(section, error, source)) from None
+
+
+def _explain(section: type[Section], error: ValidationError, source: str) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "(root)"
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(_siblings(section, first["loc"]))
+        return f"{source}: key '{key}' is not known; accepted here: {known}; correct or remove it{more}"
+    if first["type"] == "missing":
+        return f"{source}: key '{key}' is missing; add it{more}"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    return f"{source}: {key} = {first['input']!r:.80}: {message}; correct the value{more}"
+
+
+def _siblings(section: type[Section], location: tuple[int | str, ...]) -> list[str]:
+    """List the keys accepted beside the last part of `location`."""
+    schema = node = section.model_json_schema()
+    for part in location[:-1]:
+        node = _resolve(node, schema)
+        named = next(iter(node.get("patternProperties", {}).values()), None)
+        options = (node.get("properties", {}).get(part), node.get("items"), named, node.get("additionalProperties"))
+        node = next((option for option in options if isinstance(option, dict)), {})
+    return sorted(_resolve(node, schema).get("properties", {}))
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    node = next((option for option in node.get("anyOf", []) if option.get("type") != "null"), node)
+    return schema["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
+
+
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML or JSON mapping from a file.
+
+    Raises
+    ------
+    ConfigError
+        Missing file, broken YAML, or something else than a mapping.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot be read ({reason}); give an existing YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", error)
+        raise ConfigError(f"{path}: not valid YAML{where} ({problem}); correct the file") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        kind = type(values).__name__
+        raise ConfigError(f"{path}: holds a {kind}, must hold a mapping of keys to values; correct the file")
+    return values
+
+
+def read_settings(text: str | None) -> tuple[dict[str, Any], str]:
+    """Read settings given on the command line: JSON text, the path of a YAML file, or nothing.
+
+    Returns
+    -------
+    values, source
+        The mapping and how to name it in messages.
+    """
+    if not text:
+        return {}, "settings"
+    if not text.lstrip().startswith("{"):
+        return read_yaml(text), text
+    try:
+        return json.loads(text), "settings"
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"settings: not valid JSON at character {error.pos} ({error.msg}); correct the text"
+        ) from None
+
+
+def canonical_json(section: Section) -> str:
+    """Give the one JSON text that equal sections share (sorted keys, no spaces)."""
+    return json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def expand(path: str) -> str:
+    """Expand `~` and environment variables in a path.
+
+    Raises
+    ------
+    ConfigError
+        A variable is not set.
+    """
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    unset = re.findall(r"\$\{?(\w+)", expanded)
+    if unset:
+        raise ConfigError(
+            f"path '{path}': the environment variable {unset[0]} is not set; set it or write the path itself"
+        )
+    return expanded

@@ -1,0 +1,174 @@
+"""Settings of a real survey: catalogue, images and what goes with them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from astrodl.config.section import Fraction, Name, Section
+
+
+class BandSettings(Section):
+    """One band of a survey: where its pixels are and how they are calibrated."""
+
+    name: Name
+    """Name of the band."""
+    extension: str | int | None = None
+    """Extension of the FITS file or array (name or number, `{column}` is filled in); by default the band's name where
+    files hold several bands, the survey's `extension`, or the first image."""
+    plane: Annotated[int, Field(ge=0)] | None = None
+    """Plane of a cube or channel of an RGB image; by default the position of the band in the list."""
+    path: str | None = None
+    """Path template of this band's file, instead of the survey's."""
+    zero_point: float | None = None
+    """AB magnitude of one count per pixel; without it the header's, else fluxes stay relative."""
+    background: float = 0.0
+    """Constant to subtract from every pixel, in the counts of the file."""
+
+
+class PlaneSettings(Section):
+    """Where the planes that go with the images are; pixels match those of the image."""
+
+    path: str | None = None
+    """Path template, `{band}` and `{column}` are filled in; by default the file of the band."""
+    replace: tuple[str, str] | None = None
+    """Instead of a path: a text in the path of the band's image, and what stands there in that of the plane."""
+    extension: str | int | None = None
+    """Extension of the FITS file or array, `{band}` and `{column}` are filled in; by default the first image."""
+    plane: Annotated[int, Field(ge=0)] | None = None
+    """Plane of a cube; by default the position of the band in the list."""
+
+    @model_validator(mode="after")
+    def _one_path(self) -> "PlaneSettings":
+        if self.path is not None and self.replace is not None:
+            raise ValueError("give `path` or `replace`, not both")
+        return self
+
+    def template(self, of_image: str) -> str:
+        """Give the path template of the plane from that of the image it goes with."""
+        return self.path if self.path is not None else of_image.replace(*(self.replace or ("", "")))
+
+
+class NoiseSettings(PlaneSettings):
+    """Noise of each pixel."""
+
+    kind: Literal["variance", "sigma", "weight"] = "variance"
+    """What the pixels are: variance, its root, or its inverse (weight 0: no data)."""
+
+
+class MaskSettings(PlaneSettings):
+    """Pixels that must not be used."""
+
+    bits: tuple[Annotated[int, Field(ge=0, lt=31)], ...] | None = None
+    """Bit numbers that mask a pixel, from 0."""
+    values: tuple[int, ...] | None = None
+    """Values that mask a pixel; with neither bits nor values every value but zero does."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "MaskSettings":
+        if self.bits is not None and self.values is not None:
+            raise ValueError("give `bits` or `values`, not both")
+        return self
+
+
+class PsfSettings(PlaneSettings):
+    """Point-spread function of each object and band, centred on its pixel n // 2."""
+
+    size: Annotated[int, Field(ge=3)] | None = None
+    """Side in pixels of the stored PSF: central crop, or pad with zeros; by default that of the first object."""
+
+
+class LabelSettings(Section):
+    """Pixel labels: one FITS file per object with an extension per label."""
+
+    path: str
+    """Path template of the label file."""
+    extensions: dict[Name, str | int]
+    """Label name -> extension (name or number)."""
+
+
+class DataSettings(Section):
+    """A real survey: a catalogue and images."""
+
+    root: str = "."
+    """Folder of catalogue and images (environment variables are expanded); no path may leave it."""
+    catalog: str
+    """Table that astropy reads (FITS, ECSV, CSV, VOTable), relative to `root`."""
+    layout: Literal["extensions", "files", "cube", "rgb", "arrays", "mosaic"]
+    """Per object one FITS with an extension per band, one FITS (or one extension) per band, a cube, a JPEG or PNG; or
+    for all objects an array (objects, bands, y, x) in an HDF5 or NPZ file; or images of the sky to cut from."""
+    path: str | None = None
+    """Path template relative to `root`; `{column}` stands for a catalogue column, `{band}` for the band's name."""
+    bands: Annotated[tuple[BandSettings, ...], Field(min_length=1)]
+    """Bands in the order of the store."""
+    extension: str | int | None = None
+    """Extension or array of all bands that name none."""
+    id_column: str = "object_id"
+    """Catalogue column with the unique identifier."""
+    ra_column: str | None = None
+    """Right ascension in degrees; with `dec_column` it decides the splits."""
+    dec_column: str | None = None
+    """Declination in degrees."""
+    x_column: str | None = None
+    """Column of the mosaic, in pixels, instead of the right ascension; layout `mosaic`."""
+    y_column: str | None = None
+    """Row of the mosaic, in pixels."""
+    pixel_origin: Literal[0, 1] = 0
+    """Coordinate of the first pixel's centre in `x_column` and `y_column`."""
+    index_column: str | None = None
+    """Column with the object's place in the array, from 0; by default its row in the catalogue; layout `arrays`."""
+    ebv_column: str | None = None
+    """Galactic reddening E(B-V) in magnitudes, for the photometric redshifts."""
+    columns: dict[Name, str] = Field(default={})
+    """Columns to keep: name in the store -> catalogue column (for example `z: z_spec`)."""
+    replace: dict[Name, dict[str, str]] = Field(default={})
+    """Per kept text column: values to rename."""
+    labels: LabelSettings | None = None
+    """Pixel labels, where there are any."""
+    noise: NoiseSettings | None = None
+    """Variance, sigma or weight planes, where there are any."""
+    masks: tuple[MaskSettings, ...] = ()
+    """Mask planes; a pixel that one of them masks is not used."""
+    psf: PsfSettings | None = None
+    """Point-spread functions, where there are any."""
+    reference_band: Name | None = None
+    """Band whose pixel grid the others of a mosaic are brought to; by default the first."""
+    size: Annotated[int, Field(ge=16, multiple_of=8)] = 64
+    """Side of the stored cutout in pixels: central crop, or pad with NaN."""
+    rebin: Annotated[int, Field(ge=1)] = 1
+    """Sum blocks of this many pixels on a side before cropping."""
+    pixel_scale_arcsec: Annotated[float, Field(gt=0)] | None = None
+    """Pixel scale of the stored cutout; by default from the first WCS."""
+    zero_is_missing: bool = False
+    """Treat pixels that are exactly zero as not observed."""
+    background: Literal["none", "border"] = "none"
+    """Subtract nothing, or the sigma-clipped median of the cutout's border."""
+    max_bad_fraction: Fraction = 0.1
+    """Stop when more than this fraction of the objects is quarantined."""
+
+    @field_validator("bands")
+    @classmethod
+    def _distinct(cls, bands: tuple[BandSettings, ...]) -> tuple[BandSettings, ...]:
+        names = [band.name for band in bands]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a band is named twice in {names}")
+        return bands
+
+    @model_validator(mode="after")
+    def _complete(self) -> "DataSettings":
+        if self.path is None and any(band.path is None for band in self.bands):
+            raise ValueError("give `path`, or a `path` for each band")
+        if (self.ra_column is None) != (self.dec_column is None):
+            raise ValueError("give both `ra_column` and `dec_column`, or neither")
+        if (self.x_column is None) != (self.y_column is None):
+            raise ValueError("give both `x_column` and `y_column`, or neither")
+        if self.layout == "mosaic" and self.x_column is None and self.ra_column is None:
+            raise ValueError("layout mosaic needs `ra_column` and `dec_column`, or `x_column` and `y_column`")
+        images = [band.path or self.path or "" for band in self.bands]
+        for plane in (self.noise, self.psf, *self.masks):
+            if plane is not None and plane.replace and not all(plane.replace[0] in image for image in images):
+                raise ValueError(f"the text '{plane.replace[0]}' to replace is not in the path of every band")
+        if self.layout == "mosaic" and self.labels is not None:
+            raise ValueError("layout mosaic has no `labels`")
+        if self.reference_band is not None and self.reference_band not in [band.name for band in self.bands]:
+            raise ValueError(f"`reference_band` {self.reference_band} is not among the bands")
+        return self
