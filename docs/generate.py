@@ -31,7 +31,7 @@ known, a wrong type or a value out of range ends the run at once with one line t
 results: results
 surveys:
   demo:
-    simulate: {n_objects: 3000}       # or `data:` for a real survey
+    simulate: {n_objects: 4000}       # or `data:` for a real survey
     split: {test: 0.2}
 tasks:
   photoz: {}                          # a task runs where its key is present
