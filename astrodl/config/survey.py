@@ -145,6 +145,12 @@ class DataSettings(Section):
     max_bad_fraction: Fraction = 0.1
     """Stop when more than this fraction of the objects is quarantined."""
 
+    def template(self, band: BandSettings) -> str:
+        """Give the path template of a band: its own, or the survey's."""
+        template = band.path if band.path is not None else self.path
+        assert template is not None
+        return template
+
     @field_validator("bands")
     @classmethod
     def _distinct(cls, bands: tuple[BandSettings, ...]) -> tuple[BandSettings, ...]:

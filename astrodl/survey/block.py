@@ -122,6 +122,11 @@ def _sources(root: str, settings: str) -> Sources:
     return Sources(DataSettings.model_validate_json(settings), root)
 
 
+def close_sources() -> None:
+    """Let go of shared files, so that the next ingestion in this process sees them as they are then."""
+    _sources.cache_clear()
+
+
 def _fill(arrays: dict[str, NDArray[Any]], number: int, cutout: Cutout) -> None:
     arrays["image"][number] = cutout.image
     arrays["sky_sigma"][number] = cutout.sky_sigma

@@ -24,7 +24,7 @@ from astrodl.config import DataSettings, IngestSettings, canonical_json, expand
 from astrodl.errors import DataError
 from astrodl.store import FORMAT_VERSION, Writer, write_rows
 from astrodl.survey import split
-from astrodl.survey.block import BlockRecord, block_length, read_block
+from astrodl.survey.block import BlockRecord, block_length, close_sources, read_block
 from astrodl.survey.photometry import feature_names
 from astrodl.survey.plan import Plan, make_plan
 from astrodl.survey.table import Objects, read_objects
@@ -73,6 +73,7 @@ def ingest(
     plan = make_plan(data, root, objects)
     content = catalog.read_bytes()
     tally = Tally(content)
+    close_sources()
     with _writer(store, settings, plan, objects, content) as writer, _bar(len(objects), progress) as advance:
         for entry in writer.recorded:
             tally.add(BlockRecord.from_dict(entry))

@@ -86,13 +86,13 @@ class ObjectFiles:
 
     def path(self, band: BandSettings) -> str:
         """Fill in the path template of a band, relative to the root."""
-        template = self._template(band)
+        template = self.data.template(band)
         return self.templates.path(template, band.name if "{band" in template else "", band.name)
 
     def extensions(self, band: BandSettings) -> list[str]:
         """List the images in the file of a band, for a message; empty where it cannot be read."""
         try:
-            return self._container(self.path(band), self._template(band)).images
+            return self._container(self.path(band), self.data.template(band)).images
         except (UnreadableError, RefusedError):
             return []
 
@@ -113,19 +113,14 @@ class ObjectFiles:
 
     # -- one band -----------------------------------------------------------------------------------------------------
 
-    def _template(self, band: BandSettings) -> str:
-        template = band.path if band.path is not None else self.data.path
-        assert template is not None
-        return template
-
     def _extension(self, band: BandSettings) -> str | int | None:
         extension = band.extension if band.extension is not None else self.data.extension
         if extension is None and self.data.layout == "extensions":
             return band.name
-        return None if extension is None else self.templates.extension(extension, band.name)
+        return self.templates.extension(extension, band.name)
 
     def _image(self, name: str, band: BandSettings, position: int, with_scale: bool) -> Plane:
-        file = self._container(name, self._template(band))
+        file = self._container(name, self.data.template(band))
         extension = self._extension(band)
         cubes = self.data.layout in ("cube", "arrays") or band.plane is not None
         n_axes = 3 if cubes else 2
@@ -167,11 +162,9 @@ class ObjectFiles:
         RefusedError
             It is absent, unreadable or of another shape.
         """
-        template = settings.template(self._template(band))
+        template = settings.template(self.data.template(band))
         name = self.templates.path(template, band.name if "{band" in template else "", band.name)
-        extension = settings.extension
-        if extension is not None:
-            extension = self.templates.extension(extension, band.name)
+        extension = self.templates.extension(settings.extension, band.name)
         try:
             if not exists(self.root, name):
                 raise UnreadableError("the file does not exist")

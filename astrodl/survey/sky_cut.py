@@ -70,8 +70,8 @@ class SkyCut:
         Settings of the survey.
     templates
         Fills in paths and extensions.
-    ra, dec
-        Position in degrees, or None.
+    position
+        Right ascension and declination in degrees, or None.
     pixel
         Column and row of the reference band, from 0, or None; takes the place of the position.
     gallery
@@ -108,7 +108,10 @@ class SkyCut:
             raise RefusedError(name, band.name, str(error)) from None
         if plane is None:
             return None
-        self._digest.update(name.encode() + b"\0" + np.ascontiguousarray(plane.pixels).data)
+        self._digest.update(name.encode() + b"\0")
+        for pixels in (plane.pixels, plane.variance, plane.masked, plane.psf):
+            if pixels is not None:
+                self._digest.update(np.ascontiguousarray(pixels).data)
         scale = _scale_arcsec(window.wcs) if with_scale else None
         zero = band.zero_point if band.zero_point is not None else mosaic.zero_point
         return replace(plane, zero_point=zero, pixel_scale_arcsec=scale)
@@ -124,7 +127,7 @@ class SkyCut:
 
     def path(self, band: BandSettings) -> str:
         """Fill in the path template of a band, relative to the root."""
-        return self.templates.path(self._template(band), band.name, band.name)
+        return self.templates.path(self.data.template(band), band.name, band.name)
 
     def extensions(self, band: BandSettings) -> list[str]:
         """List the images in the file of a band, for a message."""
@@ -175,20 +178,12 @@ class SkyCut:
 
     def _mosaic(self, name: str, band: BandSettings, position: int) -> Mosaic:
         extension = band.extension if band.extension is not None else self.data.extension
-        if extension is not None:
-            extension = self.templates.extension(extension, band.name)
+        extension = self.templates.extension(extension, band.name)
         return self._open(name, extension, position if band.plane is None else band.plane)
 
-    def _template(self, band: BandSettings) -> str:
-        template = band.path if band.path is not None else self.data.path
-        assert template is not None
-        return template
-
     def _companion(self, settings: PlaneSettings, band: BandSettings, position: int) -> Mosaic:
-        name = self.templates.path(settings.template(self._template(band)), band.name, band.name)
-        extension = settings.extension
-        if extension is not None:
-            extension = self.templates.extension(extension, band.name)
+        name = self.templates.path(settings.template(self.data.template(band)), band.name, band.name)
+        extension = self.templates.extension(settings.extension, band.name)
         try:
             return self._open(name, extension, position if settings.plane is None else settings.plane)
         except UnreadableError as error:

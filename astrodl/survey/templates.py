@@ -41,9 +41,9 @@ class Templates:
         self._paths[template, band] = name
         return name
 
-    def extension(self, template: str | int, band: str) -> str | int:
-        """Give an extension: a number where a template was filled in with one."""
-        if isinstance(template, int) or "{" not in template:
+    def extension(self, template: str | int | None, band: str) -> str | int | None:
+        """Give an extension: a number where a template was filled in with one, None where none is named."""
+        if template is None or isinstance(template, int) or "{" not in template:
             return template
         text = self.text(template, band)
         return int(text) if text.isdigit() else text

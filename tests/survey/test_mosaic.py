@@ -244,3 +244,14 @@ def test_neighbours_on_a_mosaic_without_sky_share_a_split(tmp_path: Path) -> Non
     with open_store(tmp_path / "store.h5") as store:
         assert set(store.split) == {0, 1, 2}
         np.testing.assert_array_equal(store.split[::2], store.split[1::2])
+
+
+def test_the_checksum_follows_weights_too(tmp_path: Path) -> None:
+    write_catalog(tmp_path)
+    write(tmp_path, "g", sky(tangent(), noise=1.0), tangent())
+    checksums = []
+    for weight in (4.0, 5.0):
+        fits.PrimaryHDU(np.full(SHAPE, weight, np.float32)).writeto(tmp_path / "wht.fits", overwrite=True)
+        values = mosaic(tmp_path, noise={"path": "wht.fits", "kind": "weight"})
+        checksums.append(ingest(values, tmp_path / "out" / "store.h5")["source_checksum"])
+    assert checksums[0] != checksums[1]
