@@ -3,8 +3,12 @@
 All randomness comes from torch's global generator, which the engine seeds before every update.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
+
+from astrodl import ranks
 
 
 def dihedral(images: Tensor, element: int) -> Tensor:
@@ -13,20 +17,32 @@ def dihedral(images: Tensor, element: int) -> Tensor:
     return turned.flip(-1) if element >= 4 else turned
 
 
-def random_dihedral(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Apply a random symmetry of the square to each object, the same one in all `tensors` (B, ..., y, x).
+def random_moves(*tensors: Tensor, max_pixels: int = 2) -> tuple[Tensor, ...]:
+    """Flip, turn and shift each object, all maps of an object (B, ..., y, x) alike; the batch is permuted nowhere.
 
-    The batch is permuted nowhere: an eighth of the objects, chosen at random, gets each of the eight symmetries.
+    An eighth of the objects, chosen at random, gets each of the eight symmetries of the square; then the whole batch is
+    shifted by up to `max_pixels` along y and x (wrapping round: cutouts are sky at their border). Every pixel is moved
+    once, by one gather.
     """
-    shares = torch.randperm(len(tensors[0]), device=tensors[0].device).chunk(8)
-    results = tuple(torch.empty_like(tensor) for tensor in tensors)
-    for element, share in enumerate(shares):
-        for tensor, result in zip(tensors, results, strict=True):
-            result[share] = dihedral(tensor[share], element)
-    return results
+    device, side = tensors[0].device, tensors[0].shape[-1]
+    n_objects = len(tensors[0]) * ranks.size()
+    elements = torch.empty(n_objects, dtype=torch.int64, device=device)
+    # shares as even as `chunk` makes them
+    share = -(-n_objects // 8)
+    elements[torch.randperm(n_objects, device=device)] = torch.arange(n_objects, device=device) // share
+    shift = torch.randint(-max_pixels, max_pixels + 1, (2,)).tolist()
+    sources = _sources(side, device)[ranks.mine(elements)].roll(shift, (1, 2)).flatten(1)
+    return tuple(_gathered(tensor, sources) for tensor in tensors)
 
 
-def random_shift(*tensors: Tensor, max_pixels: int = 2) -> tuple[Tensor, ...]:
-    """Shift the whole batch by up to `max_pixels` along y and x (wrapping round: cutouts are sky at their border)."""
-    dy, dx = torch.randint(-max_pixels, max_pixels + 1, (2,)).tolist()
-    return tuple(torch.roll(tensor, (dy, dx), (-2, -1)) for tensor in tensors)
+def _gathered(maps: Tensor, sources: Tensor) -> Tensor:
+    """Take the pixels (B, ..., y, x) from the places `sources` (B, y x)."""
+    flat = maps.reshape(len(maps), -1, sources.shape[1])
+    return flat.gather(2, sources[:, None].expand(-1, flat.shape[1], -1)).view(maps.shape)
+
+
+@lru_cache(maxsize=8)
+def _sources(side: int, device: torch.device) -> Tensor:
+    """Tell for each symmetry where each pixel of a square comes from, (8, side, side)."""
+    places = torch.arange(side * side, device=device).view(side, side)
+    return torch.stack([dihedral(places, element) for element in range(8)])

@@ -3,11 +3,10 @@
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from astrodl.device import memory_bytes
 from astrodl.errors import StoreError
 from astrodl.store import Reader
 
@@ -165,9 +165,9 @@ class Resident:
         """Gather the objects at `indices` (on the device)."""
         return {name: tensor.index_select(0, indices) for name, tensor in self.tensors.items()}
 
-    def batches(self, order: Tensor, size: int) -> Iterator[Batch]:
-        """Yield the objects in `order` (indices on the device) in batches of `size`, the last one shorter."""
-        return (self.batch(indices) for indices in order.split(size))
+    def batches(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
+        """Yield the objects of each of `parts` (indices on the device)."""
+        return (self.batch(indices) for indices in parts)
 
     def in_order(self, size: int) -> Iterator[Batch]:
         """Yield consecutive batches of `size` objects, the last one shorter."""
@@ -201,16 +201,16 @@ class Streamed(Resident):
 
     def batch(self, indices: Tensor) -> Batch:
         """Prepare the objects at `indices`."""
-        return next(self.batches(indices, max(1, len(indices))))
+        return next(self.batches([indices]))
 
-    def batches(self, order: Tensor, size: int) -> Iterator[Batch]:
-        """Yield the objects in `order` in batches of `size`, the last one shorter."""
+    def batches(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
+        """Yield the objects of each of `parts`."""
         # always in the thread: there neither autocast nor a mode of the caller reaches
         pool = ThreadPoolExecutor(1, "batches")
         waiting: deque[Future[Batch]] = deque()
         try:
-            for indices in order.cpu().split(size):
-                waiting.append(pool.submit(self._load, indices.numpy()))
+            for indices in parts:
+                waiting.append(pool.submit(self._load, indices.cpu().numpy()))
                 if len(waiting) > AHEAD:
                     yield self._sent(waiting.popleft().result())
             while waiting:
@@ -220,7 +220,7 @@ class Streamed(Resident):
 
     def in_order(self, size: int) -> Iterator[Batch]:
         """Yield consecutive batches of `size` objects, the last one shorter."""
-        return self.batches(torch.arange(len(self)), size)
+        return self.batches(torch.arange(len(self)).split(size))
 
     def _load(self, positions: np.ndarray) -> Batch:
         arrays = self.prepare(self.indices[positions])
@@ -274,34 +274,6 @@ def load(prepare: Prepare, splits: Mapping[str, np.ndarray], device: torch.devic
         name: Resident.prepared(prepare, indices, device) if fits else Streamed(prepare, indices, device)
         for name, indices in splits.items()
     }
-
-
-def memory_bytes(device: torch.device) -> int:
-    """Give the memory that the process may use: free on a CUDA device, else of the machine and its control groups."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_group_limits()])
-
-
-def _group_limits(root: Path = Path("/")) -> Iterator[int]:
-    """Give the memory limits of the process's Linux control groups, version 1 or 2, and of all groups above them.
-
-    A batch system such as Slurm holds its jobs to what they asked for by these.
-    """
-    listed = root / "proc/self/cgroup"
-    for line in listed.read_text().splitlines() if listed.is_file() else ():
-        _, controllers, group = line.split(":", 2)
-        if controllers not in ("", "memory"):
-            continue
-        name, top = ("memory.limit_in_bytes", "memory") if controllers else ("memory.max", "")
-        folder = root / "sys/fs/cgroup" / top
-        for above in (folder / group.lstrip("/"), *(folder / group.lstrip("/")).parents):
-            limit = above / name
-            text = limit.read_text().strip() if limit.is_file() else "max"
-            if text.isdigit():
-                yield int(text)
-            if above == folder:
-                break
 
 
 def shuffled(n_objects: int, epoch: int, seed: int, device: torch.device) -> Tensor:

@@ -3,6 +3,10 @@
 Randomness is a function of (seed, update): the order of an epoch comes from (seed, epoch), and torch's global generator
 is seeded before every update. A run that is killed and resumed from `last.pt` therefore ends in bitwise the same
 weights (on a CPU, with the same number of threads) without any generator state being saved.
+
+Within an update nothing waits for the device: an update whose loss or gradient is not finite is refused there, and the
+loop looks at what happened every `LOOK` updates on a GPU, every update on a CPU. Several processes train as one: see
+`astrodl.ranks`.
 """
 
 import copy
@@ -12,6 +16,7 @@ import math
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -20,16 +25,22 @@ from types import FrameType
 from typing import Any, Protocol, cast
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from astrodl import ranks
 from astrodl.atomic import replacing, write_text
 from astrodl.config import TrainSettings
 from astrodl.dataset import Batch, Resident, shuffled
+from astrodl.device import arranged, autocast, layout
 from astrodl.errors import AstrodlError
+from astrodl.optimize import average_gradients, follow, make_optimizer, move, schedule, weights
+from astrodl.progress import progress_bar
 
 SAVE_SECONDS = 20.0
 """Least time between two checkpoints; it changes what a kill costs, never the result."""
+LOOK = 16
+"""Updates on a GPU between two looks at its losses, for which the host has to wait."""
+VALIDATION_BATCH = 256
 
 State = dict[str, Any]
 
@@ -54,7 +65,7 @@ class Trainable(Protocol):
 
 
 class TrainingError(AstrodlError):
-    """Training cannot go on: the loss is not finite."""
+    """Training cannot go on: the loss or its gradient is not finite."""
 
 
 class Stopped(SystemExit):
@@ -76,6 +87,8 @@ class Fit:
     best_epoch: int = -1
     best: State | None = None
     factor: float = 1.0
+    unseen: list[tuple[int, list[str], Tensor]] = field(default_factory=list)
+    """Updates that were not looked at: step, names, and a row of whether all is finite, `stop`, and named values."""
 
     def __post_init__(self) -> None:
         self.optimizers = {
@@ -84,6 +97,7 @@ class Fit:
         }
         self.cycle = [phase for phase, updates in self.task.phases.items() for _ in range(updates)]
         self.average = copy.deepcopy(self.network).requires_grad_(False) if self.settings.ema else None
+        self.layout = layout(self.network)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -92,6 +106,7 @@ class Fit:
 
     def state(self) -> State:
         """Give what a resumed run needs, as tensors and plain values."""
+        assert not self.unseen
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
@@ -132,13 +147,13 @@ def fit(
     task : Trainable
         Phases, losses, augmentation, validation.
     network : nn.Module
-        Freshly initialised network on the device of `train`.
+        Freshly initialised network on the device of `train`, the same in all ranks.
     train, validation : Resident
-        The two splits; without validation the last weights are kept.
+        The two splits, whole in every rank; without validation the last weights are kept.
     settings : TrainSettings
-        The loop's settings.
+        The loop's settings; a batch is divided among the ranks.
     folder : Path
-        Where `last.pt` and `history.jsonl` are kept.
+        Where `last.pt` and `history.jsonl` are kept, by the first rank.
     seed : int
         Seed of order, augmentation and noise.
     fingerprint : str
@@ -156,71 +171,114 @@ def fit(
     Raises
     ------
     TrainingError
-        The loss is not finite.
+        The loss or its gradient is not finite.
     Stopped
         SIGTERM arrived; the run can be resumed.
     """
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = Fit(task, network, settings, seed)
+    state = Fit(task, network.to(memory_format=layout(network)), settings, seed)  # type: ignore[call-overload]
     checkpoint = folder / "last.pt"
     resume(state, checkpoint, fingerprint)
-    runner = cast(nn.Module, torch.compile(network)) if settings.compile else network
+    runner = compiled(task, network, settings)
+    ranks.divided(settings.batch_size)
     per_epoch = max(1, len(train) // settings.batch_size)
     total = per_epoch * settings.epochs
     precision = autocast(train.device, settings.precision)
+    interval = LOOK if train.device.type == "cuda" else 1
     started = saved = time.monotonic()
     first_step = state.step
-    with torch.random.fork_rng(), termination() as stop, report(label, total, progress) as show:
+    shown = progress if ranks.first() else False
+    with torch.random.fork_rng(), termination() as stop, progress_bar(label, total, shown) as show:
         while state.step < total and not out_of_patience(state):
             epoch, position = divmod(state.step, per_epoch)
             if position == 0 or state.step == first_step:
                 order = shuffled(len(train), epoch, seed, train.device)[: per_epoch * settings.batch_size]
-                batches = train.batches(order[position * settings.batch_size :], settings.batch_size)
-            update(state, runner, next(batches), total, precision)
+                batches = train.batches([ranks.mine(part) for part in order.split(settings.batch_size)[position:]])
+            update(state, runner, next(batches), total, precision, stop=bool(stop))
             state.step += 1
-            if position + 1 == per_epoch:
+            ended = position + 1 == per_epoch
+            if not ended and state.step % interval:  # the same updates in all ranks
+                continue
+            ending = look(state)
+            if ended:
                 rate = (state.step - first_step) * settings.batch_size / (time.monotonic() - started)
                 finish_epoch(state, epoch, validation, precision, rate, last=state.step == total)
-                write_history(folder / "history.jsonl", state.history)
-            show(state)
-            if stop or time.monotonic() - saved > SAVE_SECONDS:
+                if ranks.first():
+                    write_history(folder / "history.jsonl", state.history)
+            show(state.step, described(state.history))
+            if ending or time.monotonic() - saved > SAVE_SECONDS:
                 save_atomically({"fingerprint": fingerprint, **state.state()}, checkpoint)
                 saved = time.monotonic()
-            if stop:
+            if ending:
                 raise Stopped(128 + signal.SIGTERM)
     network.load_state_dict(state.best if state.best is not None else state.evaluated.state_dict())
     return state.history
 
 
-def update(state: Fit, runner: nn.Module, batch: Batch, total: int, precision: AbstractContextManager) -> None:
-    """Make one update of the phase whose turn it is; a loss that is not finite is refused before it."""
+def compiled(task: Trainable, network: nn.Module, settings: TrainSettings) -> nn.Module:
+    """Pass the network through `torch.compile` where that is asked for and the task calls it as a whole."""
+    if not settings.compile:
+        return network
+    if len(task.phases) > 1:
+        warnings.warn("train.compile has no effect on a network whose parts are trained in turns", stacklevel=2)
+        return network
+    mode = settings.compile if isinstance(settings.compile, str) else None
+    return cast(nn.Module, torch.compile(network, mode=mode))
+
+
+def update(
+    state: Fit, runner: nn.Module, batch: Batch, total: int, precision: AbstractContextManager, *, stop: bool = False
+) -> None:
+    """Make one update of the phase whose turn it is; one that is not finite is refused on the device."""
     settings, task = state.settings, state.task
     torch.manual_seed(seed_at(state.seed, state.step))
     phase = state.cycle[state.step % len(state.cycle)]
     optimizer = state.optimizers[phase]
-    state.network.train()
+    if not state.network.training:
+        state.network.train()
     with precision:
-        loss, terms = task.loss(runner, channels_last(task.augment(batch)), phase, state.step / total)
-    if not torch.isfinite(loss):
-        values = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in terms.items())
-        raise TrainingError(
-            f"update {state.step}, phase {phase}: the loss is {float(loss.detach())} ({values}); "
-            "lower train.learning_rate or look for extreme values in the images"
-        )
+        loss, terms = task.loss(runner, arranged(task.augment(batch), state.layout), phase, state.step / total)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    stopping, values = loss.new_full((), float(stop)), [value.detach().float() for value in (loss, *terms.values())]
+    row = average_gradients(optimizer, torch.stack([stopping, *values]))
+    finite = torch.isfinite(row[1])
     if settings.clip is not None:
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], settings.clip)
-    for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * state.factor * schedule(state.step / total, settings)
-    optimizer.step()
+        finite &= torch.isfinite(nn.utils.clip_grad_norm_(weights(optimizer), settings.clip))
+    rate = settings.learning_rate * state.factor * schedule(state.step / total, settings)
+    move(optimizer, rate, ~finite)
     if state.average is not None:
         follow(state.average, state.network, min(settings.ema, (1 + state.step) / (10 + state.step)))
     prefix = f"{phase}_" if len(state.cycle) > 1 else ""
-    for name, value in {"loss": loss, **terms}.items():
-        entry = state.sums.setdefault(prefix + name, [0.0, 0])
-        entry[0] += float(value.detach())
-        entry[1] += 1
+    names = [prefix + name for name in ("loss", *terms)]
+    state.unseen.append((state.step, names, torch.cat([finite[None].float(), row])))
+
+
+def look(state: Fit) -> bool:
+    """Wait for the device, add up what the last updates gave, and tell whether a rank was asked to stop.
+
+    Raises
+    ------
+    TrainingError
+        An update was refused.
+    """
+    rows = torch.cat([row for _, _, row in state.unseen]).tolist()
+    stopping = False
+    for step, names, _ in state.unseen:
+        finite, stops, *values = rows[: 2 + len(names)]
+        rows = rows[2 + len(names) :]
+        if not finite:
+            listed = ", ".join(f"{name} {value:.4g}" for name, value in zip(names, values, strict=True))
+            raise TrainingError(
+                f"update {step}, phase {state.cycle[step % len(state.cycle)]}: the loss or its gradient is not finite "
+                f"({listed}); lower train.learning_rate or look for extreme values in the images"
+            )
+        stopping |= stops > 0
+        for name, value in zip(names, values, strict=True):
+            entry = state.sums.setdefault(name, [0.0, 0])
+            entry[0] += value
+            entry[1] += 1
+    state.unseen.clear()
+    return stopping
 
 
 def finish_epoch(
@@ -249,16 +307,23 @@ def finish_epoch(
 
 
 def evaluate(state: Fit, validation: Resident, precision: AbstractContextManager) -> dict[str, float]:
-    """Average the task's validation terms over a split, weighted by objects."""
+    """Average the task's validation terms over a split, weighted by objects; each rank takes its rows of a batch."""
+    if len(validation) < ranks.size():
+        with ranks.alone():
+            return evaluate(state, validation, precision)
     network = state.evaluated.eval()
-    sums: dict[str, float] = {}
+    everyone = torch.arange(len(validation), device=validation.device)
+    parts = everyone.tensor_split(max(1, len(validation) // VALIDATION_BATCH))
+    names: list[str] = []
+    sums = torch.zeros((), dtype=torch.float64, device=validation.device)
     torch.manual_seed(seed_at(state.seed, -1))
     with torch.no_grad(), precision:
-        for batch in validation.in_order(256):
+        for batch in validation.batches([ranks.mine(part) for part in parts]):
             n_objects = len(next(iter(batch.values())))
-            for name, value in state.task.validate(network, channels_last(batch)).items():
-                sums[name] = sums.get(name, 0.0) + float(value) * n_objects
-    return {name: total / len(validation) for name, total in sums.items()}
+            values = state.task.validate(network, arranged(batch, state.layout))
+            names = list(values)
+            sums = sums + torch.stack([value.double() for value in values.values()]) * n_objects
+    return dict(zip(names, (ranks.added(sums) / len(validation)).tolist(), strict=True))
 
 
 def out_of_patience(state: Fit) -> bool:
@@ -269,72 +334,9 @@ def out_of_patience(state: Fit) -> bool:
     return state.history[-1]["epoch"] - state.best_epoch >= patience
 
 
-def schedule(done: float, settings: TrainSettings) -> float:
-    """Give the factor on the learning rate after the fraction `done` of all updates."""
-    if done < settings.warmup:
-        return (done + 1e-3) / (settings.warmup + 1e-3)
-    if settings.schedule != "cosine":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (done - settings.warmup) / (1 - settings.warmup)))
-
-
-def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
-    """Make the optimizer of a phase; vectors (biases, normalisation) are not decayed."""
-    parameters = list(parameters)
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    rate = settings.learning_rate
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, rate, momentum=settings.betas[0], nesterov=settings.betas[0] > 0)
-    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, rate, betas=settings.betas)
-
-
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the averaged weights towards the network's; buffers (running statistics, counters) are copied."""
-    with torch.no_grad():
-        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
-        for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):
-            mine.copy_(theirs)
-
-
 def seed_at(seed: int, step: int) -> int:
     """Mix seed and step into a 63-bit seed."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{step}".encode()).digest()[:8], "little") >> 1
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Give the autocast context: bfloat16 where asked for, or by default where the device computes in it natively."""
-    # a private name of torch, which may come and go: without it float32 is the safe choice
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    native = device.type == "cuda" or probe()
-    enabled = precision == "bfloat16" or (precision == "auto" and native)
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-def channels_last(batch: Batch) -> Batch:
-    """Lay the images of a batch out as the convolutions read them fastest."""
-    return {
-        name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-        for name, tensor in batch.items()
-    }
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn auto, cpu or cuda into a device.
-
-    Raises
-    ------
-    AstrodlError
-        CUDA is asked for and there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise AstrodlError("device 'cuda' is not available on this machine; accepted: auto, cpu; use --device auto")
-    return torch.device(name)
 
 
 def resume(state: Fit, checkpoint: Path, fingerprint: str) -> None:
@@ -342,22 +344,35 @@ def resume(state: Fit, checkpoint: Path, fingerprint: str) -> None:
     if not checkpoint.exists():
         return
     saved = torch.load(checkpoint, map_location=next(state.network.parameters()).device, weights_only=True)
-    if saved["fingerprint"] != fingerprint:
-        print(f"{checkpoint}: made with other settings or data; training starts afresh", file=sys.stderr)
-        return
-    state.restore(saved)
-    print(f"{checkpoint}: resumed at update {state.step}", file=sys.stderr)
+    known = saved["fingerprint"] == fingerprint
+    if known:
+        state.restore(saved)
+    if ranks.first():
+        what = f"resumed at update {state.step}" if known else "of other settings or data; training starts afresh"
+        print(f"{checkpoint}: {what}", file=sys.stderr)
 
 
 def save_atomically(state: State, path: Path) -> None:
-    """Write a checkpoint whole or not at all."""
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    """Write a checkpoint whole or not at all; the first rank does."""
+    if ranks.first():
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
     """Write one JSON line per epoch, atomically."""
     write_text(path, "".join(json.dumps(row) + "\n" for row in history))
+
+
+def described(history: list[dict[str, Any]]) -> str:
+    """Describe the last epoch in a few words."""
+    if not history:
+        return ""
+    row = history[-1]
+    values = [f"train {next(iter(row['train'].values())):.4g}"]
+    if "validation" in row:
+        values.append(f"validation {row['validation']['loss']:.4g}")
+    return f"{', '.join(values)}, {row['images_per_second']:.0f} images/s"
 
 
 @contextmanager
@@ -377,38 +392,3 @@ def termination() -> Iterator[list[bool]]:
         yield received
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-@contextmanager
-def report(label: str, total: int, progress: bool | None) -> Iterator[Any]:
-    """Show the progress: a bar with loss, rate and time left on a terminal, else a line per epoch."""
-    if progress is False or (progress is None and not sys.stderr.isatty()):
-        yield lambda state: _line(label, state, total) if progress is None else None
-        return
-    columns = (
-        TextColumn(label),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[terms]}"),
-        TimeRemainingColumn(),
-    )
-    from rich.console import Console
-
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task(label, total=total, terms="")
-        yield lambda state: bar.update(line, completed=state.step, terms=_describe(state))
-
-
-def _describe(state: Fit) -> str:
-    if not state.history:
-        return ""
-    row = state.history[-1]
-    values = [f"train {next(iter(row['train'].values())):.4g}"]
-    if "validation" in row:
-        values.append(f"validation {row['validation']['loss']:.4g}")
-    return f"{', '.join(values)}, {row['images_per_second']:.0f} images/s"
-
-
-def _line(label: str, state: Fit, total: int) -> None:
-    if state.history and state.history[-1]["step"] == state.step:
-        print(f"{label} {state.step}/{total} {_describe(state)}", file=sys.stderr, flush=True)

@@ -1,10 +1,16 @@
-"""Loss functions: pure, differentiable, on tensors."""
+"""Loss functions: pure, differentiable, on tensors.
+
+Those that are pooled over a batch sum over the ranks that share it; the others are per object, and the engine averages
+them.
+"""
 
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from astrodl import ranks
 
 
 def crps_bins(probability: Tensor, edges: Tensor, z: Tensor) -> Tensor:
@@ -48,7 +54,8 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
     """Dice loss 1 - 2 |A B| / (|A| + |B|), pooled over the batch (Milletari et al. 2016, arXiv:1606.04797)."""
     probability = torch.sigmoid(logits)
-    return 1 - (2 * (probability * target).sum() + 1) / (probability.sum() + target.sum() + 1)
+    common, both = ranks.total(torch.stack([(probability * target).sum(), probability.sum() + target.sum()]))
+    return 1 - (2 * common + 1) / (both + 1)
 
 
 def gaussian_nll(mean: Tensor, log_sigma: Tensor, target: Tensor) -> Tensor:
@@ -67,7 +74,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     Gulrajani et al. 2017, arXiv:1704.00028, eq. 3.
     """
     with torch.autocast(real.device.type, enabled=False):
-        share = torch.rand(len(real), *(1 for _ in real.shape[1:]), device=real.device)
+        share = ranks.rand_like(real[:, :1, :1, :1])
         mixed = torch.lerp(real.float(), fake.detach().float(), share).requires_grad_(True)
         (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
         return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
@@ -75,7 +82,24 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 
 def moment_penalty(codes: Tensor) -> Tensor:
     """Squared distance of the batch's mean and covariance from those of a standard normal: (B, D) -> scalar."""
-    centred = codes - codes.mean(0)
-    covariance = centred.T @ centred / max(len(codes) - 1, 1)
+    n_objects = len(codes) * ranks.size()
+    mean = ranks.total(codes.sum(0)) / n_objects
+    centred = codes - mean
+    covariance = ranks.total(centred.T @ centred) / max(n_objects - 1, 1)
     identity = torch.eye(codes.shape[1], device=codes.device)
-    return codes.mean(0).square().mean() + (covariance - identity).square().mean()
+    return mean.square().mean() + (covariance - identity).square().mean()
+
+
+def pooled_mean(values: Tensor, weight: Tensor, *, least: float = 0.0) -> Tensor:
+    """Sum `values` over the batch and divide by the sum of their weights, which is at least `least`."""
+    above, below = ranks.total(torch.stack([values.sum(), weight.sum()]))
+    return above / below.clamp_min(least)
+
+
+def stable_asinh(x: Tensor) -> Tensor:
+    r"""Inverse hyperbolic sine as log1p, which torch computes eight numbers at a time; its own takes ten times longer.
+
+    :math:`\operatorname{arsinh} x = \operatorname{sgn} x \log(1 + |x| + x^2 / (1 + \sqrt{1 + x^2}))`, exact near zero.
+    """
+    size = x.abs()
+    return (size + x * x / (1 + (x * x + 1).sqrt())).log1p().copysign(x)

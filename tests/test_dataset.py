@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from astrodl import dataset, engine, tasks
-from astrodl.dataset import Cutouts, Direct, Resident, Streamed, load, memory_bytes
+from astrodl import dataset, device, engine, tasks
+from astrodl.dataset import Cutouts, Direct, Resident, Streamed, load
 from astrodl.errors import StoreError
 from astrodl.store import Reader
 from astrodl.tasks import run
@@ -119,7 +119,7 @@ def test_streamed_batches_are_the_resident_ones(size: int) -> None:
     resident, streamed = Resident.prepared(numbers, indices, CPU), Streamed(numbers, indices, CPU)
     assert len(resident) == len(streamed) == 50
     order = engine.shuffled(50, 3, 1, CPU)
-    for give in (lambda data: data.batches(order, size), lambda data: data.in_order(size)):
+    for give in (lambda data: data.batches(order.split(size)), lambda data: data.in_order(size)):
         pairs = list(zip(give(resident), give(streamed), strict=True))
         assert len(pairs) == -(-50 // size)
         assert all(same(first, second) for first, second in pairs)
@@ -135,7 +135,7 @@ def test_few_batches_are_prepared_ahead_and_none_after_the_last_is_taken() -> No
         return numbers(indices)
 
     before = threading.active_count()
-    batches = Streamed(prepare, np.arange(1000), CPU).batches(torch.arange(1000), 10)
+    batches = Streamed(prepare, np.arange(1000), CPU).batches(torch.arange(1000).split(10))
     next(batches)
     time.sleep(0.05)
     assert 1 < len(calls) <= dataset.AHEAD + 2
@@ -177,14 +177,14 @@ def test_what_does_not_fit_is_streamed_and_said(
 def test_the_limit_of_a_batch_job_counts_as_memory(tmp_path: Path, line: str, folder: str, name: str) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text(f"9:cpu:/x\n{line}\n")
-    assert list(dataset._group_limits(tmp_path)) == []
+    assert list(device._group_limits(tmp_path)) == []
     (tmp_path / "sys/fs/cgroup" / folder).mkdir(parents=True)
     (tmp_path / "sys/fs/cgroup" / folder / name).write_text("123456\n")
-    assert list(dataset._group_limits(tmp_path)) == [123456]
+    assert list(device._group_limits(tmp_path)) == [123456]
 
 
 def test_the_memory_of_this_machine_is_found() -> None:
-    assert 1e8 < memory_bytes(CPU) < 1e14
+    assert 1e8 < device.memory_bytes(CPU) < 1e14
 
 
 # -- the tasks --------------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_inputs_of_an_object_do_not_depend_on_the_others_nor_on_autocast(name: s
         resident, streamed = Resident(prepare(indices), CPU), Streamed(prepare, indices, CPU)
         order = engine.shuffled(len(resident), 0, 0, CPU)
         with torch.autocast("cpu", torch.bfloat16):
-            for first, second in zip(resident.batches(order, 16), streamed.batches(order, 16), strict=True):
+            for first, second in zip(resident.batches(order.split(16)), streamed.batches(order.split(16)), strict=True):
                 assert same(first, second)
 
 
@@ -242,11 +242,11 @@ def test_a_streamed_training_that_is_killed_and_resumed_ends_in_bitwise_the_same
 def interrupted(update: Callable[..., None], at: int) -> Callable[..., None]:
     calls: list[int] = []
 
-    def interrupt(*arguments: Any) -> None:
+    def interrupt(*arguments: Any, **options: Any) -> None:
         calls.append(1)
         if len(calls) == at:
             raise KeyboardInterrupt
-        update(*arguments)
+        update(*arguments, **options)
 
     return interrupt
 

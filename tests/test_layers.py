@@ -11,10 +11,11 @@ PACKAGE = ROOT / "astrodl"
 # Lowest first: a file imports lower floors, and its own folder.
 FLOORS = [
     {"errors", "atomic"},
-    {"config"},
-    {"store", "normalize", "models", "losses"},
+    {"config", "ranks", "progress"},
+    {"store", "normalize", "models", "losses", "device", "optimize"},
     {"survey", "dataset", "augment", "metrics", "catalog", "pdfs", "plots", "baselines", "explain", "canonical"},
     {"engine"},
+    {"memory"},
     {"tasks"},
     {"schema"},
     {"summary"},

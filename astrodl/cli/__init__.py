@@ -22,6 +22,7 @@ from astrodl.errors import AstrodlError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
     args = parser().parse_args(argv)
+    args.command = list(sys.argv[1:] if argv is None else argv)
     # A SIGTERM unwinds, so that no temporary file stays behind; training installs its own handler.
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             return args.run(args) or 0
     except AstrodlError as error:
-        print(f"astrodl: {error}", file=sys.stderr)
+        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0:  # of several processes the first tells
+            print(f"astrodl: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("astrodl: interrupted", file=sys.stderr)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from astrodl.cli.arguments import add_machine, add_settings, add_task, add_threads, add_verb, index
+from astrodl.cli.arguments import add_machine, add_settings, add_task, add_threads, add_verb, count, index
 
 
 def add_train(verbs: Any) -> None:
@@ -19,15 +19,27 @@ def add_train(verbs: Any) -> None:
     verb.add_argument(
         "--seed", metavar="K", type=index, default=0, help="seed of weights, order and augmentation (default: 0)"
     )
+    verb.add_argument(
+        "--processes",
+        metavar="N",
+        type=count,
+        default=1,
+        help="processes on this machine that train the network together, one per GPU; a batch is divided among them "
+        "(default: 1)",
+    )
     add_machine(verb)
 
 
-def _train(args: argparse.Namespace) -> None:
+def _train(args: argparse.Namespace) -> int | None:
     """Train the network of a task; continues where an interrupted run stopped.
 
     astrodl train photoz store.h5 --out models/photoz --settings '{"train": {"epochs": 5}}'
     """
+    from astrodl import ranks
     from astrodl.config import read_settings
+
+    if args.processes > 1 and ranks.launched() is None:
+        return ranks.launch(args.processes, args.command)
     from astrodl.tasks import run
 
     run.train(
@@ -41,6 +53,7 @@ def _train(args: argparse.Namespace) -> None:
         threads=args.threads,
         progress=args.progress,
     )
+    return None
 
 
 def add_predict(verbs: Any) -> None:

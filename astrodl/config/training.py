@@ -13,7 +13,7 @@ class TrainSettings(Section):
     epochs: Annotated[int, Field(ge=1)] = 20
     """Passes over the training split."""
     batch_size: Annotated[int, Field(ge=2)] = 64
-    """Objects per update."""
+    """Objects per update, over all processes that train together."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     """Optimizer of every phase."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
@@ -36,8 +36,8 @@ class TrainSettings(Section):
     """Validate after every so many epochs (and the last)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Autocast while training: auto is bfloat16 where the device has it natively (CUDA, AVX512-BF16), else float32."""
-    compile: bool = False
-    """Pass the network through `torch.compile`."""
+    compile: bool | Literal["reduce-overhead", "max-autotune"] = False
+    """Pass the network through `torch.compile`, in one of its modes if named: `reduce-overhead` uses CUDA graphs."""
 
 
 class TaskSettings(Section):

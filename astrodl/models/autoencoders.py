@@ -2,9 +2,9 @@
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
+from astrodl import ranks
 from astrodl.models.blocks import MLP, ConvBlock, initialize
 
 
@@ -64,5 +64,5 @@ class VAE(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct from a sample of the posterior while training, from its mean otherwise."""
         mean, log_variance = self.encode(image)
-        latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        latent = mean + ranks.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
         return self.decoder(latent), mean, log_variance

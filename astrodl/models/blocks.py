@@ -1,6 +1,9 @@
 """Building blocks shared by the networks, and their initialisation."""
 
+import torch
 from torch import Tensor, nn
+
+from astrodl import ranks
 
 
 def initialize(network: nn.Module) -> nn.Module:
@@ -32,10 +35,49 @@ def zero_start(module: nn.Module) -> nn.Module:
 def normalization(kind: str, channels: int) -> nn.Module:
     """Make a normalisation layer: `batch` or `group` (groups of eight channels)."""
     if kind == "batch":
-        return nn.BatchNorm2d(channels)
+        return BatchNorm2d(channels)
     if kind == "group":
         return nn.GroupNorm(max(1, channels // 8), channels)
     raise ValueError(f"normalisation '{kind}' is not known; accepted: batch, group")
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose batch is that of all ranks; torch's own does so on CUDA devices only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W) by the mean and variance of each channel."""
+        if not self.training or ranks.size() == 1:
+            return super().forward(x)
+        wide = x.float()
+        n_pixels = ranks.size() * wide[:, 0].numel()
+        mean, square = ranks.total(torch.stack([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3))])) / n_pixels
+        variance = (square - mean**2).clamp_min(0)
+        self._remember(mean.detach(), variance.detach() * n_pixels / (n_pixels - 1))
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (wide * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        self.num_batches_tracked.add_(1)
+
+
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al. 2014) that draws for the batch of all ranks."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Set a share `p` of the numbers (B, ...) to zero while training, and raise the others."""
+        if not self.training or not self.p:
+            return x
+        return x * ((ranks.rand_like(x) >= self.p) / (1 - self.p)).to(x.dtype)
 
 
 class ConvBlock(nn.Sequential):
@@ -84,6 +126,6 @@ class MLP(nn.Sequential):
     def __init__(self, in_features: int, widths: tuple[int, ...], *, dropout: float = 0.0):
         layers: list[nn.Module] = []
         for width in widths:
-            layers += [nn.Linear(in_features, width), nn.LayerNorm(width), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+            layers += [nn.Linear(in_features, width), nn.LayerNorm(width), nn.ReLU(inplace=True), Dropout(dropout)]
             in_features = width
         super().__init__(*layers)

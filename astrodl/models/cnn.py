@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from astrodl.models.blocks import MLP, ConvBlock, ResidualBlock, initialize
+from astrodl.models.blocks import MLP, ConvBlock, Dropout, ResidualBlock, initialize
 
 
 class CompactResNet(nn.Module):
@@ -26,7 +26,7 @@ class CompactResNet(nn.Module):
                 before = width
         self.trunk = nn.Sequential(*stages)
         self.mix = nn.Sequential(nn.Linear(2 * before, before), nn.LayerNorm(before), nn.ReLU(inplace=True))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out_features = before
         initialize(self)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from astrodl.augment import random_dihedral, random_shift
+from astrodl.augment import random_moves
 from astrodl.catalog import Column
 from astrodl.config import TaskSettings
 from astrodl.dataset import Batch, Cutouts, Resident
@@ -149,7 +149,7 @@ class Task(ABC):
     def augment(self, batch: Batch) -> Batch:
         """Flip, turn and shift every map of the batch (B, ..., y, x), the same way for an object's maps."""
         maps = [name for name, tensor in batch.items() if tensor.ndim >= 3]
-        moved = random_shift(*random_dihedral(*(batch[name] for name in maps)))
+        moved = random_moves(*(batch[name] for name in maps))
         return {**batch, **dict(zip(maps, moved, strict=True))}
 
     @abstractmethod

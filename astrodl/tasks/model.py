@@ -15,8 +15,8 @@ import astrodl
 from astrodl import tasks
 from astrodl.atomic import replacing
 from astrodl.config import parse
-from astrodl.dataset import Cutouts, Resident
-from astrodl.engine import channels_last, choose_device
+from astrodl.dataset import Batch, Cutouts, Resident
+from astrodl.device import arranged, choose_device, layout
 from astrodl.errors import DataError, StoreError
 from astrodl.survey.photometry import measure
 from astrodl.tasks.base import Arrays, Context, Task
@@ -40,7 +40,8 @@ class Model:
 
     def __init__(self, task: Task, network: nn.Module, metadata: Mapping[str, str] | None = None):
         self.task = task
-        self.network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = layout(network)
+        self.network = network.eval().to(memory_format=self.layout)  # type: ignore[call-overload]
         self.metadata = dict(metadata or {})
 
     @property
@@ -98,13 +99,20 @@ class Model:
     def raw(self, cutouts: Cutouts, *, batch_size: int = 128) -> Arrays:
         """Predict without `Task.finish`: what is averaged over models; inputs are made a batch at a time."""
         parts: list[Arrays] = []
-        with torch.no_grad():
-            for start in range(0, len(cutouts), batch_size):
-                some = cutouts.part(start, start + batch_size)
-                (batch,) = Resident(self.task.inputs(some), self.device).in_order(batch_size)
-                predicted = self.task.predict(self.network, channels_last(batch))
-                parts.append({name: tensor.float().cpu().numpy() for name, tensor in predicted.items()})
+        for start in range(0, len(cutouts), batch_size):
+            some = cutouts.part(start, start + batch_size)
+            (batch,) = Resident(self.task.inputs(some), self.device).in_order(batch_size)
+            parts.append({name: tensor.numpy() for name, tensor in self.predict_batch(batch).items()})
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    @torch.no_grad()
+    def predict_batch(self, batch: Batch) -> Batch:
+        """Predict inputs that are on the device, without `Task.finish`.
+
+        The float32 results are on their way to the host: on a CUDA device wait for it before you read them.
+        """
+        predicted = self.task.predict(self.network, arranged(batch, self.layout))
+        return {name: tensor.float().to("cpu", non_blocking=True) for name, tensor in predicted.items()}
 
     def save(self, path: Path) -> None:
         """Write weights and metadata, atomically.

@@ -14,6 +14,7 @@ from astrodl.catalog import Column
 from astrodl.config import Fraction, TaskSettings, TrainSettings
 from astrodl.dataset import Batch, Cutouts, Resident
 from astrodl.errors import DataError
+from astrodl.losses import pooled_mean
 from astrodl.metrics import classification
 from astrodl.models.cnn import HybridNetwork
 from astrodl.plots.morphology import class_gallery, confusion_matrix, reliability_diagram, roc_curves
@@ -140,7 +141,8 @@ class Morphology(Task):
         logits = network(seen(batch), batch.get("features")).float()
         weights = torch.tensor(self.context.constants["weights"], device=logits.device)
         smoothing = self.settings.label_smoothing if network.training else 0.0
-        loss = functional.cross_entropy(logits, batch["label"], weights, label_smoothing=smoothing)
+        each = functional.cross_entropy(logits, batch["label"], weights, reduction="none", label_smoothing=smoothing)
+        loss = pooled_mean(each, weights[batch["label"]])
         return loss, {"accuracy": (logits.argmax(1) == batch["label"]).float().mean()}
 
     def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from astrodl import ranks
 from astrodl.augment import dihedral
 from astrodl.baselines import photoz as rivals
 from astrodl.catalog import Column
@@ -137,7 +138,7 @@ class Photoz(Task):
         """Cross-entropy against smeared bins, and CRPS in units of redshift."""
         features = batch.get("features")
         if features is not None and network.training:
-            features = features + self.settings.feature_noise * torch.randn_like(features)
+            features = features + self.settings.feature_noise * ranks.randn_like(features)
         logits = network(seen(batch), features).float()
         edges = self._edges(logits)
         target = smeared_targets(batch["z"], edges, self.settings.smear * (1 + batch["z"]))

@@ -3,20 +3,26 @@
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import torch
+from torch import nn
 
 import astrodl
-from astrodl import engine, normalize, tasks
+from astrodl import engine, normalize, ranks, tasks
 from astrodl.atomic import only_one, write_text
 from astrodl.config import canonical_json, parse
-from astrodl.dataset import Cutouts, Direct, load
+from astrodl.dataset import Batch, Cutouts, Direct, Resident, Streamed, load
+from astrodl.device import choose_device
 from astrodl.errors import DataError, StoreError
+from astrodl.memory import require_room
+from astrodl.progress import progress_bar
 from astrodl.store import FLAGS, Reader
 from astrodl.survey.photometry import measure
 from astrodl.tasks.base import Arrays, Context, Task
@@ -25,7 +31,7 @@ from astrodl.tasks.predictions import write_block, writing
 
 GAPS = FLAGS["missing_band"] | FLAGS["partial_coverage"] | FLAGS["padded"] | FLAGS["masked_pixels"]
 """Flags of objects with pixels without data."""
-PREDICT_BLOCK = 256
+PREDICT_BATCH = 128
 
 
 def train(
@@ -41,6 +47,9 @@ def train(
     progress: bool | None = None,
 ) -> Path:
     """Train one network; continue where an interrupted run with the same settings and data stopped.
+
+    Processes that `torchrun` or `srun` started together train it together, and end in the same network as one alone
+    would, within rounding.
 
     Parameters
     ----------
@@ -73,38 +82,66 @@ def train(
     """
     kind = tasks.get(task)
     parsed = parse(kind.Settings, settings or {}, f"tasks.{task}")
-    where = prepare_device(device, threads)
-    with Direct(store) as reader, only_one(out / ".lock", "trains"):
+    path = out / "model.safetensors"
+    with ranks.joined(device), Direct(store) as reader, _in_turn(out):
+        where = prepare_device(device, threads)
         identity = [canonical_json(parsed), reader.fingerprint, fold, seed, threads, astrodl.__version__, where.type]
         fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-        path = out / "model.safetensors"
-        if _already(path, fingerprint):
-            print(f"{path}: already trained with these settings and data", file=sys.stderr)
+        if ranks.agreed(ranks.first() and _already(path, fingerprint)):
+            if ranks.first():
+                print(f"{path}: already trained with these settings and data", file=sys.stderr)
             return path
         job = kind(parsed, fit_context(kind, parsed, reader, fold))
-        chosen = {part: labelled(kind, parsed, reader, part, fold) for part in ("train", "validation")}
-        if len(chosen["train"]) < 2:
-            raise DataError(
-                f"{reader.path}: task {task} has {len(chosen['train'])} labelled training objects, needs at least 2; "
-                "check data.columns and the split"
-            )
-        data = load(lambda indices: arrays(job, reader, indices), chosen, where)
-        torch.manual_seed(engine.seed_at(seed, -2))
-        network = job.build().to(where)
-        validation = data["validation"] if len(chosen["validation"]) else None
-        config = {"task": task, "fold": fold, "seed": seed, **parsed.model_dump(mode="json")}
-        write_text(out / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+        network, train_split, validation = _prepared(job, reader, fold, seed, where)
+        if ranks.first():
+            config = {"task": task, "fold": fold, "seed": seed, **parsed.model_dump(mode="json")}
+            write_text(out / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
         engine.fit(
-            job, network, data["train"], validation, parsed.train, out,
+            job, network, train_split, validation, parsed.train, out,
             seed=seed, fingerprint=fingerprint, label=f"{task} fold {fold} seed {seed}", progress=progress,
         )  # fmt: skip
-        network.eval()
-        with torch.no_grad():
-            job.context.constants.update(job.calibrate(network, data["train"], validation))
-        provenance = {"fingerprint": fingerprint, "store": reader.fingerprint, "fold": str(fold), "seed": str(seed)}
-        Model(job, network, provenance).save(path)
-        (out / "last.pt").unlink(missing_ok=True)
+        if ranks.first():
+            with ranks.alone(), torch.no_grad():
+                job.context.constants.update(job.calibrate(network.eval(), train_split, validation))
+            provenance = {"fingerprint": fingerprint, "store": reader.fingerprint, "fold": str(fold), "seed": str(seed)}
+            Model(job, network, provenance).save(path)
+            (out / "last.pt").unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def _in_turn(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of the folder; the first rank holds the lock for all, and the others leave with it."""
+    with only_one(folder / ".lock", "trains") if ranks.first() else nullcontext():
+        ranks.agreed(True)
+        yield
+        ranks.agreed(True)
+
+
+def _prepared(
+    task: Task, store: Reader, fold: int, seed: int, device: torch.device
+) -> tuple[nn.Module, Resident, Resident | None]:
+    """Make the network, and the objects to train on and to validate with.
+
+    Raises
+    ------
+    DataError
+        There are too few to train on, or not enough memory.
+    """
+    kind, section = type(task), f"tasks.{task.name}"
+    chosen = {part: labelled(kind, task.settings, store, part, fold) for part in ("train", "validation")}
+    if len(chosen["train"]) < 2:
+        raise DataError(
+            f"{store.path}: task {task.name} has {len(chosen['train'])} labelled training objects, needs at least 2; "
+            "check data.columns and the split"
+        )
+    torch.manual_seed(engine.seed_at(seed, -2))
+    network = task.build().to(device)
+    prepare = partial(arrays, task, store)
+    some = Resident.prepared(prepare, chosen["train"][:2], device)
+    require_room(task, network, some, sum(map(len, chosen.values())), task.settings.train, section)
+    loaded = load(prepare, chosen, device)
+    return network, loaded["train"], loaded["validation"] if len(chosen["validation"]) else None
 
 
 def predict(
@@ -140,19 +177,49 @@ def predict(
             "store": reader.fingerprint,
             "astrodl_version": astrodl.__version__,
         }
-        n_objects = reader.n_objects
-        with writing(out, attributes) as file:
+        n_objects, done = reader.n_objects, 0
+        with writing(out, attributes) as file, progress_bar(f"predict {task}", n_objects, progress) as show:
             file.create_dataset("object_id", data=reader.object_id.astype(object), dtype=h5py.string_dtype())
-            for start in range(0, n_objects, PREDICT_BLOCK):
-                cutouts = matching(reader, first, np.arange(start, min(start + PREDICT_BLOCK, n_objects)))
-                write_block(file, start, n_objects, ensemble(loaded, cutouts))
+            for predicted in predictions_of(loaded, reader):
+                write_block(file, done, n_objects, predicted)
+                done += len(next(iter(predicted.values())))
+                show(done, "")
     return out
 
 
-def ensemble(models: Sequence[Model], cutouts: Cutouts) -> Arrays:
-    """Average the predictions of models of one task and finish them."""
-    parts = [model.raw(cutouts) for model in models]
-    return models[0].task.finish({key: np.mean([part[key] for part in parts], axis=0) for key in parts[0]})
+def predictions_of(models: Sequence[Model], store: Reader) -> Iterator[Arrays]:
+    """Yield the finished predictions of all objects of a store, batch after batch, averaged over models of one task.
+
+    A thread reads and prepares the next batches while the networks work on one; on a CUDA device results travel to the
+    host, and are finished there, while the next batch is computed.
+    """
+    task, device = models[0].task, models[0].device
+
+    def prepare(indices: np.ndarray) -> Arrays:
+        cutouts = matching(store, task, indices)
+        inputs = [model.task.inputs(cutouts) for model in models]
+        return {f"{number} {name}": array for number, arrays in enumerate(inputs) for name, array in arrays.items()}
+
+    before: tuple[list[Batch], Any] | None = None
+    for batch in Streamed(prepare, np.arange(len(store)), device).in_order(PREDICT_BATCH):
+        parts = [model.predict_batch(_inputs_of(number, batch)) for number, model in enumerate(models)]
+        arrived = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
+        if before is not None:
+            yield _averaged(task, *before)
+        before = parts, arrived
+    if before is not None:
+        yield _averaged(task, *before)
+
+
+def _inputs_of(number: int, batch: Batch) -> Batch:
+    prefix = f"{number} "
+    return {name.removeprefix(prefix): tensor for name, tensor in batch.items() if name.startswith(prefix)}
+
+
+def _averaged(task: Task, parts: list[Batch], arrived: Any) -> Arrays:
+    if arrived is not None:
+        arrived.synchronize()
+    return task.finish({key: np.mean([part[key].numpy() for part in parts], axis=0) for key in parts[0]})
 
 
 def matching(store: Reader, task: Task, indices: np.ndarray) -> Cutouts:
@@ -227,7 +294,7 @@ def prepare_device(device: str, threads: int | None) -> torch.device:
     """Choose the device and set the number of CPU threads."""
     if threads is not None:
         torch.set_num_threads(threads)
-    return engine.choose_device(device)
+    return choose_device(device)
 
 
 def arrays(task: Task, store: Reader, indices: np.ndarray) -> Arrays:

@@ -14,8 +14,8 @@ from astrodl.baselines import segmentation as rivals
 from astrodl.catalog import Column
 from astrodl.config import Fraction, Name, TaskSettings, TrainSettings
 from astrodl.dataset import Batch, Resident
-from astrodl.engine import autocast
-from astrodl.losses import gaussian_nll, soft_dice
+from astrodl.device import autocast
+from astrodl.losses import gaussian_nll, pooled_mean, soft_dice
 from astrodl.metrics import segmentation as metrics_of
 from astrodl.models.unet import DecompositionUNet, summed_fractions
 from astrodl.plots.segmentation import bulge_to_total, clump_detection, segmentation_gallery
@@ -118,7 +118,7 @@ class Segmentation(Task):
         terms = {
             "clump": functional.binary_cross_entropy_with_logits(clump, batch["mask"]),
             "dice": soft_dice(clump, batch["mask"]),
-            "fraction": (weight * cross_entropy).sum() / weight.sum().clamp_min(1),
+            "fraction": pooled_mean(weight * cross_entropy, weight, least=1.0),
             "light": functional.smooth_l1_loss(output["light"].float(), light, beta=0.2),
             "bt": gaussian_nll(output["bt"][:, 0], output["bt"][:, 1], batch["bt"]).mean(),
             "summed": (output["summed"][:, 0] - batch["bt"]).abs().mean(),

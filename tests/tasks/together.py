@@ -1,0 +1,76 @@
+"""Train every task for a few updates, in one process or in several: `python -m tests.tasks.together STORE OUT`.
+
+Each process writes its weights and history; a task that is named after OUT is stopped after two updates.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from astrodl import engine, ranks, tasks
+from astrodl.config import parse
+from astrodl.dataset import Cutouts, Resident
+from astrodl.store import open_store
+from astrodl.tasks import run
+from tests.tasks.test_contract import small
+
+CPU = torch.device("cpu")
+# plain gradient descent: Adam's division makes rounding errors of small gradients as large as any
+TRAINING: dict[str, Any] = {"epochs": 1, "optimizer": "sgd", "learning_rate": 1e-2, "precision": "float32", "ema": 0.5}
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Give settings under which every phase takes its turn."""
+    chosen = small(name, **TRAINING)
+    if name == "outliers":
+        chosen |= {"autoencoder": 1, "critic": 1, "generator": 1}
+    return {**chosen, "dropout": 0.5} if name in ("photoz", "morphology", "segmentation") else chosen
+
+
+def train(name: str, store: Path, out: Path) -> None:
+    """Train one task on all labelled objects of a store, in this process's share of it."""
+    kind = tasks.get(name)
+    settings = parse(kind.Settings, settings_of(name))
+    with open_store(store) as reader:
+        task = kind(settings, run.fit_context(kind, settings, reader))
+        splits = {}
+        for part in ("train", "validation"):
+            indices = run.labelled(kind, settings, reader, part)
+            arrays = {**task.inputs(Cutouts.from_store(reader, indices)), **task.targets(reader, indices)}
+            splits[part] = Resident(arrays, CPU)
+    torch.manual_seed(5)
+    network = task.build()
+    history = engine.fit(
+        task, network, *splits.values(), settings.train, out / name, seed=3, fingerprint=name, progress=False
+    )
+    if ranks.first():
+        (out / name / "done.json").write_text(json.dumps(history))
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    save_file(state, out / name / f"rank{ranks.number()}.safetensors")
+
+
+def main(store: Path, out: Path, stopped: str = "") -> None:
+    torch.set_num_threads(1)
+    with ranks.joined("cpu"):
+        for name in [stopped] if stopped else tasks.NAMES:
+            (out / name).mkdir(parents=True, exist_ok=True)
+            if stopped:
+                engine.SAVE_SECONDS = 0.0
+                original = engine.update
+
+                def update(state: engine.Fit, *rest: Any, original: Any = original, **options: Any) -> None:
+                    if state.step == 2:
+                        os._exit(3)
+                    original(state, *rest, **options)
+
+                engine.update = update
+            train(name, store, out)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
