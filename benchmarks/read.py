@@ -21,6 +21,7 @@ import torch
 
 from astrodl import dataset, engine, tasks
 from astrodl.dataset import Direct, Resident, Streamed
+from astrodl.device import autocast, choose_device, layout
 from astrodl.store import Writer, open_store
 from astrodl.survey.photometry import measure
 from astrodl.tasks import run
@@ -44,7 +45,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         store = write_store(Path(folder) / "store.h5", options.objects)
-        report = [about(options), *ways_table(store), *tasks_table(store, engine.choose_device(options.device))]
+        report = [about(options), *ways_table(store), *tasks_table(store, choose_device(options.device))]
         report += memory_table(store, Path(folder))
     text = "\n".join(report)
     print(text)
@@ -60,7 +61,7 @@ def about(options: argparse.Namespace) -> str:
     sys.path.insert(0, str(DOCS))
     from record import machine
 
-    device = engine.choose_device(options.device)
+    device = choose_device(options.device)
     where = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
     return (
         f"{options.objects:,} objects of {len(BANDS)} × {SIZE} × {SIZE} pixels, batches of {BATCH}, warm cache, "
@@ -168,7 +169,7 @@ def endless(data: Resident) -> Iterator[dict[str, torch.Tensor]]:
     """Give the batches of epoch after epoch."""
     n_used = len(data) // BATCH * BATCH
     for epoch in range(10**6):
-        yield from data.batches(engine.shuffled(len(data), epoch, 0, data.device)[:n_used], BATCH)
+        yield from data.batches(engine.shuffled(len(data), epoch, 0, data.device)[:n_used].split(BATCH))
 
 
 def best_of_rounds(steps: dict[str, Step]) -> dict[str, float]:
@@ -211,7 +212,7 @@ def cold_rate(store: Path) -> float:
         streamed = Streamed(lambda rows: {"image": direct.images(rows)}, np.arange(len(direct)), torch.device("cpu"))
         order = engine.shuffled(len(streamed), 0, 0, streamed.device)
         start = time.perf_counter()
-        n_read = sum(len(batch["image"]) for batch in streamed.batches(order, BATCH))
+        n_read = sum(len(batch["image"]) for batch in streamed.batches(order.split(BATCH)))
         return n_read / (time.perf_counter() - start)
 
 
@@ -254,13 +255,15 @@ def tasks_table(store: Path, device: torch.device) -> list[str]:
 def training(task: Any, data: Resident) -> Step:
     """Give the function that makes one update of the engine."""
     settings = task.settings.train
-    network = task.build().to(data.device).to(memory_format=torch.channels_last)
+    network = task.build().to(data.device)
+    network = network.to(memory_format=layout(network))
     state = engine.Fit(task, network, settings, 0)
-    precision = engine.autocast(data.device, settings.precision)
+    precision = autocast(data.device, settings.precision)
     batches = endless(data)
 
     def step() -> None:
         engine.update(state, network, next(batches), 10**6, precision)
+        engine.look(state)
         state.step += 1
 
     return step

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from astrodl import engine
 from astrodl.config import TrainSettings
 from astrodl.dataset import Batch, Resident, shuffled
-from astrodl.device import choose_device
+from astrodl.device import autocast, choose_device
 from astrodl.errors import AstrodlError
 from astrodl.optimize import schedule
 
@@ -86,6 +86,56 @@ def test_loss_that_is_not_finite_is_refused_before_the_update(tmp_path: Path) ->
 
     with pytest.raises(engine.TrainingError, match=r"update 0, phase main.*learning_rate"):
         fit(tmp_path, Broken())
+
+
+def test_an_update_that_is_not_finite_moves_nothing_and_is_told_at_the_next_look() -> None:
+    class Broken(Line):
+        def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, terms = super().loss(network, batch, phase, done)
+            return (loss * float("nan") if state.step == 2 else loss), terms
+
+    state = engine.Fit(Broken(), nn.Linear(1, 1), TrainSettings(), 0)
+    weights = []
+    for state.step in range(4):
+        engine.update(state, state.network, data().batch(torch.arange(16)), 100, autocast(CPU, "float32"))
+        weights.append(float(state.network.weight.detach()))
+    assert weights[2] == weights[1]
+    assert len({*weights}) == 3
+    with pytest.raises(engine.TrainingError, match="update 2, phase main"):
+        engine.look(state)
+
+
+def test_a_gradient_that_is_not_finite_is_refused_as_well(tmp_path: Path) -> None:
+    class Cliff(Line):
+        def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, terms = super().loss(network, batch, phase, done)
+            return loss + (network.weight.sum() * 0).abs().sqrt(), terms
+
+    with pytest.raises(engine.TrainingError, match=r"update 0.*its gradient is not finite"):
+        fit(tmp_path, Cliff())
+
+
+def test_looking_seldom_gives_the_same_sums() -> None:
+    sums = []
+    for interval in (1, 3):
+        torch.manual_seed(1)
+        state = engine.Fit(Line(), nn.Linear(1, 1), TrainSettings(), 0)
+        for state.step in range(6):
+            engine.update(state, state.network, data().batch(torch.arange(16)), 100, autocast(CPU, "float32"))
+            if (state.step + 1) % interval == 0:
+                assert not engine.look(state)
+        sums.append(state.sums)
+    assert sums[0] == sums[1]
+    assert sums[0]["loss"][1] == 6
+
+
+def test_compiling_what_is_trained_in_turns_is_said_to_have_no_effect() -> None:
+    class Two(Line):
+        phases: ClassVar = {"critic": 1, "generator": 1}
+
+    network = nn.Linear(1, 1)
+    with pytest.warns(UserWarning, match="no effect"):
+        assert engine.compiled(Two(), network, TrainSettings(compile=True)) is network
 
 
 def test_sigterm_saves_and_the_next_run_ends_in_the_same_weights(tmp_path: Path) -> None:

@@ -81,3 +81,20 @@ def test_moment_penalty_vanishes_for_normal_codes_and_not_for_others() -> None:
     codes = torch.randn(20000, 3)
     assert float(losses.moment_penalty(codes)) < 1e-3
     assert float(losses.moment_penalty(2 * codes + 1)) > 1
+
+
+def test_stable_asinh_is_asinh() -> None:
+    x = torch.cat([torch.logspace(-12, 8, 400), torch.zeros(1)]).double()
+    x = torch.cat([x, -x])
+    torch.testing.assert_close(losses.stable_asinh(x), x.asinh(), rtol=1e-12, atol=0)
+    single = x.float().requires_grad_()
+    torch.testing.assert_close(losses.stable_asinh(single), single.asinh(), rtol=3e-6, atol=0)
+    (slope,) = torch.autograd.grad(losses.stable_asinh(single).sum(), single)
+    inside = single.detach().abs() > 0
+    torch.testing.assert_close(slope[inside], (1 / (1 + single.detach() ** 2).sqrt())[inside], rtol=1e-4, atol=1e-12)
+
+
+def test_pooled_mean_is_weighted_by_the_whole_batch() -> None:
+    values, weight = torch.tensor([2.0, 6.0]), torch.tensor([1.0, 3.0])
+    assert float(losses.pooled_mean(values, weight)) == 2.0
+    assert float(losses.pooled_mean(values, weight, least=8.0)) == 1.0

@@ -102,6 +102,7 @@ class Task(ABC):
     def __init__(self, settings: TaskSettings, context: Context):
         self.settings: Any = settings
         self.context = context
+        self._on_device: dict[tuple[str, torch.device], Tensor] = {}
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
@@ -131,6 +132,15 @@ class Task(ABC):
     def n_channels(self) -> int:
         """Number of maps that `seen` gives."""
         return len(self.context.bands) * (2 if self.context.sees_coverage else 1)
+
+    def constant(self, name: str, device: torch.device) -> Tensor:
+        """Give numbers that were fitted before training as a float32 tensor, sent to the device once.
+
+        Sending them anew for every batch would make the host wait for a GPU.
+        """
+        if (name, device) not in self._on_device:
+            self._on_device[name, device] = torch.tensor(self.context.constants[name], device=device)
+        return self._on_device[name, device]
 
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Read what the network is trained towards, objects first."""

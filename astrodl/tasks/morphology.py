@@ -139,7 +139,7 @@ class Morphology(Task):
     def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted cross-entropy with smoothed labels."""
         logits = network(seen(batch), batch.get("features")).float()
-        weights = torch.tensor(self.context.constants["weights"], device=logits.device)
+        weights = self.constant("weights", logits.device)
         smoothing = self.settings.label_smoothing if network.training else 0.0
         each = functional.cross_entropy(logits, batch["label"], weights, reduction="none", label_smoothing=smoothing)
         loss = pooled_mean(each, weights[batch["label"]])

@@ -140,7 +140,7 @@ class Photoz(Task):
         if features is not None and network.training:
             features = features + self.settings.feature_noise * ranks.randn_like(features)
         logits = network(seen(batch), features).float()
-        edges = self._edges(logits)
+        edges = self.constant("edges", logits.device)
         target = smeared_targets(batch["z"], edges, self.settings.smear * (1 + batch["z"]))
         cross_entropy = soft_cross_entropy(logits, target).mean()
         crps = crps_bins(logits.softmax(1), edges, batch["z"]).mean()
@@ -152,7 +152,7 @@ class Photoz(Task):
             return {}
         all_logits = torch.cat([_views(network, batch) for batch in validation.in_order(128)], dim=1)
         all_z = validation.tensors["z"]
-        edges = self._edges(all_logits)
+        edges = self.constant("edges", all_logits.device)
         temperatures = np.geomspace(0.3, 3.0, 47)
         scores = [float(crps_bins((all_logits / t).softmax(2).mean(0), edges, all_z).mean()) for t in temperatures]
         return {"temperature": float(temperatures[int(np.argmin(scores))])}
@@ -160,7 +160,7 @@ class Photoz(Task):
     def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Average the PDF over the eight flips and quarter turns."""
         logits = _views(network, batch) / self.context.constants.get("temperature", 1.0)
-        edges = self._edges(logits)
+        edges = self.constant("edges", logits.device)
         return {"pdf": logits.softmax(2).mean(0) / (edges[1:] - edges[:-1])}
 
     def finish(self, predictions: Arrays) -> Arrays:
@@ -262,9 +262,6 @@ class Photoz(Task):
                 baselines=report.of("z_median"),
             )
         return drawn
-
-    def _edges(self, like: Tensor) -> Tensor:
-        return torch.tensor(self.context.constants["edges"], dtype=torch.float32, device=like.device)
 
 
 def _views(network: nn.Module, batch: Batch) -> Tensor:
