@@ -68,9 +68,7 @@ def test_a_training_that_does_not_fit_is_refused_before_its_data_are_made(
     store = write_store(tmp_path / "store.h5")
     monkeypatch.setattr(memory, "memory_bytes", lambda device: 10**6)
     monkeypatch.setattr(run, "load", lambda *rest: pytest.fail("data were made"))
-    with pytest.raises(
-        DataError, match=r"tasks.photoz: training needs 0\.\d+ GB \(data 0\.\d+.*has 0\.00; lower"
-    ):
+    with pytest.raises(DataError, match=r"tasks.photoz: training needs 0\.\d+ GB \(data 0\.\d+.*has 0\.00; lower"):
         run.train("photoz", store, tmp_path / "out", device="cpu", progress=False)
     assert not list((tmp_path / "out").glob("*.safetensors"))
 

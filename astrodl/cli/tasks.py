@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from astrodl.cli.arguments import add_machine, add_settings, add_task, add_threads, add_verb, count, index
+from astrodl.cli.arguments import add_machine, add_settings, add_task, add_threads, add_verb, index
 
 
 def add_train(verbs: Any) -> None:
@@ -22,10 +22,9 @@ def add_train(verbs: Any) -> None:
     verb.add_argument(
         "--processes",
         metavar="N",
-        type=count,
+        type=index,
         default=1,
-        help="processes on this machine that train the network together, one per GPU; a batch is divided among them "
-        "(default: 1)",
+        help="train in so many processes on this machine, one per GPU, among which each batch is divided (default: 1)",
     )
     add_machine(verb)
 

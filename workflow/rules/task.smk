@@ -26,7 +26,7 @@ rule train:
         "{wildcards.survey}: train {wildcards.task}, fold {wildcards.fold}, seed {wildcards.seed}"
     shell:
         "astrodl train {wildcards.task} {input.store:q} --out {params.out:q} --settings {params.settings:q}"
-        " --fold {wildcards.fold} --seed {wildcards.seed} --threads {threads} > {log:q} 2>&1"
+        " --fold {wildcards.fold} --seed {wildcards.seed} --threads {threads} --processes {resources.gpu} > {log:q} 2>&1"
 
 
 rule predict:
