@@ -17,8 +17,8 @@ rule train:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=4000,
-        runtime=720,
+        mem_mb=growing(4000),
+        runtime=growing(720),
     params:
         out=subpath(output.model, parent=True),
         settings=task_settings,
@@ -42,8 +42,8 @@ rule predict:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     message:
         "{wildcards.survey}: predict {wildcards.task}"
     shell:
@@ -62,8 +62,8 @@ rule baseline:
         f"{RESULTS}/{{survey}}/benchmarks/{{task}}/baseline.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         settings=task_settings,
     message:
@@ -95,8 +95,8 @@ rule evaluate:
         f"{RESULTS}/{{survey}}/benchmarks/{{task}}/evaluate.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         baseline=lambda wildcards, input: (
             ["--baseline", input.baseline] if input.baseline else []
