@@ -18,6 +18,14 @@ FIELDS = ("JobID", "Comment", "State", "Partition", "Account", "ReqTRES", "Timel
 Jobs = list[dict[str, str]]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the tests unless they were asked for by their mark: nobody expects `pytest` to install Debian packages."""
+    if "slurm" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("slurm"):
+                item.add_marker(pytest.mark.skip(reason="brings up a real Slurm: make test-slurm"))
+
+
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[None]:
     """A Slurm of one node that is up while the tests of the session run."""

@@ -160,13 +160,23 @@ def wait_for(what: str, *words: str) -> None:
 def end(name: str) -> None:
     """End a daemon by its pid file, if the process is still the daemon."""
     path = FOLDER / f"{name}.pid"
-    process = Path("/proc") / (path.read_text().strip() if path.exists() else "none")
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for _ in range(100):
-            if not (process / "comm").exists() or (process / "comm").read_text().strip() != name:
+    number = path.read_text().strip() if path.exists() else ""
+    for what in (signal.SIGTERM, signal.SIGKILL):
+        for attempt in range(100):
+            if not number or not is_running(number, name):
                 return
-            os.kill(int(process.name), number)
+            if attempt == 0:
+                os.kill(int(number), what)
             time.sleep(0.1)
+
+
+def is_running(number: str, name: str) -> bool:
+    """Tell whether a process is there and of that name; one that has ended but was not waited for has no `exe`."""
+    process = Path("/proc") / number
+    try:
+        return (process / "comm").read_text().strip() == name and bool(os.readlink(process / "exe"))
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ One run serves all tests: the tiny configuration with one training that lasts lo
 """
 
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.slurm
 
 LONG = "latent"
 MODEL = f"results/tiny/{LONG}/fold0-seed0/model.safetensors"
+TRAINING = f"rule_train_wildcards_tiny_{LONG}_0_0"
 LEAST_SECONDS = 40.0
 """CPU time of the training: Slurm looks at time limits every 30 seconds."""
 
@@ -30,7 +32,7 @@ LEAST_SECONDS = 40.0
 def undisturbed(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The configuration, and the folder where its long training ran without Slurm and undisturbed."""
     values = yaml.safe_load(TINY.read_text())
-    for n_epochs in (800, 1600, 3200, 6400):
+    for n_epochs in (700, 1400, 2800, 5600):
         folder = tmp_path_factory.mktemp("undisturbed")
         values["tasks"][LONG]["train"] |= {"epochs": n_epochs, "patience": None}
         config = write_config(folder / "config.yaml", **values)
@@ -54,9 +56,16 @@ class Run:
     def id(self) -> str:
         return run_id(self.output.read_text())
 
+    def training(self) -> dict[str, str]:
+        """Give the job of the long training as long as it runs; accounting learns of comments later than squeue."""
+        lines = slurm_command("squeue", "--noheader", f"--name={self.id}", "--format=%i %k").splitlines()
+        (number,) = (line.split()[0] for line in lines if line.endswith(TRAINING))
+        (job,) = (job for job in jobs(self.id) if job["JobID"] == number)
+        return job
+
     def trainings(self) -> Jobs:
-        """Give the jobs of the long training, an attempt each."""
-        return [job for job in jobs(self.id) if f"rule_train_wildcards_tiny_{LONG}_" in job["Comment"]]
+        """Give all jobs of the long training when they have ended, an attempt each."""
+        return [job for job in jobs(self.id) if job["Comment"] == TRAINING]
 
     def log(self) -> str:
         """Give what the last attempt said."""
@@ -139,7 +148,7 @@ def story(
     for attempt, disturb in enumerate((cancel, bring_end_near)):
         wait_until(lambda: run.trains_from((0, *story.reached)[-1]), f"attempt {attempt + 1} trains", 240)
         story.resumed.append(resumed_at(run.log()))
-        job = run.trainings()[attempt]
+        job = run.training()
         story.attempts.append(job)
         disturb(job["JobID"])
         wait_until(lambda job=job: not in_queue(f"--jobs={job['JobID']}"), f"attempt {attempt + 1} ends")
@@ -149,7 +158,7 @@ def story(
     story.resumed.append(resumed_at(run.log()))
     run.process.send_signal(signal.SIGKILL)
     run.process.wait()
-    story.attempts.append(run.trainings()[2])
+    story.attempts.append(run.training())
     story.outlived = in_queue(f"--jobs={story.attempts[2]['JobID']}")
     slurm_command("scancel", f"--name={run.id}")
     wait_until(lambda: not in_queue(f"--name={run.id}"), "the jobs of the killed run end")
@@ -233,3 +242,26 @@ def test_small_jobs_of_a_survey_are_one_submission(story: Story) -> None:
     asked = (requested(summary)["cpu"], requested(summary)["mem"], summary["TimelimitRaw"])
     assert asked == (f"{len(TASKS)}", f"{4000 * len(TASKS)}M", "150")
     assert not [job for name in ("evaluate", "overview", "baseline") for job in of_rule(story.found, name)]
+
+
+def test_the_profile_of_other_schedulers_submits_and_retries(
+    undisturbed: tuple[Path, Path],
+    profile: Callable[[str], Path],
+    background: Callable[[Path, list[str]], Run],
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("snakemake_executor_plugin_cluster_generic")
+    store = tmp_path / "results" / "tiny" / "store.h5"
+    store.parent.mkdir(parents=True)
+    shutil.copyfile(undisturbed[1] / "results" / "tiny" / "store.h5", store)
+    options = ["--seconds-between-status-checks", "2", "--allowed-rules", "train", "predict"]
+    words = command(tmp_path, undisturbed[0], profile("cluster"), *options, "--", "results/tiny/photoz/predictions.h5")
+    run = background(tmp_path, words)
+    wait_until(lambda: in_queue("--name=astrodl-train"), "the training is submitted")
+    slurm_command("scancel", "--name=astrodl-train")
+    assert run.process.wait(200) == 0, run.output.read_text()
+    train, predict = jobs("astrodl-train"), jobs("astrodl-predict")
+    assert [job["State"].split()[0] for job in train + predict] == ["CANCELLED", "COMPLETED", "COMPLETED"]
+    assert [requested(job)["mem"] for job in train + predict] == ["16000M", "32000M", "8000M"]
+    assert [job["TimelimitRaw"] for job in train + predict] == ["720", "1440", "240"]
+    assert all(requested(job)["gres/gpu"] == "1" for job in train + predict)
