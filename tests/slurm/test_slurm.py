@@ -32,7 +32,7 @@ LEAST_SECONDS = 40.0
 def undisturbed(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The configuration, and the folder where its long training ran without Slurm and undisturbed."""
     values = yaml.safe_load(TINY.read_text())
-    for n_epochs in (700, 1400, 2800, 5600):
+    for n_epochs in (900, 1800, 3600, 7200):
         folder = tmp_path_factory.mktemp("undisturbed")
         values["tasks"][LONG]["train"] |= {"epochs": n_epochs, "patience": None}
         config = write_config(folder / "config.yaml", **values)
