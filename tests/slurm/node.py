@@ -7,6 +7,7 @@ in /etc/slurm: inside a job the executor of Snakemake removes SLURM_CONF, so tha
 configuration where they look by default.
 """
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -36,6 +37,7 @@ class NoSlurmError(Exception):
 def start() -> None:
     """Install what is missing, start all daemons and wait until the node takes jobs."""
     check_machine()
+    be_the_only_one()
     stop()
     install()
     write_configuration()
@@ -71,6 +73,14 @@ def check_machine() -> None:
     theirs = ETC / "slurm.conf"
     if theirs.exists() and not (theirs.is_symlink() and theirs.readlink().parent == FOLDER):
         raise NoSlurmError(f"{theirs} is there: this machine has a Slurm of its own")
+
+
+def be_the_only_one() -> None:
+    """Hold a lock as long as this process lives."""
+    try:
+        fcntl.flock(os.open(f"{FOLDER}.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise NoSlurmError("other tests have their Slurm up on this machine") from None
 
 
 def install() -> None:
