@@ -25,7 +25,7 @@ LONG = "latent"
 MODEL = f"results/tiny/{LONG}/fold0-seed0/model.safetensors"
 TRAINING = f"rule_train_wildcards_tiny_{LONG}_0_0"
 LEAST_SECONDS = 40.0
-"""CPU time of the training: Slurm looks at time limits every 30 seconds."""
+"""A training must last longer than that: Slurm looks at time limits every 30 seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def undisturbed(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         done = snakemake(folder, config, "--", MODEL)
         assert done.returncode == 0, done.stdout + done.stderr
         measured = (folder / f"results/tiny/benchmarks/{LONG}/train-fold0-seed0.tsv").read_text().splitlines()
-        if float(dict(zip(*(line.split("\t") for line in measured), strict=True))["cpu_time"]) > LEAST_SECONDS:
+        if float(measured[1].split("\t")[0]) > LEAST_SECONDS:
             return config, folder
     raise AssertionError("the training is too fast to be hit")
 
