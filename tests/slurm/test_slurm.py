@@ -3,6 +3,7 @@
 One run serves all tests: the tiny configuration with one training that lasts long enough to be hit, three times.
 """
 
+import os
 import re
 import shutil
 import signal
@@ -16,7 +17,8 @@ import yaml
 
 from tests.slurm import node
 from tests.slurm.conftest import JOBS_ENVIRONMENT, Jobs, command, jobs, requested, run_id, wait_until
-from tests.workflow.run import TASKS, TINY, snakemake, write_config
+from tests.workflow.run import ROOT, TASKS, TINY, write_config
+from tests.workflow.run import command as local_command
 from tests.workflow.test_workflow import assert_equal_results
 
 pytestmark = pytest.mark.slurm
@@ -28,29 +30,15 @@ LEAST_SECONDS = 40.0
 """A training must last longer than that: Slurm looks at time limits every 30 seconds."""
 
 
-@pytest.fixture(scope="module")
-def undisturbed(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The configuration, and the folder where its long training ran without Slurm and undisturbed."""
-    values = yaml.safe_load(TINY.read_text())
-    for n_epochs in (900, 1800, 3600, 7200):
-        folder = tmp_path_factory.mktemp("undisturbed")
-        values["tasks"][LONG]["train"] |= {"epochs": n_epochs, "patience": None}
-        config = write_config(folder / "config.yaml", **values)
-        done = snakemake(folder, config, "--", MODEL)
-        assert done.returncode == 0, done.stdout + done.stderr
-        measured = (folder / f"results/tiny/benchmarks/{LONG}/train-fold0-seed0.tsv").read_text().splitlines()
-        if float(measured[1].split("\t")[0]) > LEAST_SECONDS:
-            return config, folder
-    raise AssertionError("the training is too fast to be hit")
-
-
 class Run:
     """A workflow that goes on in the background while its jobs are disturbed."""
 
     def __init__(self, folder: Path, words: list[str], output: Path) -> None:
         self.folder, self.output = folder, output
         with output.open("w") as file:
-            self.process = subprocess.Popen(words, stdin=-3, stdout=file, stderr=file, env=JOBS_ENVIRONMENT)
+            self.process = subprocess.Popen(
+                words, stdin=-3, stdout=file, stderr=file, env=JOBS_ENVIRONMENT, cwd=ROOT, start_new_session=True
+            )
 
     @property
     def id(self) -> str:
@@ -129,8 +117,26 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[P
     yield start
     for run in started:
         if run.process.poll() is None:
-            run.process.kill()
+            os.killpg(run.process.pid, signal.SIGKILL)
             run.process.wait()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    slurm: None, background: Callable[[Path, list[str]], Run], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """The configuration, and the folder where its long training ran without Slurm and undisturbed."""
+    values = yaml.safe_load(TINY.read_text())
+    for n_epochs in (900, 1800, 3600, 7200):
+        folder = tmp_path_factory.mktemp("undisturbed")
+        values["tasks"][LONG]["train"] |= {"epochs": n_epochs, "patience": None}
+        config = write_config(folder / "config.yaml", **values)
+        run = background(folder, local_command(folder, config, "--", MODEL))
+        assert run.process.wait(600) == 0, run.output.read_text()
+        measured = (folder / f"results/tiny/benchmarks/{LONG}/train-fold0-seed0.tsv").read_text().splitlines()
+        if float(measured[1].split("\t")[0]) > LEAST_SECONDS:
+            return config, folder
+    raise AssertionError("the training is too fast to be hit")
 
 
 @pytest.fixture(scope="module")
