@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | docs | bench | clean | pins; each makes or refreshes .venv first where it must.
+# make demo | test | test-slow | test-slurm | lint | docs | bench | clean | pins; each makes or refreshes .venv first where it must.
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 SURVEY ?= demo
@@ -7,7 +7,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint docs bench clean pins
+.PHONY: demo test test-slow test-slurm lint docs bench clean pins
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -30,10 +30,14 @@ demo: $(READY)
 	astrodl summary results/$(SURVEY)
 
 test: $(READY)
-	pytest -n 2 --dist loadfile -m "not slow"
+	pytest -n 2 --dist loadfile -m "not slow and not slurm"
 
 test-slow: $(READY)
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist loadfile -m "not slurm"
+
+# Brings up a real Slurm on this machine and takes it down again; as root, where apt-get can install what is missing.
+test-slurm: $(READY)
+	pytest -m slurm tests/slurm
 
 lint: $(READY)
 	ruff check .
@@ -58,7 +62,8 @@ $(READY): pyproject.toml constraints.txt
 	  || { echo "astrodl: needs Python 3.11 or later, but $(BASE_PYTHON) is $$($(BASE_PYTHON) -V); set PYTHON=" >&2; exit 2; }
 	$(VENV)/bin/python -m pip --version > /dev/null 2>&1 || $(BASE_PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	uv pip install --python $(VENV)/bin/python --constraint constraints.txt --editable ".[test,lint,docs,slurm]"
+	uv pip install --python $(VENV)/bin/python --constraint constraints.txt --compile-bytecode \
+	  --editable ".[test,lint,docs,slurm,cluster]"
 	touch $@
 
 # Pins of every extra. torch is written by hand: a resolver here may pick a local build that others cannot install.

@@ -15,8 +15,8 @@ rule catalog:
         survey=one_of([name for name in SURVEYS if name not in WITH_PDFS]),
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         pdfs=[],
     message:
@@ -55,8 +55,8 @@ rule overview:
         f"{RESULTS}/{{survey}}/benchmarks/overview.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     message:
         "{wildcards.survey}: draw objects, splits and metrics of the survey"
     shell:

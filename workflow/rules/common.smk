@@ -212,6 +212,11 @@ def metrics(wildcards):
     ]
 
 
+def growing(amount):
+    """Give a resource that grows with every attempt: what was killed for want of memory or time asks for more of it."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def train_priority(wildcards):
     """Start the longest trainings first, so that none runs alone at the end."""
     return {"outliers": 2, "segmentation": 1}.get(wildcards.task, 0)

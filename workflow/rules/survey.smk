@@ -10,8 +10,8 @@ rule simulate:
         f"{RESULTS}/{{survey}}/benchmarks/simulate.tsv"
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         out=subpath(output.catalog, parent=True),
         settings=simulate_settings,
@@ -34,8 +34,8 @@ rule ingest:
         f"{RESULTS}/{{survey}}/benchmarks/ingest.tsv"
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         settings=ingest_settings,
         simulated=simulated_folder,

@@ -17,15 +17,16 @@ rule train:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=4000,
-        runtime=720,
+        mem_mb=growing(4000),
+        runtime=growing(720),
     params:
         out=subpath(output.model, parent=True),
         settings=task_settings,
     message:
         "{wildcards.survey}: train {wildcards.task}, fold {wildcards.fold}, seed {wildcards.seed}"
+    # `exec`: a scheduler's SIGTERM ends the shell at once, and the job with it; the training must outlive it to save.
     shell:
-        "astrodl train {wildcards.task} {input.store:q} --out {params.out:q} --settings {params.settings:q}"
+        "exec astrodl train {wildcards.task} {input.store:q} --out {params.out:q} --settings {params.settings:q}"
         " --fold {wildcards.fold} --seed {wildcards.seed} --threads {threads} --processes {resources.gpu} > {log:q} 2>&1"
 
 
@@ -42,12 +43,12 @@ rule predict:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     message:
         "{wildcards.survey}: predict {wildcards.task}"
     shell:
-        "astrodl predict {wildcards.task} {input.store:q} {input.models:q} --out {output:q} --threads {threads}"
+        "exec astrodl predict {wildcards.task} {input.store:q} {input.models:q} --out {output:q} --threads {threads}"
         " > {log:q} 2>&1"
 
 
@@ -62,8 +63,8 @@ rule baseline:
         f"{RESULTS}/{{survey}}/benchmarks/{{task}}/baseline.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         settings=task_settings,
     message:
@@ -95,8 +96,8 @@ rule evaluate:
         f"{RESULTS}/{{survey}}/benchmarks/{{task}}/evaluate.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         baseline=lambda wildcards, input: (
             ["--baseline", input.baseline] if input.baseline else []
