@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astrodl.config import DataSettings, IngestSettings, canonical_json, expand
+from astrodl.config import IngestSettings, canonical_json, expand
 from astrodl.errors import DataError
 from astrodl.store import FORMAT_VERSION, Writer, write_rows
-from astrodl.survey import split
 from astrodl.survey.block import BlockRecord, block_length, close_sources, read_block
+from astrodl.survey.division import divide
 from astrodl.survey.photometry import feature_names
 from astrodl.survey.plan import Plan, make_plan
+from astrodl.survey.split import require_all
 from astrodl.survey.table import Objects, read_objects
 from astrodl.survey.tally import Tally, require_enough, summarize, write_quarantine, write_summary
 
@@ -69,7 +70,7 @@ def ingest(
         raise DataError(f"{expand(data.root)}: no such folder; correct data.root")
     catalog = _catalog_path(root, data.catalog)
     objects = read_objects(catalog, data)
-    parts, folds = split.assign(objects.object_id, *_positions(objects, data), settings.split)
+    parts, folds = divide(objects, settings, catalog)
     plan = make_plan(data, root, objects)
     content = catalog.read_bytes()
     tally = Tally(content)
@@ -87,7 +88,8 @@ def ingest(
         write_quarantine(store.with_name("quarantine.ecsv"), tally.refused)
         try:
             require_enough(catalog, tally, len(objects), data.max_bad_fraction, strict)
-            split.require_all(parts[tally.rows], folds[tally.rows], settings.split, "the survey without those refused")
+            if data.split_column is None:
+                require_all(parts[tally.rows], folds[tally.rows], settings.split, "the survey without those refused")
         except DataError:
             writer.discard()
             raise
@@ -104,14 +106,6 @@ def _catalog_path(root: str, name: str) -> Path:
     """Find the catalogue: in the folder of the data, else from the working directory."""
     path = Path(root, expand(name))
     return path if path.exists() or not Path(expand(name)).exists() else Path(expand(name))
-
-
-def _positions(objects: Objects, data: DataSettings) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Give positions for the splits: on the sky, else on the mosaic as if it lay at the origin of the sky."""
-    if objects.ra is not None or objects.pixel is None:
-        return objects.ra, objects.dec
-    degrees = objects.pixel * (data.pixel_scale_arcsec or 1.0) / data.rebin / 3600
-    return degrees[:, 0], degrees[:, 1]
 
 
 def _rows(plan: Plan, objects: Objects) -> dict[str, tuple[tuple[int, ...], str]]:

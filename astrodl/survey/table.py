@@ -52,6 +52,10 @@ class Objects:
         Place in an array of all objects.
     ebv
         Galactic reddening E(B-V), or None.
+    split
+        Split that the catalogue gives, as text, or None.
+    fold
+        Cross-validation fold that the catalogue gives, NaN where there is none, or None.
     """
 
     object_id: list[str]
@@ -62,6 +66,8 @@ class Objects:
     pixel: NDArray[np.float64] | None
     index: NDArray[np.int64]
     ebv: NDArray[np.float64] | None
+    split: list[str] | None = None
+    fold: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.object_id)
@@ -111,7 +117,7 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
     if not len(table):
         raise DataError(f"{path}: the catalogue is empty; give one with at least one object")
     object_id = _identifiers(_column(table, data.id_column, path, "data.id_column"), path)
-    keys = ("ra_column", "dec_column", "x_column", "y_column", "index_column", "ebv_column")
+    keys = ("ra_column", "dec_column", "x_column", "y_column", "index_column", "ebv_column", "fold_column")
     named = {key: getattr(data, key) for key in keys if getattr(data, key) is not None}
     numbers = {key: _float(_column(table, name, path, f"data.{key}"), path) for key, name in named.items()}
     columns = {
@@ -133,6 +139,8 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
         np.stack([numbers["x_column"], numbers["y_column"]], axis=1) if "x_column" in numbers else None,
         _index(numbers.get("index_column"), len(object_id), path),
         numbers.get("ebv_column"),
+        None if data.split_column is None else texts_of(_column(table, data.split_column, path, "data.split_column")),
+        numbers.get("fold_column"),
     )
 
 

@@ -73,7 +73,7 @@ def _identity(reader: Reader) -> list[Column]:
             "split",
             split,
             None,
-            "networks trained on this survey saw train and validation",
+            "networks trained on this survey saw train and validation; rest is predicted only",
             "meta.code",
         ),
         Column("flags", reader.flags, None, f"bits: {_bits(FLAGS)}", "meta.code.qual"),
