@@ -223,6 +223,14 @@ class Reader:
             return np.flatnonzero(self.split == SPLITS.index(subset))
         return np.flatnonzero(folds == fold if subset == "validation" else (folds >= 0) & (folds != fold))
 
+    def block(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Read the rows from `start` to `stop` of any dataset, by its name in the file; text as `str`."""
+        if name not in self._file:
+            known = [known for known, _ in datasets(self._file)]
+            raise StoreError(_absent(self.path, "dataset", name, known, "data.columns"))
+        values = self._file[name][start:stop]
+        return text_array(values) if values.dtype == object else values
+
     def _valid(self, indices: ArrayLike) -> NDArray[np.int64]:
         indices = np.asarray(indices)
         if indices.dtype == bool:
