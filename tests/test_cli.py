@@ -20,6 +20,7 @@ from astrodl.tasks import NAMES
 VERBS = {
     "simulate",
     "init",
+    "shard",
     "ingest",
     "inspect",
     "train",

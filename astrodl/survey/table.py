@@ -1,5 +1,6 @@
 """Read the catalogue of a survey: identifiers, positions and the columns to keep."""
 
+import os
 import string
 import warnings
 from collections.abc import Sequence
@@ -8,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from astropy.io.ascii import convert_numpy
 from astropy.table import Column, Table
 from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
-from astrodl.config import DataSettings
+from astrodl.config import DataSettings, expand
 from astrodl.errors import DataError
 
 _FORMATS = {
@@ -113,12 +115,15 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
         The file is missing, unreadable or empty; a column is missing or of an unusable kind; an identifier is missing
         or not unique.
     """
-    table = read_table(path, data.id_column)
+    return objects_of(read_table(path, data.id_column, named_columns(data)), data, path)
+
+
+def objects_of(table: Table, data: DataSettings, path: Path) -> Objects:
+    """Take from a table what ingestion needs of it; as `read_objects`, which names it `path` in messages."""
     if not len(table):
         raise DataError(f"{path}: the catalogue is empty; give one with at least one object")
     object_id = _identifiers(_column(table, data.id_column, path, "data.id_column"), path)
-    keys = ("ra_column", "dec_column", "x_column", "y_column", "index_column", "ebv_column", "fold_column")
-    named = {key: getattr(data, key) for key in keys if getattr(data, key) is not None}
+    named = _numbers(data)
     numbers = {key: _float(_column(table, name, path, f"data.{key}"), path) for key, name in named.items()}
     columns = {
         name: _kept(_column(table, source, path, f"data.columns.{name}"), data.replace.get(name), path)
@@ -142,6 +147,18 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
         None if data.split_column is None else texts_of(_column(table, data.split_column, path, "data.split_column")),
         numbers.get("fold_column"),
     )
+
+
+def _numbers(data: DataSettings) -> dict[str, str]:
+    """List the keys that name a column of numbers, with its name."""
+    keys = ("ra_column", "dec_column", "x_column", "y_column", "index_column", "ebv_column", "fold_column")
+    return {key: getattr(data, key) for key in keys if getattr(data, key) is not None}
+
+
+def named_columns(data: DataSettings) -> list[str]:
+    """List the catalogue columns that the ingestion reads, each once."""
+    names = [data.id_column, *_numbers(data).values(), *data.columns.values(), *sorted(_fields(data))]
+    return list(dict.fromkeys([*names, *([data.split_column] if data.split_column else [])]))
 
 
 def _index(values: NDArray[np.float64] | None, n_objects: int, path: Path) -> NDArray[np.int64]:
@@ -169,8 +186,26 @@ def _fields(data: DataSettings) -> set[str]:
     return names - {"band"}
 
 
-def read_table(path: Path, id_column: str) -> Table:
+def find_catalog(data: DataSettings) -> tuple[str, Path]:
+    """Find the folder of the data and the catalogue: in that folder, else from the working directory.
+
+    Raises
+    ------
+    DataError
+        There is no such folder.
+    """
+    root = os.path.realpath(expand(data.root))
+    if not os.path.isdir(root):
+        raise DataError(f"{expand(data.root)}: no such folder; correct data.root")
+    name = expand(data.catalog)
+    path = Path(root, name)
+    return root, path if path.exists() or not Path(name).exists() else Path(name)
+
+
+def read_table(path: Path, id_column: str, columns: Sequence[str] | None = None) -> Table:
     """Read a table of a kind that its name tells; in text tables `id_column` stays text.
+
+    Where `columns` are given and all there, others may be left out: a FITS table may have hundreds.
 
     Raises
     ------
@@ -191,11 +226,24 @@ def read_table(path: Path, id_column: str) -> Table:
         with warnings.catch_warnings():
             # Non-standard cards, units and VOTable details do not matter to the values that are read.
             warnings.simplefilter("ignore", AstropyWarning)
+            if kind == "fits" and columns is not None:
+                return _read_columns(path, columns)
             table = Table.read(path, format=kind, **options)
     except Exception as error:  # readers of five formats raise whatever they meet in a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: not readable as {kind} ({reason:.200}); correct the file or its suffix") from None
     return table
+
+
+def _read_columns(path: Path, columns: Sequence[str]) -> Table:
+    """Read some columns of a FITS table, in memory for these alone; all of them where it is of another kind."""
+    with fits.open(path, memmap=True) as file:
+        tables = [hdu for hdu in file if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+        plain = bool(tables) and type(tables[0]) is fits.BinTableHDU
+        if not plain or not set(columns) <= set(tables[0].columns.names):
+            return Table.read(path, format="fits")
+        some = fits.BinTableHDU.from_columns([tables[0].columns[name] for name in columns])
+        return Table.read(some)
 
 
 def _column(table: Table, name: str, path: Path, key: str) -> Column:
@@ -234,7 +282,7 @@ def _kept(column: Column, renames: dict[str, str] | None, path: Path) -> NDArray
         return np.array([renames.get(text, text) for text in texts_of(column)], dtype=object)
     if column.dtype.kind in "SUO":
         return np.array(texts_of(column), dtype=object)
-    if column.dtype.kind in "bi" and not _masked(column).any():
+    if column.dtype.kind in "bi" and not masked(column).any():
         return np.asarray(column, np.int64)
     return _float(column, path)
 
@@ -246,7 +294,7 @@ def _float(column: Column, path: Path) -> NDArray[np.float64]:
         raise DataError(
             f"{path}: column '{column.name}' holds text, numbers are accepted; correct the column"
         ) from None
-    values[_masked(column)] = np.nan
+    values[masked(column)] = np.nan
     return values
 
 
@@ -255,8 +303,7 @@ def texts_of(column: Column) -> list[str]:
     values: Sequence[Any] = np.ma.getdata(column).tolist()
     if column.dtype.kind == "f" and _whole(column):
         values = [int(value) for value in values]
-    masked = _masked(column)
-    return ["" if gone else _text(value) for value, gone in zip(values, masked, strict=True)]
+    return ["" if gone else _text(value) for value, gone in zip(values, masked(column), strict=True)]
 
 
 def _text(value: Any) -> str:
@@ -265,5 +312,6 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value).rstrip()
 
 
-def _masked(column: Column) -> NDArray[np.bool_]:
+def masked(column: Column) -> NDArray[np.bool_]:
+    """Tell which entries of a column are missing, (N,)."""
     return np.ma.getmaskarray(np.ma.asarray(column))
