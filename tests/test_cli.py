@@ -28,6 +28,7 @@ VERBS = {
     "baseline",
     "evaluate",
     "catalog",
+    "hats",
     "overview",
     "check",
     "schema",
