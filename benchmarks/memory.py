@@ -132,9 +132,7 @@ def record(results: list[Run], words: str, page: Path) -> None:
     from generate import write_block
     from record import machine, table
 
-    about = (
-        f"{words}, {machine()}; peak memory of each process. Rates include imports."
-    )
+    about = f"{words}, {machine()}; peak memory of each process. Rates include imports."
     content = f"{about}\n\n{table(list(HEAD), [row(one) for one in results])}"
     page.write_text(write_block(page.read_text("utf-8"), "memory", content), "utf-8")
 
