@@ -23,7 +23,16 @@ from astrodl.store import SPLITS
 from astrodl.survey.division import divide, positions
 from astrodl.survey.plan import Plan, make_plan
 from astrodl.survey.split import REST, uniform
-from astrodl.survey.table import Objects, find_catalog, masked, named_columns, objects_of, read_table, texts_of
+from astrodl.survey.table import (
+    Objects,
+    find_catalog,
+    masked,
+    named_columns,
+    objects_of,
+    read_table,
+    require_columns,
+    texts_of,
+)
 from astrodl.tiling import FINEST, Tile, grouped, pixels, tiles, which
 
 SPLIT, FOLD, ROW = "astrodl_split", "astrodl_fold", "astrodl_row"
@@ -62,7 +71,8 @@ def shard(settings: IngestSettings, out: Path, n_shards: int) -> dict[str, Any]:
     data = settings.data
     root, catalog = find_catalog(data)
     table = read_table(catalog, data.id_column, named_columns(data))
-    objects = objects_of(table, data, catalog)
+    require_columns(table, data, catalog)
+    objects = objects_of(table, data.model_copy(update={"columns": {}}), catalog)
     parts, folds = divide(objects, settings, catalog)
     plan = make_plan(data, root, objects)
     numbers = _places(objects, data)

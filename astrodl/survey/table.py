@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.io.ascii import convert_numpy
-from astropy.table import Column, Table
+from astropy.table import Column, MaskedColumn, Table
 from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
@@ -32,6 +32,7 @@ _FORMATS = {
     ".dat": "ascii.basic",
 }
 _EXACT_IN_FLOAT = 2**53
+_BLOCK_ROWS = 500_000
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class Objects:
     ra: NDArray[np.float64] | None
     dec: NDArray[np.float64] | None
     columns: dict[str, NDArray[Any]]
-    fields: dict[str, list[str]]
+    fields: dict[str, Sequence[str]]
     pixel: NDArray[np.float64] | None
     index: NDArray[np.int64]
     ebv: NDArray[np.float64] | None
-    split: list[str] | None = None
+    split: Sequence[str] | None = None
     fold: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
@@ -132,8 +133,8 @@ def objects_of(table: Table, data: DataSettings, path: Path) -> Objects:
     for name in ("ra", "dec", "ebv"):
         if f"{name}_column" in numbers:
             columns.setdefault(name, numbers[f"{name}_column"])
-    fields = {
-        name: texts_of(_column(table, name, path, "data.path")) for name in sorted(_fields(data) - {data.id_column})
+    fields: dict[str, Sequence[str]] = {
+        name: Texts(_column(table, name, path, "data.path")) for name in sorted(_fields(data) - {data.id_column})
     }
     return Objects(
         object_id,
@@ -144,7 +145,7 @@ def objects_of(table: Table, data: DataSettings, path: Path) -> Objects:
         np.stack([numbers["x_column"], numbers["y_column"]], axis=1) if "x_column" in numbers else None,
         _index(numbers.get("index_column"), len(object_id), path),
         numbers.get("ebv_column"),
-        None if data.split_column is None else texts_of(_column(table, data.split_column, path, "data.split_column")),
+        None if data.split_column is None else Texts(_column(table, data.split_column, path, "data.split_column")),
         numbers.get("fold_column"),
     )
 
@@ -236,14 +237,39 @@ def read_table(path: Path, id_column: str, columns: Sequence[str] | None = None)
 
 
 def _read_columns(path: Path, columns: Sequence[str]) -> Table:
-    """Read some columns of a FITS table, in memory for these alone; all of them where it is of another kind."""
+    """Read some columns of a FITS table, in memory for these alone; all of them where it is of an unusual kind.
+
+    The file is opened anew for each block of rows, so that no more than a block of it is ever mapped into memory.
+    """
     with fits.open(path, memmap=True) as file:
         tables = [hdu for hdu in file if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
-        plain = bool(tables) and type(tables[0]) is fits.BinTableHDU
-        if not plain or not set(columns) <= set(tables[0].columns.names):
+        known = {column.name: column for column in tables[0].columns} if tables else {}
+        binary = bool(tables) and type(tables[0]) is fits.BinTableHDU
+        if not binary or not all(name in known and _is_plain(known[name]) for name in columns):
             return Table.read(path, format="fits")
-        some = fits.BinTableHDU.from_columns([tables[0].columns[name] for name in columns])
-        return Table.read(some)
+        nulls, n_rows = {name: known[name].null for name in columns}, len(tables[0].data)
+    arrays: dict[str, NDArray[Any]] = {}
+    for start in range(0, max(n_rows, 1), _BLOCK_ROWS):
+        with fits.open(path, memmap=True, character_as_bytes=True) as file:
+            data = next(hdu for hdu in file if isinstance(hdu, fits.BinTableHDU)).data
+            for name in columns:
+                block = np.asarray(data[name][start : start + _BLOCK_ROWS])
+                if not start:
+                    arrays[name] = np.empty((n_rows, *block.shape[1:]), block.dtype.newbyteorder("="))
+                arrays[name][start : start + _BLOCK_ROWS] = block
+            del data, block
+    return Table({name: _with_mask(values, nulls[name]) for name, values in arrays.items()}, copy=False)
+
+
+def _is_plain(column: fits.Column) -> bool:
+    """Tell whether the null of a column, if it has one, is the value that is read."""
+    return column.null is None or (column.bscale in (None, "", 1) and column.bzero in (None, "", 0))
+
+
+def _with_mask(values: NDArray[Any], null: int | None) -> Column:
+    """Mark what FITS calls missing: NaN, and the null of an integer column."""
+    missing = np.isnan(values) if values.dtype.kind == "f" else values == null if null is not None else np.False_
+    return MaskedColumn(values, mask=missing, copy=False) if missing.any() else Column(values, copy=False)
 
 
 def _column(table: Table, name: str, path: Path, key: str) -> Column:
@@ -264,9 +290,9 @@ def _identifiers(column: Column, path: Path) -> list[str]:
     names = [name.strip() for name in texts_of(column)]
     if "" in names:
         raise DataError(f"{path}: row {names.index('') + 1} has no '{column.name}'; give every object an identifier")
-    unique, counts = np.unique(np.array(names), return_counts=True)
-    repeated = unique[counts > 1]
-    if len(repeated):
+    if len(set(names)) < len(names):
+        unique, counts = np.unique(np.array(names), return_counts=True)
+        repeated = unique[counts > 1]
         listed = ", ".join(repeated[:10]) + (f" and {len(repeated) - 10} more" if len(repeated) > 10 else "")
         raise DataError(f"{path}: '{column.name}' is not unique: {listed}; remove the repeated rows")
     return names
@@ -298,12 +324,34 @@ def _float(column: Column, path: Path) -> NDArray[np.float64]:
     return values
 
 
+class Texts(Sequence[str]):
+    """A column as text, as path templates see it; "" where it is masked. An entry is made when it is asked for."""
+
+    def __init__(self, column: Column) -> None:
+        self._values = np.asarray(np.ma.getdata(column))
+        self._gone = masked(column) if isinstance(column, MaskedColumn) else None
+        self._whole = column.dtype.kind == "f" and _whole(column)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, row: Any) -> Any:
+        if self._gone is not None and self._gone[row]:
+            return ""
+        value = self._values[row : row + 1].tolist()[0]
+        return _text(int(value) if self._whole else value)
+
+
 def texts_of(column: Column) -> list[str]:
-    """Give a column as text, as path templates see it; "" where it is masked."""
-    values: Sequence[Any] = np.ma.getdata(column).tolist()
-    if column.dtype.kind == "f" and _whole(column):
-        values = [int(value) for value in values]
-    return ["" if gone else _text(value) for value, gone in zip(values, masked(column), strict=True)]
+    """Give all texts of a column."""
+    texts = Texts(column)
+    return [texts[row] for row in range(len(texts))]
+
+
+def require_columns(table: Table, data: DataSettings, path: Path) -> None:
+    """Refuse a table without the columns to keep."""
+    for name, source in data.columns.items():
+        _column(table, source, path, f"data.columns.{name}")
 
 
 def _text(value: Any) -> str:
