@@ -304,10 +304,9 @@ def _whole(column: Column) -> bool:
 
 
 def _kept(column: Column, renames: dict[str, str] | None, path: Path) -> NDArray[Any]:
-    if renames is not None:
-        return np.array([renames.get(text, text) for text in texts_of(column)], dtype=object)
-    if column.dtype.kind in "SUO":
-        return np.array(texts_of(column), dtype=object)
+    if renames is not None or column.dtype.kind in "SUO":
+        known = dict(renames or {})  # equal texts share one object: classes are few
+        return np.array([known.setdefault(text, text) for text in Texts(column)], dtype=object)
     if column.dtype.kind in "bi" and not masked(column).any():
         return np.asarray(column, np.int64)
     return _float(column, path)
