@@ -1,5 +1,6 @@
 """The HATS catalogue holds every row once, where its pixel says, and says what hats and lsdb need to open it."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +158,11 @@ def test_hats_opens_it(catalogs: list[Path], tmp_path: Path) -> None:
     catalog = hats.read_hats(tmp_path / "hats")
     assert catalog.catalog_info.total_rows == 300
     assert catalog.catalog_info.ra_column == "ra"
+
+
+def test_without_pyarrow_what_to_install_is_said(
+    catalogs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r'pip install "astrodl\[parquet\]"'):
+        write_hats(catalogs, tmp_path / "hats", name="sky")

@@ -136,6 +136,7 @@ def test_a_run_in_shards_ends_in_one_catalogue_and_has_nothing_left_to_do(tmp_pa
     results = tmp_path / "results" / "wide"
     rows = [parquet.read_metadata(path).num_rows for path in (results / "hats").rglob("Npix=*.parquet")]
     assert sum(rows) == 60
+    assert len(list(results.glob("shards/*/catalog.fits"))) == 3
     assert json.loads((results / "morphology" / "metrics.json").read_text())["network"]
     assert planned("".join(snakemake(tmp_path, config, "--dry-run").stdout)) == {}
 
