@@ -75,9 +75,11 @@ def _shard(args: argparse.Namespace) -> None:
     from astrodl.survey.shard import shard
 
     settings, n_shards = _read_survey(args)
-    number = args.shards or n_shards
-    if number is None:
-        raise ConfigError("the number of shards is not known; give --shards N or the key `shards` of the survey")
+    number = n_shards if args.shards is None else args.shards
+    if not isinstance(number, int) or number < 1:
+        raise ConfigError(
+            f"shards = {number!r}: must be a number from 1; give --shards N or the key `shards` of the survey"
+        )
     shard(settings, args.out, number)
     print(args.out / "shards.json")
 
