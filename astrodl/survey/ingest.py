@@ -29,7 +29,8 @@ from astrodl.survey.photometry import feature_names
 from astrodl.survey.plan import Plan, make_plan
 from astrodl.survey.shard import plan_of_shard, settings_of_shard
 from astrodl.survey.split import require_all
-from astrodl.survey.table import Objects, find_catalog, read_objects
+from astrodl.survey.table import Objects, read_objects
+from astrodl.survey.table_file import find_catalog
 from astrodl.survey.tally import Tally, require_enough, summarize, write_quarantine, write_summary
 
 _KNOWN_BEFORE = ("split", "fold", "catalog/")

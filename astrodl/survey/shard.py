@@ -23,16 +23,8 @@ from astrodl.store import SPLITS
 from astrodl.survey.division import divide, positions
 from astrodl.survey.plan import Plan, make_plan
 from astrodl.survey.split import REST, uniform
-from astrodl.survey.table import (
-    Objects,
-    find_catalog,
-    masked,
-    named_columns,
-    objects_of,
-    read_table,
-    require_columns,
-    texts_of,
-)
+from astrodl.survey.table import Objects, masked, named_columns, objects_of, require_columns, texts_of
+from astrodl.survey.table_file import find_catalog, read_table
 from astrodl.tiling import FINEST, Tile, grouped, pixels, tiles, which
 
 SPLIT, FOLD, ROW = "astrodl_split", "astrodl_fold", "astrodl_row"
@@ -40,7 +32,7 @@ SPLIT, FOLD, ROW = "astrodl_split", "astrodl_fold", "astrodl_row"
 ORDER = 18
 """Finest pixels that are told apart, 0.8 arcsec."""
 TILES_PER_SHARD = 4
-"""The finer the tiles, the nearer shards come to equal numbers; a tile is also the least part of a HATS catalogue."""
+"""The finer the tiles, the nearer shards come to equal numbers."""
 
 
 def shard(settings: IngestSettings, out: Path, n_shards: int) -> dict[str, Any]:
@@ -80,8 +72,8 @@ def shard(settings: IngestSettings, out: Path, n_shards: int) -> dict[str, Any]:
     columns = _columns(table, data, parts, folds)
     owner = _owners(numbers, shards)
     for number in range(n_shards):
-        write_objects(_file(out, number), columns, np.flatnonzero(owner == number), plan)
-    write_objects(out / "sample.fits", columns, np.flatnonzero(parts != REST), plan)
+        _write_objects(_file(out, number), columns, np.flatnonzero(owner == number), plan)
+    _write_objects(out / "sample.fits", columns, np.flatnonzero(parts != REST), plan)
     by = "identifier" if positions(objects, data)[0] is None else "position"
     summary = _summary(settings, plan, parts, shards, by)
     write_text(out / "shards.json", json.dumps(summary, indent=1) + "\n")
@@ -170,7 +162,7 @@ def _file(out: Path, number: int) -> Path:
     return out / f"{number:04d}" / "objects.fits"
 
 
-def write_objects(path: Path, columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], plan: Plan) -> None:
+def _write_objects(path: Path, columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], plan: Plan) -> None:
     """Write the rows of a shard, in the order of the catalogue, with the plan of the survey in the header."""
     table = Table({name: values[rows] for name, values in columns.items()}, copy=False)
     table.meta["PLAN"] = json.dumps(_plan(plan), separators=(",", ":"))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 
-from astrodl.survey import table as module
-from astrodl.survey.table import Texts, masked, read_table, texts_of
+from astrodl.survey import table_file
+from astrodl.survey.table import Texts, masked, texts_of
+from astrodl.survey.table_file import read_table
 
 N = 11
 
@@ -34,7 +35,7 @@ def write(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("block", [4, 100])
 def test_columns_are_those_of_the_whole_table(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BLOCK_ROWS", block)
+    monkeypatch.setattr(table_file, "_BLOCK_ROWS", block)
     names = [name for name in write(tmp_path / "c.fits") if name != "also"]
     whole, some = Table.read(tmp_path / "c.fits"), read_table(tmp_path / "c.fits", "id", names)
     assert some.colnames == names
