@@ -3,14 +3,16 @@
 import math
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astrodl.errors import StoreError
 from astrodl.plots.images import sheet_of_rows
-from astrodl.plots.overview import SPLITS as SPLIT_COLOURS
+from astrodl.plots.splits import COLORS as SPLIT_COLOURS
 from astrodl.plots.style import save
 from astrodl.store import BAND_FLAGS, FLAGS, SPLITS, Reader, open_store
 from astrodl.tasks.colour import colour
@@ -29,7 +31,7 @@ _MICROJANSKY = 23.9
 _BLOCK_BYTES = 64 << 20
 _MOST_CLASSES = 30
 _N_COLUMNS = 10
-_N_ROWS = (3, 1, 2)
+_N_ROWS = {"train": 3, "validation": 1, "test": 2, "rest": 2}
 _LONGEST_NAME = 10
 
 
@@ -81,13 +83,19 @@ def _rows(store: Reader) -> tuple[list[list[int]], list[str]]:
     rows: list[list[int]] = []
     labels: list[str] = []
     parts = store.split
-    for number, (name, n_rows) in enumerate(zip(SPLITS, _N_ROWS, strict=True)):
-        inside = np.flatnonzero(parts == number)
+    for name, n_rows in _shown(parts, _N_ROWS).items():
+        inside = np.flatnonzero(parts == SPLITS.index(name))
         places = np.linspace(0, len(inside) - 1, min(len(inside), n_rows * _N_COLUMNS)).round().astype(int)
         chosen = inside[np.unique(places)].tolist()
         rows += [chosen[start : start + _N_COLUMNS] for start in range(0, max(len(chosen), 1), _N_COLUMNS)]
         labels += [name] + [""] * (len(rows) - len(labels) - 1)
     return rows, labels
+
+
+def _shown(parts: NDArray[np.int8], of_splits: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the rest where there is none, as in most surveys."""
+    some = bool((parts == SPLITS.index("rest")).any())
+    return {name: value for name, value in of_splits.items() if some or name != "rest"}
 
 
 def depth(sigma: float, pixel_scale_arcsec: float | None) -> float:
@@ -182,7 +190,7 @@ def _splits(store: Reader) -> list[str]:
     classes = store.column("class").astype(str) if store.has_column("class") else None
     head = ["split", "objects"]
     rows = [head + ["redshift"] * (z is not None) + ["classes"] * (classes is not None)]
-    for number, name in enumerate(SPLITS):
+    for name, number in _shown(parts, {name: number for number, name in enumerate(SPLITS)}).items():
         inside = parts == number
         row = [name, f"{inside.sum():,}"]
         if z is not None:

@@ -7,6 +7,8 @@ Our p(z) are piecewise constant, which is what qp calls a histogram, so nothing 
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +47,42 @@ def write_pdfs(path: str | os.PathLike[str], object_id: ArrayLike, edges: ArrayL
         The file cannot be written.
     """
     target = Path(path)
-    bounds, density = np.asarray(edges, dtype="<f8"), np.asarray(pdf, dtype="<f4")
-    names = _ascii(target, object_id)
-    problem = _problem(names, bounds, density)
+    names, density = _ascii(target, object_id), np.asarray(pdf, dtype="<f4")
+    problem = _problem(names, np.asarray(edges, np.float64), density)
+    if problem:
+        raise ValueError(f"{target}: {problem}")
+    width = max(1, int(np.char.str_len(names).max(initial=1)))
+    with writing_pdfs(target, len(names), edges, width=width) as file:
+        file.write(names, density)
+
+
+@contextmanager
+def writing_pdfs(path: str | os.PathLike[str], n_objects: int, edges: ArrayLike, *, width: int) -> "Iterator[PdfFile]":
+    """Write redshift distributions block by block, in memory for one block; the bytes do not depend on the blocks.
+
+    Parameters
+    ----------
+    path
+        File to write; it appears when the context ends without error.
+    n_objects
+        Number of objects in all.
+    edges
+        Bin edges in redshift, (B + 1,).
+    width
+        Number of characters of the longest identifier.
+
+    Yields
+    ------
+    PdfFile
+        Its `write` takes the blocks, from the first object to the last.
+
+    Raises
+    ------
+    ValueError, DataError, StoreError
+        As in `write_pdfs`.
+    """
+    target, bounds = Path(path), np.asarray(edges, dtype="<f8")
+    problem = _problem(np.empty(0, "S1"), bounds, np.empty((0, max(bounds.size - 1, 0)), "<f4"))
     if problem:
         raise ValueError(f"{target}: {problem}")
     try:
@@ -56,11 +91,40 @@ def write_pdfs(path: str | os.PathLike[str], object_id: ArrayLike, edges: ArrayL
             file["meta/pdf_name"] = np.array([b"hist"])
             file["meta/pdf_version"] = np.array([0])
             file["meta/bins"] = bounds[None, :]
-            file["data/pdfs"] = density
-            file["ancil/object_id"] = names
+            pdfs = PdfFile(target, file, n_objects, bounds, width)
+            yield pdfs
+            pdfs.finish()
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(f"{target}: cannot be written ({reason}); give a writable place with room") from None
+
+
+class PdfFile:
+    """A file of redshift distributions that is being written; made by `writing_pdfs`."""
+
+    def __init__(self, path: Path, file: h5py.File, n_objects: int, edges: NDArray[np.float64], width: int) -> None:
+        self.path, self.n_objects, self.n_written = path, n_objects, 0
+        self._file, self._edges, self._kind = file, edges, f"S{width}"
+
+    def write(self, object_id: ArrayLike, pdf: ArrayLike) -> None:
+        """Write the next objects: identifiers (n,), densities per unit redshift (n, B)."""
+        names, density = _ascii(self.path, object_id), np.asarray(pdf, dtype="<f4")
+        problem = _problem(names, self._edges, density)
+        if problem:
+            raise ValueError(f"{self.path}: {problem}")
+        self._put("data/pdfs", density, "<f4")
+        self._put("ancil/object_id", names, self._kind)
+        self.n_written += len(names)
+
+    def _put(self, name: str, values: NDArray[Any], kind: str) -> None:
+        if name not in self._file:
+            self._file.create_dataset(name, (self.n_objects, *values.shape[1:]), kind)
+        self._file[name][self.n_written : self.n_written + len(values)] = values
+
+    def finish(self) -> None:
+        """Make sure that all objects were written."""
+        assert self.n_written == self.n_objects, f"{self.n_written} of {self.n_objects} objects written"
+        assert "data" in self._file, "no block was written"
 
 
 def read_pdfs(path: str | os.PathLike[str]) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float32]]:

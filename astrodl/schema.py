@@ -2,7 +2,7 @@
 
 import os
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, create_model, model_validator
 
@@ -19,6 +19,9 @@ class SurveySettings(Section):
     """Ingest a real survey (this or `simulate`)."""
     split: SplitSettings = SplitSettings()
     """Training, validation and test."""
+    shards: Annotated[int, Field(ge=1, le=9999)] | None = None
+    """Divide the survey into this many parts of the sky, ingested and predicted as jobs of their own; networks are
+    trained and measured on what `split.sample` or `data.split_column` leave. By default it is not divided."""
     models_from: Name | None = None
     """Name of another survey whose models predict this one; nothing is trained here."""
     tasks: tuple[str, ...] | None = None

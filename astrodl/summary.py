@@ -73,6 +73,7 @@ def _places(folder: Path) -> list[list[str]]:
     files = {
         "catalogue": "catalog.fits",
         "redshift PDFs": "photoz_pdf.hdf5",
+        "HATS catalogue": "hats",
         "report": "report.html",
     }
     places = [[what, str(folder / name)] for what, name in files.items() if (folder / name).exists()]

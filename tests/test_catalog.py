@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from astropy.table import Table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from astrodl.catalog import Column, read_catalog, write_catalog
+from astrodl.catalog import Column, read_catalog, write_catalog, writing_catalog
+from astrodl.catalog.checksum import Sum32, checksum_card
 from astrodl.errors import DataError, StoreError
 
 LONG = "probability that the object is an elliptical galaxy, averaged over the eight orientations of the image"
@@ -208,3 +210,60 @@ def test_a_file_without_a_table_is_refused(path: Path) -> None:
     fits.PrimaryHDU(np.ones((2, 2))).writeto(path)
     with pytest.raises(StoreError, match="holds no binary table"):
         read_catalog(path)
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_a_catalogue_written_in_blocks_has_the_bytes_of_one_written_at_once(path: Path, step: int) -> None:
+    write_catalog(path, columns(), {"SURVEY": "demo"})
+    widths = {"object_id": 2, "morphology": 6, "names": 3}
+    other = path.with_name("blocks.fits")
+    with writing_catalog(other, 4, {"SURVEY": "demo"}, widths=widths) as catalog:
+        for start in range(0, 4, step):
+            catalog.write([replace(c, values=np.asarray(c.values)[start : start + step]) for c in columns()])
+    assert other.read_bytes() == path.read_bytes()
+
+
+def test_the_width_of_text_is_that_of_its_type_and_not_of_its_longest_entry(path: Path) -> None:
+    with writing_catalog(path, 2) as catalog:
+        for name, kind in (("a", "E"), ("b", "spiral")):
+            catalog.write([Column("object_id", [name], None, "id"), Column("kind", np.array([kind], "U8"), None, "k")])
+    assert fits.getheader(path, 1)["TFORM2"] == "8A"
+
+
+def test_blocks_that_do_not_fit_the_first_are_refused(path: Path) -> None:
+    first = [Column("object_id", ["a"], None, "id"), Column("z", np.ones(1), None, "z")]
+    with writing_catalog(path, 1) as catalog:
+        catalog.write(first)
+        with pytest.raises(ValueError, match="column 'z' is of another type"):
+            catalog.write([first[0], Column("z", np.ones(1, np.float32), None, "z")])
+        with pytest.raises(ValueError, match="column 'object_id' is of another type"):
+            catalog.write([Column("object_id", ["long"], None, "id"), first[1]])
+    with (
+        pytest.raises(ValueError, match="text in column 'object_id' is longer than 2 characters"),
+        writing_catalog(path.with_name("other.fits"), 1, widths={"object_id": 2}) as catalog,
+    ):
+        catalog.write([Column("object_id", ["abc"], None, "id")])
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_catalogue_of_fewer_objects_than_announced_is_not_made(path: Path) -> None:
+    with pytest.raises(AssertionError, match="1 of 2 objects"), writing_catalog(path, 2) as catalog:
+        catalog.write([Column("object_id", ["a"], None, "id")])
+    assert not os.listdir(path.parent)
+
+
+@given(st.binary(max_size=400), st.integers(1, 50))
+def test_the_sum_of_pieces_is_that_of_astropy(content: bytes, step: int) -> None:
+    total = Sum32()
+    for start in range(0, len(content), step):
+        total.add(content[start : start + step])
+    padded = np.frombuffer(content.ljust(-(-len(content) // 2880) * 2880, b"\0"), np.uint8)
+    assert total.value == fits.PrimaryHDU()._compute_checksum(padded, 0)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_checksum_of_a_header_is_that_of_astropy(datasum: int) -> None:
+    hdu = fits.PrimaryHDU()
+    hdu.header["CHECKSUM"] = "0" * 16
+    expected = hdu._calculate_checksum(datasum)
+    assert checksum_card(hdu.header.tostring().encode(), datasum) == expected

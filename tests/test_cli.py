@@ -20,6 +20,7 @@ from astrodl.tasks import NAMES
 VERBS = {
     "simulate",
     "init",
+    "shard",
     "ingest",
     "inspect",
     "train",
@@ -27,6 +28,7 @@ VERBS = {
     "baseline",
     "evaluate",
     "catalog",
+    "hats",
     "overview",
     "check",
     "schema",
@@ -71,6 +73,17 @@ def test_the_example_in_the_help_of_a_verb_parses(verb: str) -> None:
     args = cli.parser().parse_args(words[1:])
     if getattr(args, "settings", None) and args.settings.startswith("{"):
         json.loads(args.settings)
+
+
+@pytest.mark.parametrize("given", [None, 0, "three"])
+def test_a_number_of_shards_that_is_none_is_one_line_and_exit_two(
+    given: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.csv").write_text("object_id\na\n")
+    data = {"root": str(tmp_path), "catalog": "c.csv", "layout": "rgb", "path": "x", "bands": [{"name": "g"}]}
+    settings = json.dumps({"surveys": {"a": {"data": data, "shards": given}}})
+    assert cli.main(["shard", "--out", str(tmp_path / "shards"), "--settings", settings]) == 2
+    assert f"shards = {given!r}: must be a number from 1" in capsys.readouterr().err
 
 
 def test_all_tasks_are_choices_of_train() -> None:

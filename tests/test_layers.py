@@ -10,7 +10,7 @@ PACKAGE = ROOT / "astrodl"
 
 # Lowest first: a file imports lower floors, and its own folder.
 FLOORS = [
-    {"errors", "atomic"},
+    {"errors", "atomic", "tiling"},
     {"config", "ranks", "progress"},
     {"store", "normalize", "models", "losses", "device", "optimize"},
     {"survey", "dataset", "augment", "metrics", "catalog", "pdfs", "plots", "baselines", "explain", "canonical"},

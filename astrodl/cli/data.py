@@ -1,11 +1,14 @@
-"""Verbs that make data: simulate, init, ingest, inspect."""
+"""Verbs that make data: simulate, init, shard, ingest, inspect."""
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from astrodl.cli.arguments import add_settings, add_verb, add_workers
+from astrodl.cli.arguments import add_settings, add_verb, add_workers, count
 from astrodl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from astrodl.config import IngestSettings
 
 
 def add_simulate(verbs: Any) -> None:
@@ -56,17 +59,41 @@ def _init(args: argparse.Namespace) -> None:
     print(init(args.catalog, args.images, args.out, name=args.name, force=args.force))
 
 
+def add_shard(verbs: Any) -> None:
+    """Add `shard`."""
+    verb = add_verb(verbs, _shard)
+    verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the shards")
+    verb.add_argument("--shards", metavar="N", type=count, help="number of shards (default: the key `shards`)")
+    _add_survey(verb)
+
+
+def _shard(args: argparse.Namespace) -> None:
+    """Divide a large survey into shards of the sky that are ingested and predicted by themselves.
+
+    astrodl shard --out shards --settings survey.yaml --shards 100
+    """
+    from astrodl.survey.shard import shard
+
+    settings, n_shards = _read_survey(args)
+    number = n_shards if args.shards is None else args.shards
+    if not isinstance(number, int) or number < 1:
+        raise ConfigError(
+            f"shards = {number!r}: must be a number from 1; give --shards N or the key `shards` of the survey"
+        )
+    shard(settings, args.out, number)
+    print(args.out / "shards.json")
+
+
 def add_ingest(verbs: Any) -> None:
     """Add `ingest`."""
     verb = add_verb(verbs, _ingest)
     verb.add_argument("--out", metavar="STORE", type=Path, required=True, help="store to write (HDF5)")
-    add_settings(verb, "keys `survey`, `data` and `split`, or a whole configuration", required=True)
-    verb.add_argument("--survey", metavar="NAME", help="which survey of a configuration that has several")
+    _add_survey(verb)
     verb.add_argument(
-        "--simulated",
-        metavar="DIR",
+        "--shard",
+        metavar="FILE",
         type=Path,
-        help="folder that `astrodl simulate` wrote; settings then hold `simulate`, not `data`",
+        help="objects.fits or sample.fits that `astrodl shard` wrote: ingest these objects alone",
     )
     verb.add_argument("--strict", action="store_true", help="stop at the first object that cannot be read")
     add_workers(verb)
@@ -77,12 +104,33 @@ def _ingest(args: argparse.Namespace) -> None:
 
     astrodl ingest --out store.h5 --settings survey.yaml --workers 2
     """
-    from astrodl.config import IngestSettings, SimulateSettings, parse, read_settings
     from astrodl.survey.ingest import ingest
+
+    settings, _ = _read_survey(args)
+    ingest(settings, args.out, shard=args.shard, workers=args.workers, strict=args.strict, progress=args.progress)
+    print(args.out)
+
+
+def _add_survey(verb: argparse.ArgumentParser) -> None:
+    """Add the options that say which survey."""
+    add_settings(verb, "keys `survey`, `data` and `split`, or a whole configuration", required=True)
+    verb.add_argument("--survey", metavar="NAME", help="which survey of a configuration that has several")
+    verb.add_argument(
+        "--simulated",
+        metavar="DIR",
+        type=Path,
+        help="folder that `astrodl simulate` wrote; settings then hold `simulate`, not `data`",
+    )
+
+
+def _read_survey(args: argparse.Namespace) -> "tuple[IngestSettings, int | None]":
+    """Read the settings of a survey, and its number of shards."""
+    from astrodl.config import IngestSettings, SimulateSettings, parse, read_settings
     from astrodl.survey.simulate import data_settings
 
     values, source = read_settings(args.settings)
     values = _one_survey(values, source, args.survey)
+    n_shards = values.pop("shards", None)
     if args.simulated is not None:
         if "data" in values:
             raise ConfigError(
@@ -90,9 +138,11 @@ def _ingest(args: argparse.Namespace) -> None:
             )
         simulated = parse(SimulateSettings, values.pop("simulate", {}), source)
         values["data"] = data_settings(simulated, args.simulated).model_dump()
-    settings = parse(IngestSettings, values, source)
-    ingest(settings, args.out, workers=args.workers, strict=args.strict, progress=args.progress)
-    print(args.out)
+    return parse(IngestSettings, values, source), n_shards
+
+
+_OF_SURVEY = ("data", "simulate", "split", "shards")
+"""Keys of a survey that say what it is."""
 
 
 def _one_survey(values: dict[str, Any], source: str, name: str | None) -> dict[str, Any]:
@@ -106,7 +156,7 @@ def _one_survey(values: dict[str, Any], source: str, name: str | None) -> dict[s
         asked = "several surveys" if name is None else f"no survey '{name}'"
         raise ConfigError(f"{source}: holds {asked} (has {', '.join(map(str, surveys))}); choose one with --survey")
     chosen = surveys[name] if isinstance(surveys[name], dict) else {}
-    return {"survey": name} | {key: value for key, value in chosen.items() if key in ("data", "simulate", "split")}
+    return {"survey": name} | {key: value for key, value in chosen.items() if key in _OF_SURVEY}
 
 
 def add_inspect(verbs: Any) -> None:
@@ -134,4 +184,4 @@ def _inspect(args: argparse.Namespace) -> None:
     print(f"contact sheet: {out}")
 
 
-VERBS = (add_simulate, add_init, add_ingest, add_inspect)
+VERBS = (add_simulate, add_init, add_shard, add_ingest, add_inspect)

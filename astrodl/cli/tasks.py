@@ -1,10 +1,10 @@
-"""Verbs that work on the tasks: train, predict, baseline, evaluate, catalog."""
+"""Verbs that work on the tasks: train, predict, baseline, evaluate, catalog, hats."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from astrodl.cli.arguments import add_machine, add_settings, add_task, add_threads, add_verb, index
+from astrodl.cli.arguments import add_machine, add_settings, add_task, add_threads, add_verb, count, index
 
 
 def add_train(verbs: Any) -> None:
@@ -151,4 +151,28 @@ def _catalog(args: argparse.Namespace) -> None:
     catalog(args.store, args.predictions, args.out, pdfs=args.pdfs)
 
 
-VERBS = (add_train, add_predict, add_baseline, add_evaluate, add_catalog)
+def add_hats(verbs: Any) -> None:
+    """Add `hats`."""
+    verb = add_verb(verbs, _hats)
+    verb.add_argument(
+        "catalogs", metavar="CATALOG", type=Path, nargs="+", help="catalog.fits of a survey, or of each of its shards"
+    )
+    verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write")
+    verb.add_argument("--name", metavar="NAME", default="astrodl", help="name of the catalogue (default: astrodl)")
+    verb.add_argument("--rows", metavar="N", type=count, help="rows of a partition, at most (default: 1,000,000)")
+
+
+def _hats(args: argparse.Namespace) -> None:
+    """Write catalogues as one, in Parquet files by HEALPix that lsdb and hats open.
+
+    astrodl hats shards/0000/catalog.fits shards/0001/catalog.fits --out hats --name survey
+    """
+    import astrodl
+    from astrodl.catalog.hats import ROWS, write_hats
+
+    builder = f"astrodl {astrodl.__version__}"
+    write_hats(args.catalogs, args.out, name=args.name, n_most=args.rows or ROWS, builder=builder)
+    print(args.out)
+
+
+VERBS = (add_train, add_predict, add_baseline, add_evaluate, add_catalog, add_hats)

@@ -21,6 +21,9 @@ class SplitSettings(Section):
     """HEALPix resolution of the cells that stay together (a power of two)."""
     separation_arcsec: Annotated[float, Field(ge=0, le=3600)] = 5.0
     """Objects closer than this stay together, in chains and across the borders of cells; 0: cells alone."""
+    sample: Annotated[int, Field(ge=1)] | None = None
+    """About how many objects networks are trained, validated and measured on; the others are predicted only. By default
+    all. Objects are taken by a hash of their identifier, after the division by cell."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the split."""
 

@@ -118,6 +118,12 @@ class DataSettings(Section):
     """Column with the object's place in the array, from 0; by default its row in the catalogue; layout `arrays`."""
     ebv_column: str | None = None
     """Galactic reddening E(B-V) in magnitudes, for the photometric redshifts."""
+    split_column: str | None = None
+    """Column with the split of each object, instead of a division by `split`: `train`, `validation`, `test`, or empty
+    for an object that is predicted only."""
+    fold_column: str | None = None
+    """Column with the cross-validation fold of each training and validation object, from 0 to `split.folds` - 1; with
+    `split_column`."""
     columns: dict[Name, str] = Field(default={})
     """Columns to keep: name in the store -> catalogue column (for example `z: z_spec`)."""
     replace: dict[Name, dict[str, str]] = Field(default={})
@@ -167,6 +173,8 @@ class DataSettings(Section):
             raise ValueError("give both `ra_column` and `dec_column`, or neither")
         if (self.x_column is None) != (self.y_column is None):
             raise ValueError("give both `x_column` and `y_column`, or neither")
+        if self.fold_column is not None and self.split_column is None:
+            raise ValueError("`fold_column` goes with a `split_column`; give both, or neither")
         if self.layout == "mosaic" and self.x_column is None and self.ra_column is None:
             raise ValueError("layout mosaic needs `ra_column` and `dec_column`, or `x_column` and `y_column`")
         images = [band.path or self.path or "" for band in self.bands]

@@ -21,7 +21,6 @@ HIGHER_IS_BETTER = frozenset(
 )
 IDEAL = {"coverage_68": 0.68, "chi2": 1.0}
 """Metrics whose best value is a number; of all others zero is best, or minus infinity."""
-SPLITS = {"train": NETWORK, "validation": PALETTE["orange"], "test": PALETTE["purple"]}
 LARGEST_RATIO = 5.0
 LABELS = {
     "sigma_mad": "σ MAD",

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from astrodl.plots.style import NETWORK, PALETTE, counted, label, new_figure, say_empty, styled, wilson_interval
+from astrodl.plots.style import MUTED, NETWORK, PALETTE, counted, label, new_figure, say_empty, styled, wilson_interval
 
-COLORS = {"train": NETWORK, "validation": PALETTE["orange"], "test": PALETTE["purple"]}
+COLORS = {"train": NETWORK, "validation": PALETTE["orange"], "test": PALETTE["purple"], "rest": MUTED}
 MOST_CLASSES = 12
 """So many classes have room; the others are left out and counted in the title."""
 N_BINS = 25
@@ -33,7 +33,7 @@ def splits_overview(
     Parameters
     ----------
     split : array of n int
-        0 train, 1 validation, 2 test.
+        0 train, 1 validation, 2 test, 3 rest.
     ra, dec : arrays of shape (n,), optional
         Degrees; NaN is left out.
     classes : array of n str, optional
@@ -54,7 +54,7 @@ def splits_overview(
         _draw_redshifts(panels["z"], parts, np.asarray(z, np.float64))
     handles = [Line2D([], [], color=COLORS[name], marker="o", linewidth=1.6, markersize=5) for name in parts]
     labels = [f"{name} ({int(inside.sum()):,})" for name, inside in parts.items()]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 

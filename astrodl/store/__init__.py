@@ -11,8 +11,8 @@ Layout, objects first everywhere (N objects, B bands, cutouts of size x size pix
 ``/background``           (N, B) f4            what was subtracted from the image, in its unit
 ``/flags``                (N,) i4              bits, see `FLAGS`
 ``/band_flags``           (N, B) u1            bits per band, see `BAND_FLAGS`
-``/split``                (N,) i1              0 train, 1 validation, 2 test
-``/fold``                 (N,) i2              cross-validation fold; -1 for test objects
+``/split``                (N,) i1              0 train, 1 validation, 2 test, 3 rest (predicted only)
+``/fold``                 (N,) i2              cross-validation fold; -1 for test and rest
 ``/label/{name}``         (N, y, x) f4         pixel labels, in the unit of the image
 ``/variance``             (N, B, y, x) f4      optional: variance of each pixel, NaN where there is no data
 ``/mask``                 (N, B, y, x) u1      optional: 1 where a mask plane took the pixel away

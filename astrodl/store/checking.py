@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from astrodl.errors import StoreError
-from astrodl.store.layout import SPLITS, datasets
+from astrodl.store.layout import SPLITS, WITHOUT_FOLD, datasets
 from astrodl.store.reader import Reader
 from astrodl.store.writer import dataset_digest
 
@@ -32,8 +32,8 @@ def check(path: str | os.PathLike[str]) -> list[str]:
         if len(np.unique(reader.object_id)) < n:
             problems.append("object_id: not unique")
         if not np.isin(reader.split, range(len(SPLITS))).all():
-            problems.append("split: values other than 0, 1, 2")
-        if ((reader.fold < 0) != (reader.split == SPLITS.index("test"))).any():
+            problems.append(f"split: values other than 0 to {len(SPLITS) - 1}")
+        if ((reader.fold < 0) != np.isin(reader.split, WITHOUT_FOLD)).any():
             problems.append("fold: does not agree with split")
         problems += [
             f"{name}: content differs from its checksum"

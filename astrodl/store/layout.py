@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 FORMAT = "astrodl-store"
 FORMAT_VERSION = 2
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "rest")
+"""Names of the codes of ``/split``; `rest` are objects that are predicted only."""
+WITHOUT_FOLD = (SPLITS.index("test"), SPLITS.index("rest"))
+"""Codes of the objects whose fold is -1."""
 
 FLAGS = {
     "missing_band": 1,

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from astrodl.errors import StoreError
 from astrodl.store.layout import FORMAT, FORMAT_VERSION, REQUIRED, SPLITS, datasets, text_array
 
-Subset = Literal["train", "validation", "test", "all"]
+Subset = Literal["train", "validation", "test", "rest", "all"]
 
 
 class Reader:
@@ -118,12 +118,12 @@ class Reader:
 
     @property
     def split(self) -> NDArray[np.int8]:
-        """0 train, 1 validation, 2 test, (N,)."""
+        """0 train, 1 validation, 2 test, 3 rest, (N,)."""
         return self._file["split"][:]
 
     @property
     def fold(self) -> NDArray[np.int16]:
-        """Cross-validation fold, -1 for test objects, (N,)."""
+        """Cross-validation fold, -1 for test and rest, (N,)."""
         return self._file["fold"][:]
 
     @property
@@ -209,12 +209,12 @@ class Reader:
         """Give the sorted indices of a subset.
 
         A store with one fold is divided by ``/split``. With several, "validation" is fold `fold` and "train" all other
-        objects that are not test.
+        objects that have a fold, that is, neither test nor rest.
         """
         if subset == "all":
             return np.arange(self.n_objects)
-        if subset == "test":
-            return np.flatnonzero(self.split == SPLITS.index("test"))
+        if subset in ("test", "rest"):
+            return np.flatnonzero(self.split == SPLITS.index(subset))
         folds = self.fold
         n_folds = max(int(folds.max(initial=0)) + 1, 1)
         if not 0 <= fold < n_folds:
@@ -222,6 +222,14 @@ class Reader:
         if n_folds == 1:
             return np.flatnonzero(self.split == SPLITS.index(subset))
         return np.flatnonzero(folds == fold if subset == "validation" else (folds >= 0) & (folds != fold))
+
+    def block(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Read the rows from `start` to `stop` of any dataset, by its name in the file; text as `str`."""
+        if name not in self._file:
+            known = [known for known, _ in datasets(self._file)]
+            raise StoreError(_absent(self.path, "dataset", name, known, "data.columns"))
+        values = self._file[name][start:stop]
+        return text_array(values) if values.dtype == object else values
 
     def _valid(self, indices: ArrayLike) -> NDArray[np.int64]:
         indices = np.asarray(indices)

@@ -20,14 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astrodl.config import DataSettings, IngestSettings, canonical_json, expand
+from astrodl.config import IngestSettings, canonical_json
 from astrodl.errors import DataError
 from astrodl.store import FORMAT_VERSION, Writer, write_rows
-from astrodl.survey import split
 from astrodl.survey.block import BlockRecord, block_length, close_sources, read_block
+from astrodl.survey.division import divide
 from astrodl.survey.photometry import feature_names
 from astrodl.survey.plan import Plan, make_plan
+from astrodl.survey.shard import plan_of_shard, settings_of_shard
+from astrodl.survey.split import require_all
 from astrodl.survey.table import Objects, read_objects
+from astrodl.survey.table_file import find_catalog
 from astrodl.survey.tally import Tally, require_enough, summarize, write_quarantine, write_summary
 
 _KNOWN_BEFORE = ("split", "fold", "catalog/")
@@ -35,7 +38,13 @@ _KNOWN_BEFORE = ("split", "fold", "catalog/")
 
 
 def ingest(
-    settings: IngestSettings, store: Path, *, workers: int = 1, strict: bool = False, progress: bool | None = None
+    settings: IngestSettings,
+    store: Path,
+    *,
+    shard: Path | None = None,
+    workers: int = 1,
+    strict: bool = False,
+    progress: bool | None = None,
 ) -> dict[str, Any]:
     """Make a store, `ingest.json` and `quarantine.ecsv` from a catalogue and its images.
 
@@ -45,6 +54,8 @@ def ingest(
         The survey: data and split.
     store
         The HDF5 file to write.
+    shard
+        File that `astrodl shard` wrote: ingest these objects of the survey alone.
     workers
         Number of processes.
     strict
@@ -63,18 +74,21 @@ def ingest(
         The catalogue is unusable, a band is nowhere to be found, or too many objects cannot be used. No store is left.
     """
     store = Path(store)
+    root, catalog = find_catalog(settings.data)
+    if shard is not None:
+        settings, catalog = settings_of_shard(settings), shard
     data = settings.data
-    root = os.path.realpath(expand(data.root))
-    if not os.path.isdir(root):
-        raise DataError(f"{expand(data.root)}: no such folder; correct data.root")
-    catalog = _catalog_path(root, data.catalog)
     objects = read_objects(catalog, data)
-    parts, folds = split.assign(objects.object_id, *_positions(objects, data), settings.split)
-    plan = make_plan(data, root, objects)
-    content = catalog.read_bytes()
+    parts, folds = divide(objects, settings, catalog)
+    plan = make_plan(data, root, objects) if shard is None else plan_of_shard(shard, data, root)
+    with open(catalog, "rb") as file:
+        content = hashlib.file_digest(file, "sha256")
     tally = Tally(content)
     close_sources()
-    with _writer(store, settings, plan, objects, content) as writer, _bar(len(objects), progress) as advance:
+    with (
+        _writer(store, settings, plan, objects, content.hexdigest()) as writer,
+        _bar(len(objects), progress) as advance,
+    ):
         for entry in writer.recorded:
             tally.add(BlockRecord.from_dict(entry))
         writer.allocate(_rows(plan, objects))
@@ -86,8 +100,9 @@ def ingest(
             advance(record.n_rows)
         write_quarantine(store.with_name("quarantine.ecsv"), tally.refused)
         try:
-            require_enough(catalog, tally, len(objects), data.max_bad_fraction, strict)
-            split.require_all(parts[tally.rows], folds[tally.rows], settings.split, "the survey without those refused")
+            require_enough(catalog, tally, len(objects), data.max_bad_fraction, strict, labels=shard is None)
+            if data.split_column is None:
+                require_all(parts[tally.rows], folds[tally.rows], settings.split, "the survey without those refused")
         except DataError:
             writer.discard()
             raise
@@ -98,20 +113,6 @@ def ingest(
         summary = summarize(settings, plan, tally, parts, folds, objects.columns)
         write_summary(store.with_name("ingest.json"), summary)
     return summary
-
-
-def _catalog_path(root: str, name: str) -> Path:
-    """Find the catalogue: in the folder of the data, else from the working directory."""
-    path = Path(root, expand(name))
-    return path if path.exists() or not Path(expand(name)).exists() else Path(expand(name))
-
-
-def _positions(objects: Objects, data: DataSettings) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Give positions for the splits: on the sky, else on the mosaic as if it lay at the origin of the sky."""
-    if objects.ra is not None or objects.pixel is None:
-        return objects.ra, objects.dec
-    degrees = objects.pixel * (data.pixel_scale_arcsec or 1.0) / data.rebin / 3600
-    return degrees[:, 0], degrees[:, 1]
 
 
 def _rows(plan: Plan, objects: Objects) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -201,7 +202,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _writer(store: Path, settings: IngestSettings, plan: Plan, objects: Objects, catalog: bytes) -> Writer:
+def _writer(store: Path, settings: IngestSettings, plan: Plan, objects: Objects, catalog: str) -> Writer:
     # Where the survey lies on this machine is not part of what was ingested.
     identity = settings.model_copy(update={"data": settings.data.model_copy(update={"root": "."})})
     text = canonical_json(identity)
@@ -215,7 +216,7 @@ def _writer(store: Path, settings: IngestSettings, plan: Plan, objects: Objects,
         unit="uJy" if plan.calibrated else "relative",
         survey=settings.survey,
         settings=text,
-        resume=hashlib.sha256(f"{FORMAT_VERSION} {block_length(plan.data)} {text}".encode() + catalog).hexdigest(),
+        resume=hashlib.sha256(f"{FORMAT_VERSION} {block_length(plan.data)} {text} {catalog}".encode()).hexdigest(),
     )
 
 

@@ -10,6 +10,7 @@ from scipy.stats import chi2_contingency, ks_2samp
 
 from astrodl.store import SPLITS
 
+REST = SPLITS.index("rest")
 UNLIKELY = 1e-3
 """Probability below which a part is called unlike the rest: some ten comparisons are made of a survey."""
 MOST_CLASSES = 30
@@ -26,17 +27,18 @@ Bools = NDArray[np.bool_]
 def landed(split: NDArray[np.int8], fold: NDArray[np.int16], columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Report what landed in each split and fold, as plain values for JSON.
 
-    Each part is compared with all other objects: class counts by Pearson's chi-squared test of independence, redshifts
-    by the two-sample test of Kolmogorov and Smirnov. Both take objects for independent draws. Objects that share a cell
+    Each part is compared with all other objects of the parts: class counts by Pearson's chi-squared test of
+    independence, redshifts by the two-sample test of Kolmogorov and Smirnov. Objects that are predicted only (`rest`)
+    are in no part; they are counted. Both tests take objects for independent draws. Objects that share a cell
     are alike in redshift (they belong to one structure of the universe), so that a low probability is a reason to look,
     not proof of an error.
 
     Parameters
     ----------
     split
-        0 train, 1 validation, 2 test, (N,).
+        Codes of `SPLITS`, (N,).
     fold
-        Fold, -1 for test objects, (N,).
+        Fold, -1 for test and rest, (N,).
     columns
         Catalogue columns, (N,) each. Used are those of text with at most `MOST_CLASSES` distinct values, where an empty
         text is unknown, and the redshift `z`, unknown where it is not finite.
@@ -46,13 +48,16 @@ def landed(split: NDArray[np.int8], fold: NDArray[np.int16], columns: Mapping[st
     dict
         ``parts`` {part: {"n_objects", "fraction", column: ...}} with the parts train, validation, test, and fold0 ...
         where there are several; for a text column {"counts", "fractions", "p_value"}, for the redshift {"n_known",
-        "quantiles", "histogram", "p_value"}, a p-value being null where there is nothing to compare; ``edges`` of the
-        histograms, if any; ``unlucky``, a sentence per comparison below `UNLIKELY`.
+        "quantiles", "histogram", "p_value"}, a p-value being null where there is nothing to compare; ``n_rest``, where
+        there are any; ``edges`` of the histograms, if any; ``unlucky``, a sentence per comparison below `UNLIKELY`.
     """
+    divided = split != REST
+    n_rest = int(len(split) - divided.sum())
+    split, fold, columns = split[divided], fold[divided], {name: values[divided] for name, values in columns.items()}
     texts = {name: values.astype(str) for name, values in columns.items() if _is_class(values)}
     z = np.asarray(columns[REDSHIFT], np.float64) if REDSHIFT in columns else np.full(len(split), np.nan)
     edges = _edges(z)
-    report: dict[str, Any] = {"parts": {}}
+    report: dict[str, Any] = {"parts": {}} | ({"n_rest": n_rest} if n_rest else {})
     for part, inside in _parts(split, fold).items():
         entry: dict[str, Any] = {"n_objects": int(inside.sum()), "fraction": float(inside.mean()) if len(inside) else 0}
         entry |= {name: _classes(values, inside) for name, values in texts.items()}
@@ -72,7 +77,7 @@ def landed(split: NDArray[np.int8], fold: NDArray[np.int16], columns: Mapping[st
 
 def _parts(split: NDArray[np.int8], fold: NDArray[np.int16]) -> dict[str, Bools]:
     """Tell which objects belong to each part; with several folds, a fold instead of the one validation split."""
-    parts = {name: split == number for number, name in enumerate(SPLITS)}
+    parts = {name: split == number for number, name in enumerate(SPLITS) if number != REST}
     n_folds = int(fold.max(initial=0)) + 1
     if n_folds > 1:
         parts = {"test": parts["test"]} | {f"fold{number}": fold == number for number in range(n_folds)}

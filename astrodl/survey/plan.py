@@ -45,8 +45,8 @@ def make_plan(data: DataSettings, root: str, objects: Objects) -> Plan:
     opened = Sources(data, root)
     unseen = set(range(len(data.bands)))
     seen: dict[int, Plane] = {}
-    for source in objects.sources(range(len(objects))):
-        files = opened.of(source)
+    for row in range(len(objects)):
+        files = opened.of(*objects.sources([row]))
         for position in sorted(unseen):
             try:
                 plane = files.band(position, with_scale=True)

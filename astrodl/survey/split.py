@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from astrodl.config import SplitSettings
 from astrodl.errors import DataError
+from astrodl.store import SPLITS
 from astrodl.survey.friends import friends, unit_vectors
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
+TRAIN, VALIDATION, TEST, REST = range(len(SPLITS))
 
 LARGEST_SHARE = 0.5
 """A chain of neighbours with more than this share of all objects leaves no sensible division."""
@@ -59,11 +60,11 @@ def assign(
     gets the cell whose hash lies nearest.
     """
     names, place = _places(object_id, ra, dec, settings)
-    drawn = np.array([_uniform(settings.seed, "split", name) for name in names])
+    drawn = np.array([uniform(settings.seed, "split", name) for name in names])
     split = _divide(drawn, settings)
     rest = split != TEST
     folds = np.full(len(names), -1, np.int16)
-    drawn = np.array([_uniform(settings.seed, "fold", name) for name in np.asarray(names)[rest]])
+    drawn = np.array([uniform(settings.seed, "fold", name) for name in np.asarray(names)[rest]])
     folds[rest] = _fill(drawn, np.arange(1, settings.folds) / settings.folds, [1] * settings.folds)
     where = f"{len(names)} cells of nside {settings.nside}" if ra is not None else f"{len(names)} identifiers"
     require_all(split[place], folds[place], settings, where)
@@ -117,7 +118,7 @@ def _torn(group: Integers, cells: Integers) -> NDArray[np.bool_]:
 def _united(cells: Integers, group: Integers, torn: NDArray[np.bool_], settings: SplitSettings) -> Integers:
     """Give all objects of a torn group that cell of the group whose hash is the smallest, whatever the order."""
     involved, inverse = np.unique(cells[torn], return_inverse=True)
-    lot = np.array([_uniform(settings.seed, "group", f"cell {settings.nside} {cell}") for cell in involved])
+    lot = np.array([uniform(settings.seed, "group", f"cell {settings.nside} {cell}") for cell in involved])
     order = np.lexsort((lot[inverse], group[torn]))
     _, first, member = np.unique(group[torn][order], return_index=True, return_inverse=True)
     chosen = np.empty_like(order)
@@ -187,7 +188,8 @@ def _fill(drawn: Floats, ends: ArrayLike, needed: Sequence[int]) -> Integers:
     return part
 
 
-def _uniform(seed: int, purpose: str, place: str) -> float:
+def uniform(seed: int, purpose: str, place: str) -> float:
+    """Give a number in 0 to 1 that depends on nothing but a seed and two texts."""
     digest = hashlib.sha256(f"{purpose} {seed} {place}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 

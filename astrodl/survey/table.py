@@ -1,34 +1,19 @@
 """Read the catalogue of a survey: identifiers, positions and the columns to keep."""
 
 import string
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io.ascii import convert_numpy
-from astropy.table import Column, Table
-from astropy.utils.exceptions import AstropyWarning
+from astropy.table import Column, MaskedColumn, Table
 from numpy.typing import NDArray
 
 from astrodl.config import DataSettings
 from astrodl.errors import DataError
+from astrodl.survey.table_file import read_table
 
-_FORMATS = {
-    ".fits": "fits",
-    ".fit": "fits",
-    ".fz": "fits",
-    ".ecsv": "ascii.ecsv",
-    ".csv": "ascii.csv",
-    ".vot": "votable",
-    ".votable": "votable",
-    ".xml": "votable",
-    ".tsv": "ascii.tab",
-    ".txt": "ascii.basic",
-    ".dat": "ascii.basic",
-}
 _EXACT_IN_FLOAT = 2**53
 
 
@@ -52,16 +37,22 @@ class Objects:
         Place in an array of all objects.
     ebv
         Galactic reddening E(B-V), or None.
+    split
+        Split that the catalogue gives, as text, or None.
+    fold
+        Cross-validation fold that the catalogue gives, NaN where there is none, or None.
     """
 
     object_id: list[str]
     ra: NDArray[np.float64] | None
     dec: NDArray[np.float64] | None
     columns: dict[str, NDArray[Any]]
-    fields: dict[str, list[str]]
+    fields: dict[str, Sequence[str]]
     pixel: NDArray[np.float64] | None
     index: NDArray[np.int64]
     ebv: NDArray[np.float64] | None
+    split: Sequence[str] | None = None
+    fold: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.object_id)
@@ -107,12 +98,15 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
         The file is missing, unreadable or empty; a column is missing or of an unusable kind; an identifier is missing
         or not unique.
     """
-    table = read_table(path, data.id_column)
+    return objects_of(read_table(path, data.id_column, named_columns(data)), data, path)
+
+
+def objects_of(table: Table, data: DataSettings, path: Path) -> Objects:
+    """Take from a table what ingestion needs of it; as `read_objects`, which names it `path` in messages."""
     if not len(table):
         raise DataError(f"{path}: the catalogue is empty; give one with at least one object")
     object_id = _identifiers(_column(table, data.id_column, path, "data.id_column"), path)
-    keys = ("ra_column", "dec_column", "x_column", "y_column", "index_column", "ebv_column")
-    named = {key: getattr(data, key) for key in keys if getattr(data, key) is not None}
+    named = _numbers(data)
     numbers = {key: _float(_column(table, name, path, f"data.{key}"), path) for key, name in named.items()}
     columns = {
         name: _kept(_column(table, source, path, f"data.columns.{name}"), data.replace.get(name), path)
@@ -121,8 +115,8 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
     for name in ("ra", "dec", "ebv"):
         if f"{name}_column" in numbers:
             columns.setdefault(name, numbers[f"{name}_column"])
-    fields = {
-        name: texts_of(_column(table, name, path, "data.path")) for name in sorted(_fields(data) - {data.id_column})
+    fields: dict[str, Sequence[str]] = {
+        name: Texts(_column(table, name, path, "data.path")) for name in sorted(_fields(data) - {data.id_column})
     }
     return Objects(
         object_id,
@@ -133,7 +127,21 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
         np.stack([numbers["x_column"], numbers["y_column"]], axis=1) if "x_column" in numbers else None,
         _index(numbers.get("index_column"), len(object_id), path),
         numbers.get("ebv_column"),
+        None if data.split_column is None else Texts(_column(table, data.split_column, path, "data.split_column")),
+        numbers.get("fold_column"),
     )
+
+
+def _numbers(data: DataSettings) -> dict[str, str]:
+    """List the keys that name a column of numbers, with its name."""
+    keys = ("ra_column", "dec_column", "x_column", "y_column", "index_column", "ebv_column", "fold_column")
+    return {key: getattr(data, key) for key in keys if getattr(data, key) is not None}
+
+
+def named_columns(data: DataSettings) -> list[str]:
+    """List the catalogue columns that the ingestion reads, each once."""
+    names = [data.id_column, *_numbers(data).values(), *data.columns.values(), *sorted(_fields(data))]
+    return list(dict.fromkeys([*names, *([data.split_column] if data.split_column else [])]))
 
 
 def _index(values: NDArray[np.float64] | None, n_objects: int, path: Path) -> NDArray[np.int64]:
@@ -161,35 +169,6 @@ def _fields(data: DataSettings) -> set[str]:
     return names - {"band"}
 
 
-def read_table(path: Path, id_column: str) -> Table:
-    """Read a table of a kind that its name tells; in text tables `id_column` stays text.
-
-    Raises
-    ------
-    DataError
-        The kind is not known, or the file is missing or damaged.
-    """
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".bz2", ".xz")]
-    kind = _FORMATS.get(suffixes[-1] if suffixes else "")
-    if kind is None:
-        accepted = ", ".join(sorted(_FORMATS))
-        raise DataError(f"{path}: the kind of table is not known from its name; accepted: {accepted}; rename it")
-    if not path.is_file():
-        raise DataError(f"{path}: no such catalogue; correct data.root or data.catalog")
-    options = {}
-    if kind.startswith("ascii") and kind != "ascii.ecsv":  # as text, so that 007 keeps its zeros
-        options = {"converters": {id_column: [convert_numpy(str)]}}
-    try:
-        with warnings.catch_warnings():
-            # Non-standard cards, units and VOTable details do not matter to the values that are read.
-            warnings.simplefilter("ignore", AstropyWarning)
-            table = Table.read(path, format=kind, **options)
-    except Exception as error:  # readers of five formats raise whatever they meet in a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: not readable as {kind} ({reason:.200}); correct the file or its suffix") from None
-    return table
-
-
 def _column(table: Table, name: str, path: Path, key: str) -> Column:
     if name not in table.colnames:
         have = ", ".join(table.colnames[:40])
@@ -208,9 +187,9 @@ def _identifiers(column: Column, path: Path) -> list[str]:
     names = [name.strip() for name in texts_of(column)]
     if "" in names:
         raise DataError(f"{path}: row {names.index('') + 1} has no '{column.name}'; give every object an identifier")
-    unique, counts = np.unique(np.array(names), return_counts=True)
-    repeated = unique[counts > 1]
-    if len(repeated):
+    if len(set(names)) < len(names):
+        unique, counts = np.unique(np.array(names), return_counts=True)
+        repeated = unique[counts > 1]
         listed = ", ".join(repeated[:10]) + (f" and {len(repeated) - 10} more" if len(repeated) > 10 else "")
         raise DataError(f"{path}: '{column.name}' is not unique: {listed}; remove the repeated rows")
     return names
@@ -222,11 +201,10 @@ def _whole(column: Column) -> bool:
 
 
 def _kept(column: Column, renames: dict[str, str] | None, path: Path) -> NDArray[Any]:
-    if renames is not None:
-        return np.array([renames.get(text, text) for text in texts_of(column)], dtype=object)
-    if column.dtype.kind in "SUO":
-        return np.array(texts_of(column), dtype=object)
-    if column.dtype.kind in "bi" and not _masked(column).any():
+    if renames is not None or column.dtype.kind in "SUO":
+        known = dict(renames or {})  # equal texts share one object: classes are few
+        return np.array([known.setdefault(text, text) for text in Texts(column)], dtype=object)
+    if column.dtype.kind in "bi" and not masked(column).any():
         return np.asarray(column, np.int64)
     return _float(column, path)
 
@@ -238,17 +216,38 @@ def _float(column: Column, path: Path) -> NDArray[np.float64]:
         raise DataError(
             f"{path}: column '{column.name}' holds text, numbers are accepted; correct the column"
         ) from None
-    values[_masked(column)] = np.nan
+    values[masked(column)] = np.nan
     return values
 
 
+class Texts(Sequence[str]):
+    """A column as text, as path templates see it; "" where it is masked. An entry is made when it is asked for."""
+
+    def __init__(self, column: Column) -> None:
+        self._values = np.asarray(np.ma.getdata(column))
+        self._gone = masked(column) if isinstance(column, MaskedColumn) else None
+        self._whole = column.dtype.kind == "f" and _whole(column)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, row: Any) -> Any:
+        if self._gone is not None and self._gone[row]:
+            return ""
+        value = self._values[row : row + 1].tolist()[0]
+        return _text(int(value) if self._whole else value)
+
+
 def texts_of(column: Column) -> list[str]:
-    """Give a column as text, as path templates see it; "" where it is masked."""
-    values: Sequence[Any] = np.ma.getdata(column).tolist()
-    if column.dtype.kind == "f" and _whole(column):
-        values = [int(value) for value in values]
-    masked = _masked(column)
-    return ["" if gone else _text(value) for value, gone in zip(values, masked, strict=True)]
+    """Give all texts of a column."""
+    texts = Texts(column)
+    return [texts[row] for row in range(len(texts))]
+
+
+def require_columns(table: Table, data: DataSettings, path: Path) -> None:
+    """Refuse a table without the columns to keep."""
+    for name, source in data.columns.items():
+        _column(table, source, path, f"data.columns.{name}")
 
 
 def _text(value: Any) -> str:
@@ -257,5 +256,6 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value).rstrip()
 
 
-def _masked(column: Column) -> NDArray[np.bool_]:
+def masked(column: Column) -> NDArray[np.bool_]:
+    """Tell which entries of a column are missing, (N,)."""
     return np.ma.getmaskarray(np.ma.asarray(column))

@@ -28,10 +28,10 @@ class Tally:
     Parameters
     ----------
     catalog
-        Content of the catalogue.
+        Running SHA-256 of the catalogue's content.
     """
 
-    def __init__(self, catalog: bytes) -> None:
+    def __init__(self, catalog: "hashlib._Hash") -> None:
         self._catalog = catalog
         self._records: dict[int, BlockRecord] = {}
 
@@ -61,7 +61,7 @@ class Tally:
     @property
     def checksum(self) -> str:
         """SHA-256 of the catalogue and of all that was read."""
-        digest = hashlib.sha256(self._catalog)
+        digest = self._catalog.copy()
         for record in self.records:
             digest.update(bytes.fromhex(record.checksum))
         return digest.hexdigest()
@@ -82,8 +82,10 @@ class Tally:
         return common
 
 
-def require_enough(catalog: Path, tally: Tally, n_objects: int, max_bad_fraction: float, strict: bool) -> None:
-    """Refuse a survey of which too much cannot be used.
+def require_enough(
+    catalog: Path, tally: Tally, n_objects: int, max_bad_fraction: float, strict: bool, *, labels: bool = True
+) -> None:
+    """Refuse a survey of which too much cannot be used, or (`labels`) in which a label is nowhere.
 
     Raises
     ------
@@ -93,7 +95,7 @@ def require_enough(catalog: Path, tally: Tally, n_objects: int, max_bad_fraction
     refused = tally.refused
     n_bad, labelled = len(refused), tally.total("labelled")
     if not n_bad or (n_bad < n_objects and not strict and n_bad <= max_bad_fraction * n_objects):
-        if labelled and not min(labelled.values()):
+        if labels and labelled and not min(labelled.values()):
             name = min(labelled, key=lambda label: labelled[label])
             raise DataError(
                 f"label '{name}' is in none of the files; correct data.labels.path or data.labels.extensions"

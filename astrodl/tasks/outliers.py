@@ -41,6 +41,8 @@ REGIONS = {"everywhere": (0.98, None), "galaxy": (0.90, 0.69), "core": (None, 0.
 
 TABLE = 64
 """Number of quantiles that describe the distribution of a part of the score."""
+RANKS = 128
+"""Number of quantiles that describe the distribution of the score, and as many again for its tail."""
 
 
 class OutlierTraining(TrainSettings):
@@ -178,8 +180,8 @@ class Outliers(Task):
     def calibrate(self, network: Any, train: Resident, validation: Resident | None) -> dict[str, Any]:
         """Fit, without labels, what residuals and features are usual.
 
-        How each residual number runs with flux and peak, the covariance of the features, and the distribution of each
-        part of the score, over training and validation objects; oddities among them are clipped.
+        How each residual number runs with flux and peak, the covariance of the features, and the distributions of each
+        part of the score and of the score, over training and validation objects; oddities among them are clipped.
         """
         batches = [batch for part in (train, validation) if part is not None for batch in part.in_order(128)]
         measured_of = [self._residuals(network, batch) for batch in batches]
@@ -194,19 +196,20 @@ class Outliers(Task):
         levels = np.geomspace(1, 1 / len(parts), TABLE)
         constants["surprise"] = (-np.log(levels)).tolist()
         constants["table"] = np.quantile(parts, 1 - levels, axis=0).T.tolist()
-        return constants
+        return constants | _rank_table(_score(parts, constants))
 
     def predict(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         """Add up how surprising each part of the residual, and the features, are among galaxies of like flux and peak.
 
-        The surprise is minus the logarithm of the fraction of the training objects with a larger value.
+        The surprise is minus the logarithm of the fraction of the training objects with a larger value. The percentile
+        is the fraction of training and validation objects with a lower score: it depends on no other object that is
+        predicted.
         """
         constants = self.context.constants
         numbers, light = (tensor.double().cpu().numpy() for tensor in self._residuals(network, batch))
         parts = self._parts(numbers, light, batch["features"].double().cpu().numpy(), constants)
-        known = zip(parts.T, constants["table"], strict=True)
-        surprise = [_surprise(part, table, constants["surprise"]) for part, table in known]
-        return {"score": torch.from_numpy(np.sum(surprise, axis=0))}
+        score = _score(parts, constants)
+        return {"score": torch.from_numpy(score), "percentile": torch.from_numpy(_percentile(score, constants))}
 
     def _parts(
         self, numbers: np.ndarray, light: np.ndarray, features: np.ndarray, constants: Mapping[str, Any]
@@ -236,17 +239,16 @@ class Outliers(Task):
         return numbers, torch.stack([flux.clamp_min(1).log(), smooth.amax((-2, -1)).clamp_min(0.1).log()], dim=1)
 
     def finish(self, predictions: Arrays) -> Arrays:
-        """Keep the score."""
-        return {"score": predictions["score"]}
+        """Keep score and percentile."""
+        return {name: predictions[name] for name in ("score", "percentile")}
 
     def columns(self, predictions: Arrays) -> list[Column]:
-        """Score and its rank among all objects of the survey."""
-        score = predictions["score"]
-        rank = np.empty(len(score))
-        rank[np.argsort(score, kind="stable")] = (np.arange(len(score)) + 1) / len(score)
+        """Score, and its rank among the objects that the network was trained and validated on."""
+        score, rank = predictions["score"], predictions["percentile"]
+        ranked = "fraction of training and validation objects with a lower score"
         return [
             Column("outliers_score", score, None, "sum of the surprise (nats) of residual and features", "stat.value"),
-            Column("outliers_percentile", rank, None, "fraction of objects with a score up to this one", "stat.rank"),
+            Column("outliers_percentile", rank, None, ranked, "stat.rank"),
         ]
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
@@ -303,6 +305,23 @@ def _numbers(residual: Tensor) -> Tensor:
         number = inside.abs().quantile(quantile, dim=2) if quantile else inside.clamp_min(0).square().mean(2)
         parts.append(number)
     return torch.cat(parts, dim=1).clamp_min(1e-4).log()
+
+
+def _score(parts: np.ndarray, constants: Mapping[str, Any]) -> np.ndarray:
+    """Add up the surprise of the parts of the score (B, P)."""
+    known = zip(parts.T, constants["table"], strict=True)
+    return np.sum([_surprise(part, table, constants["surprise"]) for part, table in known], axis=0)
+
+
+def _rank_table(score: np.ndarray) -> dict[str, list[float]]:
+    """Describe the distribution of a score by quantiles: even steps, and in the tail even ones of the logarithm."""
+    below = np.union1d(np.linspace(0, 1, RANKS), 1 - np.geomspace(1, 1 / len(score), RANKS))
+    return {"below": below.tolist(), "scores": np.quantile(score, below).tolist()}
+
+
+def _percentile(score: np.ndarray, constants: Mapping[str, Any]) -> np.ndarray:
+    """Interpolate the fraction of the objects of the table with a lower score."""
+    return np.interp(score, constants["scores"], constants["below"])
 
 
 def _surprise(values: np.ndarray, table: list[float], levels: list[float]) -> np.ndarray:

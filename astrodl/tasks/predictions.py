@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,29 @@ class Predictions:
                     raise StoreError(f"{path}: not a predictions file; give one written by 'astrodl predict'")
                 self.attributes = dict(file.attrs)
                 self.names = tuple(name for name in file if name != "object_id")
-                self.object_id = file["object_id"].asstr()[:]
+                self._n_objects = len(file["object_id"])
         except FileNotFoundError:
             raise StoreError(f"{path}: no such file; run 'astrodl predict' first") from None
         except OSError as error:
             raise StoreError(f"{path}: not a readable HDF5 file ({error}); predict again") from None
 
     def __len__(self) -> int:
-        return len(self.object_id)
+        return self._n_objects
+
+    @cached_property
+    def object_id(self) -> np.ndarray:
+        """Identifiers of all objects, (N,)."""
+        return self.identifiers(0, len(self))
+
+    def identifiers(self, start: int, stop: int) -> np.ndarray:
+        """Read the identifiers of the objects from `start` to `stop`."""
+        with h5py.File(self.path, "r") as file:
+            return file["object_id"].asstr()[start:stop]
+
+    def block(self, start: int, stop: int) -> Arrays:
+        """Read all arrays but the maps, for the objects from `start` to `stop`."""
+        with h5py.File(self.path, "r") as file:
+            return {name: _single(file[name][start:stop]) for name in self.names if file[name].ndim < 3}
 
     def task(self) -> Task:
         """Rebuild the task that predicted, with the context of its first model."""
@@ -79,4 +95,8 @@ def _rows(dataset: h5py.Dataset, indices: np.ndarray | None) -> np.ndarray:
         values = dataset[:] if indices is None else dataset[:][indices]
     else:
         values = np.stack([dataset[int(i)] for i in indices]) if len(indices) else dataset[:0]
+    return _single(values)
+
+
+def _single(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32) if values.dtype == np.float16 else values

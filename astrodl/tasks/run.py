@@ -179,10 +179,12 @@ def predict(
         }
         n_objects, done = reader.n_objects, 0
         with writing(out, attributes) as file, progress_bar(f"predict {task}", n_objects, progress) as show:
-            file.create_dataset("object_id", data=reader.object_id.astype(object), dtype=h5py.string_dtype())
+            names = file.create_dataset("object_id", (n_objects,), h5py.string_dtype())
             for predicted in predictions_of(loaded, reader):
                 write_block(file, done, n_objects, predicted)
-                done += len(next(iter(predicted.values())))
+                end = done + len(next(iter(predicted.values())))
+                names[done:end] = reader.block("object_id", done, end).astype(object)
+                done = end
                 show(done, "")
     return out
 

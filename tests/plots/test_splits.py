@@ -25,6 +25,12 @@ def test_sky_has_east_to_the_left_and_the_legend_counts_the_splits(survey, texts
     assert left > right
 
 
+def test_objects_that_are_predicted_only_have_a_colour_and_a_count_of_their_own(survey, texts):
+    figure = splits_overview(**{**survey, "split": np.arange(300) % 4})
+    assert "rest (75)" in texts(figure)
+    assert len(panels(figure)["sky"].collections) == 4
+
+
 def test_a_field_across_zero_hours_is_not_torn_apart(rng):
     figure = splits_overview(np.zeros(50, int), ra=rng.uniform(-0.2, 0.2, 50) % 360, dec=rng.uniform(0, 0.4, 50))
     assert np.ptp(figure.axes[0].collections[0].get_offsets()[:, 0]) < 1

@@ -10,7 +10,7 @@ from astropy.table import Table
 from PIL import Image
 
 from astrodl.errors import DataError
-from astrodl.store import FLAGS, check, open_store
+from astrodl.store import FLAGS, SPLITS, check, open_store
 from astrodl.survey.ingest import ingest
 from tests.survey.toy import SIZE, N, catalog, galaxy, image_file, quarantine, settings, write_object
 
@@ -34,9 +34,7 @@ def test_calibrated_pixels_columns_and_identity_reach_the_store(survey: Path, tm
         np.testing.assert_allclose(store.column("ra"), catalog()["ra"])
         assert "concentration" in store.feature_names
         assert "r50_arcsec" in store.feature_names
-        assert summary["split"] == {
-            name: int((store.split == k).sum()) for k, name in enumerate(("train", "validation", "test"))
-        }
+        assert summary["split"] == {name: int((store.split == k).sum()) for k, name in enumerate(SPLITS)}
     assert summary["n_objects"] == N
     assert json.loads((tmp_path / "ingest.json").read_text()) == summary
     assert len(quarantine(tmp_path)) == 0

@@ -11,7 +11,7 @@ from astrodl.config import parse
 from astrodl.dataset import Cutouts, Resident
 from astrodl.store import open_store
 from astrodl.tasks import run
-from astrodl.tasks.outliers import _distance, _robust_covariance, _surprise
+from astrodl.tasks.outliers import _distance, _percentile, _rank_table, _robust_covariance, _surprise
 
 
 def test_pixels_that_were_not_observed_leave_no_residual(store: Path) -> None:
@@ -51,3 +51,20 @@ def test_robust_covariance_is_not_moved_by_a_few_far_objects() -> None:
     centre, precision = _robust_covariance(spoilt, ridge=0.0)
     assert np.abs(centre).max() < 0.15
     assert _distance(spoilt, centre, precision)[2000:].min() > 10
+
+
+def test_the_percentile_is_the_fraction_of_the_reference_with_a_lower_score_and_fine_in_the_tail() -> None:
+    random = np.random.default_rng(0)
+    reference, asked = random.gumbel(size=5000), random.gumbel(size=2000)
+    counted = (reference[:, None] < asked).mean(0)
+    given = _percentile(asked, _rank_table(reference))
+    np.testing.assert_allclose(given, counted, atol=0.002)
+    # of the highest ranks what counts is the fraction above, to a few per cent or a few objects
+    np.testing.assert_allclose(1 - given, 1 - counted, rtol=0.1, atol=3 / len(reference))
+    assert _percentile(np.array([-99.0, 99.0]), _rank_table(reference)).tolist() == [0.0, 1.0]
+
+
+def test_the_percentile_does_not_depend_on_what_else_is_predicted() -> None:
+    table = _rank_table(np.random.default_rng(0).normal(size=300))
+    asked = np.array([0.3, 1.7, -2.0])
+    assert (_percentile(asked, table) == [_percentile(one, table)[0] for one in asked[:, None]]).all()

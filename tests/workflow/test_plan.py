@@ -56,6 +56,45 @@ def test_folds_and_seeds_are_jobs_of_their_own(tmp_path: Path) -> None:
     assert "catalog_with_pdfs" not in jobs
 
 
+def test_shards_are_ingested_predicted_and_joined_as_jobs_of_their_own(tmp_path: Path) -> None:
+    done = snakemake(tmp_path, ROOT / "config" / "shards.yaml", "--dry-run", "--printshellcmds")
+    jobs = planned(done.stdout + done.stderr)
+    assert (jobs["shard"], jobs["ingest_sample"], jobs["ingest_shard"]) == (1, 1, 3)
+    assert (jobs["train"], jobs["predict"], jobs["predict_shard"]) == (2, 2, 6)
+    assert (jobs["catalog_shard_with_pdfs"], jobs["hats"]) == (3, 1)
+    assert not {"ingest", "catalog", "catalog_with_pdfs", "catalog_shard"} & jobs.keys()
+    assert "--shard results/wide/shards/0002/objects.fits" in done.stdout + done.stderr
+
+
+def test_another_survey_s_models_predict_shards_and_nothing_is_trained_there(tmp_path: Path) -> None:
+    other = {"simulate": {}, "models_from": "a", "shards": 4, "split": {"validation": 0, "test": 1, "sample": 50}}
+    config = write_config(
+        tmp_path / "config.yaml", surveys={"a": {"simulate": {}}, "b": other}, tasks={"morphology": {}}
+    )
+    jobs = planned("".join(snakemake(tmp_path, config, "--dry-run").stdout))
+    assert jobs["train"] == jobs["ingest"] == jobs["ingest_sample"] == jobs["catalog"] == 1
+    assert jobs["predict_shard"] == jobs["catalog_shard"] == jobs["ingest_shard"] == 4
+
+
+def test_without_positions_on_the_sky_shards_are_not_joined_to_a_hats_catalogue(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("object_id\na\n")
+    data = {"catalog": "c.csv", "layout": "rgb", "path": "x", "bands": [{"name": "g"}]}
+    config = write_config(tmp_path / "c.yaml", surveys={"a": {"data": data, "shards": 2}}, tasks={"latent": {}})
+    jobs = planned("".join(snakemake(tmp_path, config, "--dry-run").stdout))
+    assert jobs["catalog_shard"] == 2
+    assert "hats" not in jobs
+
+
+def test_a_survey_that_is_not_divided_is_ingested_by_the_same_command_as_ever(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", surveys={"a": {"simulate": {}}}, tasks={"latent": {}})
+    text = "".join(snakemake(tmp_path, config, "--dry-run", "--printshellcmds").stdout)
+    assert (
+        'astrodl ingest --out results/a/store.h5 --settings \'{"simulate":{},"survey":"a"}\' '
+        "--simulated results/a/simulated --workers 2 > results/a/logs/ingest.log 2>&1"
+    ) in text
+    assert not {"shard", "ingest_sample", "ingest_shard", "hats"} & planned(text).keys()
+
+
 @pytest.mark.parametrize(
     ("survey", "tasks", "message"),
     [
@@ -67,6 +106,7 @@ def test_folds_and_seeds_are_jobs_of_their_own(tmp_path: Path) -> None:
             "exactly one",
         ),
         ({"simulate": {}, "models_from": "b"}, {"latent": {}}, "'b'"),
+        ({"simulate": {}, "shards": 0}, {"latent": {}}, "surveys.a.shards"),
         ({"simulate": {}, "tasks": ["photoz"]}, {"latent": {}}, "photoz"),
         ({"simulate": {}}, {"latent": {"folds": [1]}}, "fold 1"),
         (

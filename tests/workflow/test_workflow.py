@@ -126,6 +126,22 @@ def kill_when(folder: Path, moment: str, *, jobs_too: bool = True) -> bool:
 
 
 @pytest.mark.slow
+def test_a_run_in_shards_ends_in_one_catalogue_and_has_nothing_left_to_do(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    survey = {"simulate": {"n_objects": 60, "size": 32}, "split": {"sample": 40}, "shards": 3}
+    training = {"train": {"epochs": 1, "batch_size": 16}}
+    config = write_config(tmp_path / "config.yaml", surveys={"wide": survey}, tasks={"morphology": training})
+    done = snakemake(tmp_path, config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = tmp_path / "results" / "wide"
+    rows = [parquet.read_metadata(path).num_rows for path in (results / "hats").rglob("Npix=*.parquet")]
+    assert sum(rows) == 60
+    assert len(list(results.glob("shards/*/catalog.fits"))) == 3
+    assert json.loads((results / "morphology" / "metrics.json").read_text())["network"]
+    assert planned("".join(snakemake(tmp_path, config, "--dry-run").stdout)) == {}
+
+
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_in_the_same_bits(finished: Path, tmp_path: Path) -> None:
     moments = (
         "results/tiny/simulated/images/*",

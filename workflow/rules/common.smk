@@ -132,6 +132,17 @@ def ingest_settings(wildcards):
     return canonical({"survey": wildcards.survey, **kept})
 
 
+def shard_settings(wildcards):
+    """Give the settings of the ingestion and the number of shards."""
+    shards = SURVEYS[wildcards.survey]["shards"]
+    return canonical({**json.loads(ingest_settings(wildcards)), "shards": shards})
+
+
+def shard_names(survey):
+    """List the names of the shards of a survey, which are their folders; none where it is not divided."""
+    return [f"{number:04d}" for number in range(SURVEYS[survey].get("shards") or 0)]
+
+
 def task_settings(wildcards):
     """Give a task's section without the lists of jobs: one more seed must not train the others again."""
     return canonical(
@@ -167,6 +178,14 @@ def simulated_folder(wildcards):
     return (
         ["--simulated", f"{RESULTS}/{wildcards.survey}/simulated"] if simulated else []
     )
+
+
+def shard_options(wildcards):
+    """Give the options that name the simulated survey, and the file of the shard or of the sample."""
+    shards = f"{RESULTS}/{wildcards.survey}/shards"
+    shard = wildcards.get("shard")
+    part = f"{shards}/{shard}/objects.fits" if shard else f"{shards}/sample.fits"
+    return [*simulated_folder(wildcards), "--shard", part]
 
 
 def trained(wildcards, name):
@@ -205,6 +224,26 @@ def predictions(wildcards):
     ]
 
 
+def shard_predictions(wildcards):
+    return [
+        f"{RESULTS}/{wildcards.survey}/shards/{wildcards.shard}/{task}/predictions.h5"
+        for task in survey_tasks(wildcards.survey)
+    ]
+
+
+def catalogs_of(survey):
+    """List the catalogues that make up a survey: those of its shards, or the one."""
+    shards = shard_names(survey)
+    parts = [f"{RESULTS}/{survey}/shards/{shard}/catalog.fits" for shard in shards]
+    return parts or [f"{RESULTS}/{survey}/catalog.fits"]
+
+
+def has_positions(name):
+    """Tell whether the catalogue of a survey has a right ascension."""
+    survey = SURVEYS[name]
+    return survey.get("data") is None or survey["data"].get("ra_column") is not None
+
+
 def metrics(wildcards):
     return [
         f"{RESULTS}/{wildcards.survey}/{task}/metrics.json"
@@ -226,7 +265,10 @@ def targets():
     """List all results; metrics too, so that a task whose folder was removed is made again."""
     files = []
     for survey in SURVEYS:
-        files += [f"{RESULTS}/{survey}/catalog.fits", f"{RESULTS}/{survey}/figures"]
+        files += catalogs_of(survey)
+        files += [f"{RESULTS}/{survey}/figures"]
+        if survey in SHARDED and has_positions(survey):
+            files += [f"{RESULTS}/{survey}/hats"]
         files += [
             f"{RESULTS}/{survey}/{task}/metrics.json" for task in survey_tasks(survey)
         ]
@@ -238,6 +280,7 @@ validate_config()
 RESULTS = config.get("results", "results").rstrip("/")
 SURVEYS = config["surveys"]
 TASKS = {task: section or {} for task, section in config["tasks"].items()}
+SHARDED = [name for name in SURVEYS if SURVEYS[name].get("shards")]
 WITH_PDFS = [name for name in SURVEYS if "photoz" in survey_tasks(name)]
 for name in SURVEYS:
     check_survey(name)

@@ -32,6 +32,8 @@ rule ingest:
         f"{RESULTS}/{{survey}}/logs/ingest.log",
     benchmark:
         f"{RESULTS}/{{survey}}/benchmarks/ingest.tsv"
+    wildcard_constraints:
+        survey=one_of([name for name in SURVEYS if name not in SHARDED]),
     threads: 8
     resources:
         mem_mb=growing(4000),

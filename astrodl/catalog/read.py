@@ -1,0 +1,51 @@
+"""Read a catalogue."""
+
+import os
+import warnings
+from pathlib import Path
+
+from astropy.io import fits
+from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning
+
+from astrodl.errors import StoreError
+
+
+def read_catalog(path: str | os.PathLike[str]) -> Table:
+    """Read a catalogue that `write_catalog` wrote.
+
+    Returns
+    -------
+    astropy.table.Table
+        Columns with unit, description and, in `meta["ucd"]`, UCD; the provenance is in the table's `meta`.
+
+    Raises
+    ------
+    StoreError
+        The file is missing, damaged, or without a table.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise StoreError(f"{source}: no such catalogue; make it with `astrodl catalog`")
+    try:
+        with warnings.catch_warnings():
+            # Astropy only warns of wrong checksums and truncated files.
+            warnings.simplefilter("error", AstropyUserWarning)
+            # Given a path, astropy leaves the file open where it fails.
+            with open(source, "rb") as stream, fits.open(stream, checksum=True, memmap=False) as file:
+                tables = (hdu for hdu in file if isinstance(hdu, fits.BinTableHDU))
+                table = Table.read(next(tables), mask_invalid=False)
+    except StopIteration:
+        raise StoreError(f"{source}: holds no binary table; run `astrodl catalog` again") from None
+    except (OSError, ValueError, TypeError, AstropyUserWarning) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{source}: cannot be read ({reason:.120}); run `astrodl catalog` again") from None
+    for position, name in enumerate(table.colnames, start=1):
+        column = table[name]
+        if column.dtype.kind == "S":
+            table[name] = column.astype(str)
+        table[name].description = table.meta.pop(f"TCOMM{position}", None)
+        ucd = table.meta.pop(f"TUCD{position}", None)
+        if ucd is not None:
+            table[name].meta["ucd"] = ucd
+    return table

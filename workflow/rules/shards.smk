@@ -1,0 +1,121 @@
+# A survey with the key `shards`: parts of the sky as jobs of their own. Networks are trained on a sample, by the usual
+# rules; here every shard is ingested, predicted and joined, and the catalogues become one in the HATS format.
+
+
+rule shard:
+    input:
+        catalog=survey_catalog,
+    output:
+        # Written last; the files of the shards lie beside it, and Snakemake knows them by this one.
+        summary=f"{RESULTS}/{{survey}}/shards/shards.json",
+        sample=f"{RESULTS}/{{survey}}/shards/sample.fits",
+    log:
+        f"{RESULTS}/{{survey}}/logs/shard.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/shard.tsv"
+    wildcard_constraints:
+        survey=one_of(SHARDED),
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
+    params:
+        out=subpath(output.summary, parent=True),
+        settings=shard_settings,
+        simulated=simulated_folder,
+    message:
+        "{wildcards.survey}: divide the survey into shards"
+    shell:
+        "astrodl shard --out {params.out:q} --settings {params.settings:q} {params.simulated:q} > {log:q} 2>&1"
+
+
+# What networks are trained, validated and measured on.
+use rule ingest as ingest_sample with:
+    input:
+        catalog=f"{RESULTS}/{{survey}}/shards/sample.fits",
+    wildcard_constraints:
+        survey=one_of(SHARDED),
+    params:
+        settings=ingest_settings,
+        simulated=shard_options,
+    message:
+        "{wildcards.survey}: read images and catalogue of the sample into a store"
+
+
+use rule ingest as ingest_shard with:
+    input:
+        catalog=f"{RESULTS}/{{survey}}/shards/shards.json",
+    output:
+        store=f"{RESULTS}/{{survey}}/shards/{{shard}}/store.h5",
+        summary=f"{RESULTS}/{{survey}}/shards/{{shard}}/ingest.json",
+        quarantine=f"{RESULTS}/{{survey}}/shards/{{shard}}/quarantine.ecsv",
+    log:
+        f"{RESULTS}/{{survey}}/logs/shards/{{shard}}/ingest.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/shards/{{shard}}/ingest.tsv"
+    wildcard_constraints:
+        survey=one_of(SHARDED),
+    params:
+        settings=ingest_settings,
+        simulated=shard_options,
+    message:
+        "{wildcards.survey}: read images and catalogue of shard {wildcards.shard} into its store"
+
+
+use rule predict as predict_shard with:
+    input:
+        store=f"{RESULTS}/{{survey}}/shards/{{shard}}/store.h5",
+        models=models,
+    output:
+        f"{RESULTS}/{{survey}}/shards/{{shard}}/{{task}}/predictions.h5",
+    log:
+        f"{RESULTS}/{{survey}}/logs/shards/{{shard}}/predict-{{task}}.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/shards/{{shard}}/predict-{{task}}.tsv"
+    message:
+        "{wildcards.survey}: predict {wildcards.task} of shard {wildcards.shard}"
+
+
+use rule catalog as catalog_shard with:
+    input:
+        store=f"{RESULTS}/{{survey}}/shards/{{shard}}/store.h5",
+        predictions=shard_predictions,
+    output:
+        catalog=f"{RESULTS}/{{survey}}/shards/{{shard}}/catalog.fits",
+    log:
+        f"{RESULTS}/{{survey}}/logs/shards/{{shard}}/catalog.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/shards/{{shard}}/catalog.tsv"
+    wildcard_constraints:
+        survey=one_of([name for name in SHARDED if name not in WITH_PDFS]),
+    message:
+        "{wildcards.survey}: write the catalogue of shard {wildcards.shard}"
+
+
+use rule catalog_shard as catalog_shard_with_pdfs with:
+    output:
+        catalog=f"{RESULTS}/{{survey}}/shards/{{shard}}/catalog.fits",
+        pdfs=f"{RESULTS}/{{survey}}/shards/{{shard}}/photoz_pdf.hdf5",
+    wildcard_constraints:
+        survey=one_of([name for name in SHARDED if name in WITH_PDFS]),
+    params:
+        pdfs=lambda wildcards, output: ["--pdfs", output.pdfs],
+
+
+rule hats:
+    input:
+        catalogs=lambda wildcards: catalogs_of(wildcards.survey),
+    output:
+        folder=directory(f"{RESULTS}/{{survey}}/hats"),
+    log:
+        f"{RESULTS}/{{survey}}/logs/hats.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/hats.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(240),
+    message:
+        "{wildcards.survey}: write the catalogue as Parquet by HEALPix"
+    shell:
+        "astrodl hats {input.catalogs:q} --out {output.folder:q} --name {wildcards.survey:q} > {log:q} 2>&1"
