@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from astrodl.optimize import move
 from astrodl.tasks import run
 from astrodl.tasks.model import Model
 
-SECONDS, ROUNDS = 0.3, 1
+SECONDS, ROUNDS = 1.2, 4
 OBJECTS = 4096
 
 CHILD = """
@@ -98,7 +99,8 @@ def about(device: torch.device, threads: int) -> str:
 
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} thread{'s' * (threads > 1)}"
     rates = [f"{matmul_rate(device, kind) / 1e9:,.0f} GFLOP/s in {name}" for name, kind in KINDS.items()]
-    return f"**{where}**; {machine()}; torch {torch.__version__}; matrix products: {', '.join(rates)}.\n"
+    versions = f"torch {torch.__version__}, {date.today():%d %B %Y}"
+    return f"**{where}**; {machine()}; {versions}; matrix products: {', '.join(rates)}.\n"
 
 
 KINDS = {"bfloat16": torch.bfloat16, "float32": torch.float32}

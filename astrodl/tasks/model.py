@@ -22,7 +22,7 @@ from astrodl.survey.photometry import measure
 from astrodl.tasks.base import Arrays, Context, Task
 
 FORMAT = "astrodl-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class Model:
@@ -160,10 +160,10 @@ def load_model(path: str | os.PathLike[str], *, device: str = "auto") -> Model:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise StoreError(f"{path}: not a readable safetensors file ({error}); train again") from None
-    if metadata.get("format") != FORMAT or int(metadata.get("format_version", "0")) > FORMAT_VERSION:
+    if metadata.get("format") != FORMAT or metadata.get("format_version") != str(FORMAT_VERSION):
         found = f"{metadata.get('format', 'no format')} {metadata.get('format_version', '')}".strip()
         raise StoreError(
-            f"{path}: holds {found}, this version reads {FORMAT} up to {FORMAT_VERSION}; use another file or astrodl"
+            f"{path}: holds {found}, this version reads {FORMAT} {FORMAT_VERSION}; train again, or use another astrodl"
         )
     kind = tasks.get(metadata["task"])
     task = kind(

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from astrodl import ranks, tasks
 from astrodl.errors import AstrodlError
 from tests.conftest import ROOT
-from tests.tasks.together import main
+from tests.tasks.together import WORSE, main
 
 WAIT = 120
 
@@ -79,6 +79,13 @@ def test_two_ranks_train_the_network_of_one(name: str, alone: Path, two: Path) -
     for row, other in zip(*histories, strict=True):
         for part in ("train", "validation"):
             assert other[part] == pytest.approx(row[part], rel=1e-4, abs=1e-5)
+
+
+def test_ranks_agree_to_stop_early(two: Path) -> None:
+    history = json.loads((two / WORSE / "done.json").read_text())
+    losses = [row["validation"]["loss"] for row in history]
+    assert len(losses) < 6
+    assert losses[-1] >= min(losses)
 
 
 def test_another_number_of_ranks_resumes_a_training(alone: Path, store: Path, tmp_path: Path) -> None:
