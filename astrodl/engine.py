@@ -182,6 +182,7 @@ def fit(
     ranks.divided(settings.batch_size)
     per_epoch = max(1, len(train) // settings.batch_size)
     total = per_epoch * settings.epochs
+    n_used = ranks.divisible(min(len(train), per_epoch * settings.batch_size))
     precision = autocast(train.device, settings.precision)
     interval = LOOK if train.device.type == "cuda" else 1
     started = saved = time.monotonic()
@@ -191,7 +192,7 @@ def fit(
         while state.step < total and not out_of_patience(state):
             epoch, position = divmod(state.step, per_epoch)
             if position == 0 or state.step == first_step:
-                order = shuffled(len(train), epoch, seed, train.device)[: per_epoch * settings.batch_size]
+                order = shuffled(len(train), epoch, seed, train.device)[:n_used]
                 batches = train.batches([ranks.mine(part) for part in order.split(settings.batch_size)[position:]])
             update(state, runner, next(batches), total, precision, stop=bool(stop))
             state.step += 1

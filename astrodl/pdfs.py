@@ -88,9 +88,9 @@ def writing_pdfs(path: str | os.PathLike[str], n_objects: int, edges: ArrayLike,
     try:
         # The format of HDF5 1.10 is fixed, so that other versions of the library write the same bytes.
         with replacing(target) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-            file["meta/pdf_name"] = np.array([b"hist"])
-            file["meta/pdf_version"] = np.array([0])
-            file["meta/bins"] = bounds[None, :]
+            meta = {"pdf_name": np.array([b"hist"]), "pdf_version": np.array([0]), "bins": bounds[None, :]}
+            for name, values in meta.items():  # not by `file[...] = values`, which notes the time
+                file.create_dataset(f"meta/{name}", data=values, track_times=False)
             pdfs = PdfFile(target, file, n_objects, bounds, width)
             yield pdfs
             pdfs.finish()
@@ -118,7 +118,7 @@ class PdfFile:
 
     def _put(self, name: str, values: NDArray[Any], kind: str) -> None:
         if name not in self._file:
-            self._file.create_dataset(name, (self.n_objects, *values.shape[1:]), kind)
+            self._file.create_dataset(name, (self.n_objects, *values.shape[1:]), kind, track_times=False)
         self._file[name][self.n_written : self.n_written + len(values)] = values
 
     def finish(self) -> None:

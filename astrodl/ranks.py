@@ -187,6 +187,11 @@ def joined(device: str) -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def divisible(n_objects: int) -> int:
+    """Leave out as many objects as the ranks could not share evenly."""
+    return n_objects - n_objects % size()
+
+
 def divided(batch_size: int) -> int:
     """Give the number of rows of a batch that each rank has.
 

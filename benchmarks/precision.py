@@ -1,7 +1,7 @@
 """What training in bfloat16 costs in accuracy: every task's metrics over seeds, beside training in float32.
 
-`python benchmarks/precision.py STORE` trains every task three times in each precision on a store with truth (as
-`astrodl ingest` makes one of a simulated survey) and measures them on its test split; predictions are the same code.
+`python benchmarks/precision.py` trains every task three times in each precision on a simulated survey (or a store with
+truth) and measures them on its test split; the predictions are made by the same code. It takes an hour on one core.
 With `--record` the table goes into docs/performance.md. Trainings are shortened to `--epochs` of their usual number.
 """
 
@@ -17,6 +17,10 @@ from typing import Any
 import torch
 
 from astrodl import tasks
+from astrodl.config import IngestSettings, SimulateSettings
+from astrodl.survey.ingest import ingest
+from astrodl.survey.simulate import data_settings
+from astrodl.survey.simulate import simulate as write_survey
 from astrodl.tasks import run
 from astrodl.tasks.evaluate import evaluate
 
@@ -25,13 +29,14 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("store", type=Path)
+    parser.add_argument("store", type=Path, nargs="?", help="store with truth (default: of 3,000 simulated galaxies)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings in each precision (default: 3)")
     parser.add_argument("--epochs", type=float, default=0.3, help="share of the usual epochs (default: 0.3)")
     parser.add_argument("--tasks", nargs="+", default=tasks.NAMES, choices=tasks.NAMES, metavar="TASK")
     parser.add_argument("--record", action="store_true", help="write the table into docs/performance.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    options.store = options.store or simulated(Path(tempfile.mkdtemp()))
     rows = ["| task | metric | bfloat16 | float32 | difference / its error |", "| --- | --- | --- | --- | --- |"]
     for name in options.tasks:
         for metric, values in reached(name, options).items():
@@ -45,6 +50,14 @@ def main() -> None:
 
         page = DOCS / "performance.md"
         page.write_text(write_block(page.read_text("utf-8"), "precision", text), "utf-8")
+
+
+def simulated(folder: Path) -> Path:
+    """Make the store of a simulated survey."""
+    simulate = SimulateSettings(n_objects=3000)
+    write_survey(simulate, folder / "sky", workers=2)
+    ingest(IngestSettings(data=data_settings(simulate, folder / "sky")), folder / "store.h5", workers=2)
+    return folder / "store.h5"
 
 
 def reached(name: str, options: argparse.Namespace) -> dict[str, tuple[list[float], list[float]]]:

@@ -179,7 +179,7 @@ def predict(
         }
         n_objects, done = reader.n_objects, 0
         with writing(out, attributes) as file, progress_bar(f"predict {task}", n_objects, progress) as show:
-            names = file.create_dataset("object_id", (n_objects,), h5py.string_dtype())
+            names = file.create_dataset("object_id", (n_objects,), h5py.string_dtype(), track_times=False)
             for predicted in predictions_of(loaded, reader):
                 write_block(file, done, n_objects, predicted)
                 end = done + len(next(iter(predicted.values())))

@@ -3,6 +3,7 @@
 One run serves all tests: the tiny configuration with one training that lasts long enough to be hit, three times.
 """
 
+import json
 import os
 import re
 import shutil
@@ -12,8 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load_file
 
 from tests.slurm import node
 from tests.slurm.conftest import JOBS_ENVIRONMENT, Jobs, command, jobs, requested, run_id, wait_until
@@ -270,3 +273,20 @@ def test_the_profile_of_other_schedulers_submits_and_retries(
     assert [requested(job)["mem"] for job in train + predict] == ["16000M", "32000M", "8000M"]
     assert [job["TimelimitRaw"] for job in train + predict] == ["720", "1440", "240"]
     assert all(requested(job)["gres/gpu"] == "1" for job in train + predict)
+
+
+def test_tasks_of_srun_train_one_network_together(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    # plain gradient descent: Adam would blow up rounding errors
+    training = {"epochs": 2, "batch_size": 16, "optimizer": "sgd", "learning_rate": 1e-3, "precision": "float32"}
+    store = undisturbed[1] / "results" / "tiny" / "store.h5"
+    train = ["astrodl", "train", "photoz", str(store), "--settings", json.dumps({"train": training}), "--threads", "1"]
+    srun = ["srun", "--ntasks=2", "--cpus-per-task=1", "--mem=4000M", f"--account={node.ACCOUNT}", "--partition=cpu"]
+    folders = {name: tmp_path / name for name in ("alone", "together")}
+    for name, before in (("alone", []), ("together", srun)):
+        words = [*before, *train, "--out", str(folders[name])]
+        done = subprocess.run(words, env=JOBS_ENVIRONMENT, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("photoz fold 0 seed 0")]
+    assert len(lines) == training["epochs"]  # the second task is silent
+    one, two = (load_file(folder / "model.safetensors") for folder in folders.values())
+    assert all(np.allclose(two[key], value, rtol=1e-3, atol=1e-5) for key, value in one.items())

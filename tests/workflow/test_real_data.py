@@ -66,7 +66,7 @@ def test_the_simulated_strip_has_the_bands_and_pixels_of_the_real_one() -> None:
 def test_strip_cutouts_are_what_astropy_reads_in_microjansky(real_data: Path, tmp_path: Path) -> None:
     settings = ingest_settings(EGS, "egs")
     summary = ingest(settings, tmp_path / "store.h5")
-    assert summary["split"] == {"train": 0, "validation": 0, "test": 24}
+    assert summary["split"] == {"train": 0, "validation": 0, "test": 24, "rest": 0}
     assert summary["flags"]["partial_coverage"] == 1
     with (real_data / "hst_egs_specz" / "redshifts.csv").open() as file:
         rows = {row["deep2_objno"]: row for row in csv.DictReader(file)}
