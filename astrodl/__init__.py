@@ -15,7 +15,9 @@ _HOMES = {
     "load_config": "astrodl.schema",
 }
 
-__all__ = ["AstrodlError", "__version__", "ingest", "load_config", "load_model", "open_store", "simulate"]
+_MODULES = ("photoz",)
+
+__all__ = ["AstrodlError", "__version__", "ingest", "load_config", "load_model", "open_store", "photoz", "simulate"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,6 +25,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         value: Any = version("astrodl")
+    elif name in _MODULES:
+        value = importlib.import_module(f"astrodl.{name}")
     elif name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
     else:

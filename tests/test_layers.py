@@ -15,7 +15,7 @@ FLOORS = [
     {"store", "normalize", "models", "losses", "device", "optimize"},
     {"survey", "dataset", "augment", "metrics", "catalog", "pdfs", "plots", "baselines", "explain", "canonical"},
     {"engine"},
-    {"memory"},
+    {"memory", "photoz"},
     {"tasks"},
     {"schema"},
     {"summary"},
