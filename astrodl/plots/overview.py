@@ -68,7 +68,7 @@ def metrics_overview(documents: Sequence[Metrics], *, heading: str = "Networks a
     height = 1.15 + 0.245 * (len(rows) + len(documents))
     figure = new_figure(height, width=9.0, heading=counted(heading, n_objects, "test galaxies"))
     figure.set_layout_engine("none")
-    axes = figure.add_axes((0.205, 0.58 / height, 0.40, 1 - 0.93 / height))
+    axes = figure.add_axes((0.205, 0.58 / height, 0.385, 1 - 0.93 / height))
     if not rows:
         say_empty(axes, "no metrics")
         return figure
