@@ -15,8 +15,8 @@ from astrodl.config import Fraction, TaskSettings, TrainSettings
 from astrodl.dataset import Batch, Cutouts, Resident
 from astrodl.losses import crps_bins, smeared_targets, soft_cross_entropy
 from astrodl.metrics import pdf as pdf_metrics
-from astrodl.metrics import photoz as point_metrics
 from astrodl.models.cnn import HybridNetwork
+from astrodl.photoz import OF_POINTS
 from astrodl.plots.photoz import redshift_scatter, redshift_trends
 from astrodl.plots.photoz_pdf import example_pdfs, pit_histogram, redshift_distribution
 from astrodl.store import Reader
@@ -204,14 +204,7 @@ class Photoz(Task):
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
         """Point metrics of the median and metrics of p(z)."""
         z, pdf, edges = truth["z"], predictions["pdf"], np.asarray(self.context.constants["edges"])
-        point = {
-            "bias_mean": point_metrics.bias_mean,
-            "bias_median": point_metrics.bias_median,
-            "sigma_mad": point_metrics.sigma_mad,
-            "eta_005": lambda a, b: point_metrics.eta(a, b, 0.05),
-            "eta_015": lambda a, b: point_metrics.eta(a, b, 0.15),
-            "eta_lsst": point_metrics.eta_lsst,
-        }
+        point = {name: OF_POINTS[name] for name in self.metric_names if name in OF_POINTS}
         metrics = measured(point, predictions["z_median"], z)
         metrics |= measured({"crps": np.mean}, pdf_metrics.crps(pdf, edges, z))
         metrics |= measured({"pit_ks": pdf_metrics.pit_ks}, pdf_metrics.pit(pdf, edges, z))
