@@ -34,7 +34,9 @@ def crps_bins(probability: Tensor, edges: Tensor, z: Tensor) -> Tensor:
     """
     cdf = functional.pad(probability.cumsum(1), (1, 0))
     width = edges[1:] - edges[:-1]
-    step = ((edges[None] - z[:, None]) / width.mean()).clamp(-0.5, 0.5) + 0.5
+    beside = torch.cat([width[:1], 0.5 * (width[1:] + width[:-1]), width[-1:]])
+    # over one bin, so that the loss is smooth in z
+    step = ((edges[None] - z[:, None]) / beside).clamp(-0.5, 0.5) + 0.5
     square = (cdf - step) ** 2
     return (0.5 * (square[:, 1:] + square[:, :-1]) * width).sum(1)
 
@@ -49,6 +51,44 @@ def smeared_targets(z: Tensor, edges: Tensor, sigma: Tensor | float) -> Tensor:
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy against a target distribution: (B, K), (B, K) -> (B,)."""
     return -(target * functional.log_softmax(logits, dim=1)).sum(1)
+
+
+def mixture(outputs: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Read the outputs of a mixture-density head (Bishop 1994) as Gaussians in the binned quantity.
+
+    Parameters
+    ----------
+    outputs : (B, 3 M) tensor
+        Of the network, M of each: weights, positions, widths. All zero, they are equal Gaussians side by side.
+    edges : (K + 1,) tensor
+        Bin edges; the centres lie between the first and the last.
+
+    Returns
+    -------
+    log_weight, mean, sigma : (B, M) tensors
+    """
+    weight, place, size = outputs.float().chunk(3, dim=1)
+    span, n_components = edges[-1] - edges[0], weight.shape[1]
+    start = torch.logit((torch.arange(n_components, device=outputs.device) + 0.5) / n_components)
+    mean = edges[0] + span * torch.sigmoid(place + start)
+    return weight.log_softmax(1), mean, span / (2 * n_components) * size.clamp(-5, 3).exp()
+
+
+def mixture_bins(outputs: Tensor, edges: Tensor) -> Tensor:
+    """Integrate the mixture over each bin and normalise it to the bins: (B, 3 M) -> log probability (B, K)."""
+    log_weight, mean, sigma = mixture(outputs, edges)
+    cdf = torch.special.ndtr((edges - mean[..., None]) / sigma[..., None])
+    probability = (log_weight.exp()[..., None] * (cdf[..., 1:] - cdf[..., :-1])).sum(1)
+    return (probability.clamp_min(0) + 1e-9).log() - (probability.sum(1, keepdim=True) + 1e-9 * (len(edges) - 1)).log()
+
+
+def mixture_nll(outputs: Tensor, edges: Tensor, z: Tensor) -> Tensor:
+    """Negative log-likelihood of true values under the mixture, cut off at the outer edges: (B, 3 M), (B,) -> (B,)."""
+    log_weight, mean, sigma = mixture(outputs, edges)
+    log_density = -0.5 * ((z[:, None] - mean) / sigma).square() - sigma.log() - 0.5 * math.log(2 * math.pi)
+    inside = torch.special.ndtr((edges[-1] - mean) / sigma) - torch.special.ndtr((edges[0] - mean) / sigma)
+    kept = (log_weight.exp() * inside).sum(1).clamp_min(1e-6)
+    return kept.log() - (log_weight + log_density).logsumexp(1)
 
 
 def soft_dice(logits: Tensor, target: Tensor) -> Tensor:

@@ -14,6 +14,10 @@ else:
     Array = TypeVar("Array")
 
 
+N_SIGMA = 2.0
+"""Softening in units of the sky noise."""
+
+
 @dataclass(frozen=True)
 class Normalization:
     r"""Invertible scaling :math:`y_b = \operatorname{arsinh}(x_b / s_b) / t` of band :math:`b`.
@@ -60,7 +64,7 @@ class Normalization:
         return cls(tuple(values["bands"]), tuple(values["softening"]), float(values["stretch"]))
 
 
-def fit(sky_sigma: np.ndarray, bands: tuple[str, ...], n_sigma: float = 2.0) -> Normalization:
+def fit(sky_sigma: np.ndarray, bands: tuple[str, ...], n_sigma: float = N_SIGMA) -> Normalization:
     """Set the softening of each band to a multiple of its typical sky noise.
 
     Parameters

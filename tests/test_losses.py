@@ -98,3 +98,31 @@ def test_pooled_mean_is_weighted_by_the_whole_batch() -> None:
     values, weight = torch.tensor([2.0, 6.0]), torch.tensor([1.0, 3.0])
     assert float(losses.pooled_mean(values, weight)) == 2.0
     assert float(losses.pooled_mean(values, weight, least=8.0)) == 1.0
+
+
+def test_mixture_in_bins_is_normalised_and_agrees_with_its_density() -> None:
+    torch.manual_seed(2)
+    outputs, edges = torch.randn(5, 9), torch.linspace(0, 2, 2001)
+    probability = losses.mixture_bins(outputs, edges).exp()
+    torch.testing.assert_close(probability.sum(1), torch.ones(5))
+    z = torch.tensor([0.3, 0.7, 1.0, 1.3, 1.9]) + 5e-4
+    density = probability[torch.arange(5), (z / 0.001).long()] / 0.001
+    torch.testing.assert_close(losses.mixture_nll(outputs, edges, z), -density.log(), atol=2e-2, rtol=0)
+
+
+def test_a_mixture_starts_as_equal_gaussians_side_by_side() -> None:
+    log_weight, mean, sigma = losses.mixture(torch.zeros(1, 12), torch.linspace(0.0, 2.0, 11))
+    torch.testing.assert_close(mean[0], torch.tensor([0.25, 0.75, 1.25, 1.75]))
+    torch.testing.assert_close(log_weight.exp(), torch.full((1, 4), 0.25))
+    torch.testing.assert_close(sigma, torch.full((1, 4), 0.25))
+
+
+def test_crps_of_unequal_bins_agrees_with_the_exact_metric() -> None:
+    random = np.random.default_rng(4)
+    edges = np.concatenate([np.linspace(0, 0.5, 301), np.linspace(0.5, 1, 101)[1:]])
+    centre = 0.5 * (edges[1:] + edges[:-1])
+    probability = np.exp(-0.5 * ((centre - random.uniform(0.3, 0.7, (20, 1))) / 0.06) ** 2) * np.diff(edges)
+    probability /= probability.sum(1, keepdims=True)
+    z = random.uniform(0.2, 0.8, 20)
+    ours = losses.crps_bins(*(torch.tensor(a, dtype=torch.float64) for a in (probability, edges, z)))
+    np.testing.assert_allclose(ours.numpy(), pdf_metrics.crps(probability / np.diff(edges), edges, z), atol=0.0025)

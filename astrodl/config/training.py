@@ -47,4 +47,6 @@ class TaskSettings(Section):
     """Folds to train; each is a job."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     """Seeds to train; each is a job, predictions average over them."""
+    n_train: Annotated[int, Field(ge=2)] | None = None
+    """Train on so many objects of the training split at most, drawn at random; networks and baselines on the same."""
     train: TrainSettings = TrainSettings()

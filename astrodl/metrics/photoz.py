@@ -74,3 +74,28 @@ def eta(z_phot: ArrayLike, z_spec: ArrayLike, threshold: float = 0.05) -> float:
 def eta_lsst(z_phot: ArrayLike, z_spec: ArrayLike) -> float:
     """Compute the fraction of objects with abs(dz) above max(0.06, 3 sigma_IQR)."""
     return eta(z_phot, z_spec, max(0.06, 3 * sigma_iqr(z_phot, z_spec)))
+
+
+def tomographic_bias(z_phot: ArrayLike, z_mean: ArrayLike, z_spec: ArrayLike, n_bins: int = 5) -> float:
+    """Compute the largest error of the mean redshift, over 1 + z, among tomographic bins of equal counts in z_phot.
+
+    Parameters
+    ----------
+    z_phot
+        Point estimates, by which objects are put into bins, (N,).
+    z_mean
+        Mean of each p(z), (N,): their average is the mean of the stacked p(z) of a bin.
+    z_spec
+        True redshifts, (N,).
+    n_bins
+        Number of bins.
+
+    Returns
+    -------
+    float
+        Largest abs(mean(z_mean) - mean(z_spec)) / (1 + mean(z_spec)). With few objects it is mostly sampling noise.
+    """
+    residual(z_phot, z_spec)
+    order, mean, spec = np.argsort(z_phot, kind="stable"), np.asarray(z_mean, float), np.asarray(z_spec, float)
+    parts = [part for part in np.array_split(order, n_bins) if part.size]
+    return max(float(abs(mean[part].mean() - spec[part].mean()) / (1 + spec[part].mean())) for part in parts)

@@ -144,10 +144,31 @@ def legend_above(axes: Axes, n_columns: int = 4) -> None:
         )
 
 
+def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Put a legend under all panels, in as many columns as the labels leave room for."""
+    if not handles:
+        return
+    # Letters of the legend's font that fit beside each other, and those that a handle takes.
+    room, handle = int(14 * figure.get_figwidth()), 7
+    wrapped = [textwrap.fill(text, room - handle) for text in labels]
+    lengths = [max(len(line) for line in text.splitlines() or [""]) for text in wrapped]
+    n_columns = min(5, len(handles))
+    while n_columns > 1 and sum(handle + max(column) for column in np.array_split(lengths, n_columns)) > room:
+        n_columns -= 1
+    figure.legend(handles, wrapped, loc="outside lower left", ncols=n_columns, columnspacing=1.4, labelspacing=0.3)
+
+
+class _PlainBetweenDecades(LogFormatter):
+    """Labels where LogFormatter puts them, without powers of ten."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def plain_logarithm(axis: Axis) -> None:
     """Label a logarithmic axis with plain numbers, between decades too where it spans less than about one."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.6)))
+    axis.set_minor_formatter(_PlainBetweenDecades(minor_thresholds=(1.2, 0.6)))
 
 
 def signed(value: float, digits: int = 4) -> str:

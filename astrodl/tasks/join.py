@@ -90,6 +90,8 @@ def _columns(
             raise StoreError(f"{predicted.path}: made for other objects than {reader.path} holds; predict again")
         arrays = predicted.block(start, stop)
         columns += task.columns(arrays)
+        unseen = "whether no network that predicted the object had been trained on it"
+        columns.append(Column(f"{task.name}_unseen", predicted.unseen(start, stop), None, unseen, "meta.code.qual"))
         if task.name == "photoz" and pdfs is not None:
             pdfs.write(identifier, arrays["pdf"])
     return columns

@@ -1,24 +1,22 @@
-"""Photometric redshifts: an image network with a photometry branch that gives p(z) over bins."""
+"""Photometric redshifts: a network that reads image and photometry and gives p(z), calibrated on unseen objects."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
-from astrodl import ranks
+from astrodl import calibration, ranks
 from astrodl.augment import dihedral
-from astrodl.baselines import photoz as rivals
 from astrodl.catalog import Column
-from astrodl.config import Fraction, TaskSettings, TrainSettings
 from astrodl.dataset import Batch, Cutouts, Resident
-from astrodl.losses import crps_bins, smeared_targets, soft_cross_entropy
+from astrodl.losses import crps_bins, mixture_bins, mixture_nll, smeared_targets, soft_cross_entropy
 from astrodl.metrics import pdf as pdf_metrics
-from astrodl.models.cnn import HybridNetwork
-from astrodl.photoz import OF_POINTS
-from astrodl.plots.photoz import redshift_scatter, redshift_trends
-from astrodl.plots.photoz_pdf import example_pdfs, pit_histogram, redshift_distribution
+from astrodl.models.apertures import LearnedApertures
+from astrodl.models.cnn import CompactResNet
+from astrodl.models.redshift import Branches, PasquetInception, RedshiftNetwork
+from astrodl.normalize import N_SIGMA
 from astrodl.store import Reader
 from astrodl.survey.photometry import photometric_features
 from astrodl.tasks.base import (
@@ -26,7 +24,6 @@ from astrodl.tasks.base import (
     Metrics,
     Report,
     Task,
-    measured,
     missing_column,
     moments,
     picked,
@@ -34,70 +31,54 @@ from astrodl.tasks.base import (
     seen,
     standardize,
 )
-from astrodl.tasks.colour import colour
+from astrodl.tasks.photoz_report import baselines, draw, score, summaries
+from astrodl.tasks.photoz_settings import PhotozSettings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-class PhotozTraining(TrainSettings):
-    """Training loop of photo-z."""
-
-    epochs: Annotated[int, Field(ge=1)] = 30
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-2
-    ema: Fraction = 0.99
-
-
-class PhotozSettings(TaskSettings):
-    """Photometric redshifts."""
-
-    target: str = "z"
-    """Column with the spectroscopic (or true) redshift; objects without one are predicted only."""
-    n_bins: Annotated[int, Field(ge=2)] = 150
-    """Number of redshift bins of p(z)."""
-    z_max: Annotated[float, Field(gt=0)] | None = None
-    """Upper end of the bins; by default 5 % above the largest redshift outside the test split."""
-    smear: Annotated[float, Field(ge=0)] = 0.01
-    """Width of the training targets, in units of 1 + z."""
-    crps_weight: Annotated[float, Field(ge=0)] = 5.0
-    """Weight of the CRPS beside the cross-entropy."""
-    widths: tuple[int, ...] = (24, 48, 96)
-    """Channels of the residual trunk."""
-    photometry: bool = True
-    """Give the network the aperture magnitudes and colours beside the image."""
-    dropout: Fraction = 0.2
-    """Dropout before the last layers."""
-    feature_noise: Annotated[float, Field(ge=0)] = 0.02
-    """Gaussian noise on the standardised features while training."""
-    train: PhotozTraining = PhotozTraining()
+FLOOR = 1e-9
+"""Least probability of a bin: no p(z) is zero everywhere, whatever is averaged."""
+ODD = 0.01
+"""Objects further out than all but this share of the validation objects are flagged."""
+COVERAGES = (0.68, 0.95)
+BALANCE_BINS = 20
+LARGEST_WEIGHT = 10.0
+SPACE_OBJECTS = 5000
+"""Training objects from which the distribution in feature space is fitted."""
+FLAGS = {"out_of_distribution": 1, "missing_band": 2}
+"""Bits of `photoz_flags`."""
+TRUTHS = ("magnitude", "inclination", "bt")
 
 
 class Photoz(Task):
-    """CNN photo-z in the tradition of Pasquet et al. 2019 (A&A 621, A26), with a photometry branch."""
+    """Redshifts from images in the tradition of Pasquet et al. 2019 (A&A 621, A26), with p(z) over bins."""
 
     name = "photoz"
     title = "Photometric redshifts"
     Settings = PhotozSettings
     metric_names = (
-        *("bias_mean", "bias_median", "sigma_mad", "eta_005", "eta_015", "eta_lsst"),
-        *("crps", "pit_ks", "cde_loss", "coverage_68"),
+        *("bias_mean", "bias_median", "sigma_mad", "sigma_iqr", "eta_005", "eta_015", "eta_lsst"),
+        *("crps", "cde_loss", "pit_ks", "pit_cvm", "pit_ad", "coverage_68", "coverage_95"),
+        *("conformal_68", "conformal_95", "tomographic_bias"),
     )
     headline = ("sigma_mad",)
 
     @classmethod
     def fit_constants(cls, settings: PhotozSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
-        """Fix the redshift bins and the scaling of the photometric features."""
+        """Fix the redshift bins, the weights against n(z), and the scaling of the photometric features."""
         # the bins must be the same in all folds, so that their PDFs can be averaged
-        seen = cls.labelled(settings, store, np.flatnonzero(store.fold >= 0))
-        z_max = settings.z_max or 1.05 * float(store.column(settings.target, seen).max())
-        names = photometric_features(store.feature_names) if settings.photometry else ()
+        every_z = store.column(settings.target, cls.labelled(settings, store, np.flatnonzero(store.fold >= 0)))
+        names = [name for name in photometric_features(store.feature_names) if settings.photometry or name == "ebv"]
         constants: dict[str, Any] = {
-            "edges": np.linspace(0.0, z_max, settings.n_bins + 1).tolist(),
+            "edges": _edges(settings, every_z),
             "features": [store.feature_names.index(name) for name in names],
         }
+        if settings.balance:
+            constants["balance"] = _weights(settings, store.column(settings.target, train), constants["edges"][-1])
         if names:
             constants |= moments(store.features(names, train))
+            constants["needs"] = [[float(f"_{band}_" in f"{name}_") for band in store.bands] for name in names]
         return constants
 
     @classmethod
@@ -113,81 +94,201 @@ class Photoz(Task):
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
         """Normalised image, and standardised photometry with the band-presence flags."""
-        arrays = super().inputs(cutouts)
-        constants = self.context.constants
-        if constants["features"]:
-            features = standardize(
-                picked(cutouts.features, constants["features"]), constants["mean"], constants["scale"]
-            )
-            arrays["features"] = np.concatenate([features, present(cutouts.images)], axis=1)
-        return arrays
+        arrays, constants, flags = super().inputs(cutouts), self.context.constants, present(cutouts.images)
+        if not constants["features"]:
+            return {**arrays, "features": flags}
+        photometry = standardize(picked(cutouts.features, constants["features"]), constants["mean"], constants["scale"])
+        return {**arrays, "features": np.concatenate([photometry, flags], axis=1)}
 
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Redshift."""
-        return {"z": store.column(self.settings.target, indices).astype(np.float32)}
+        """Redshift, and the weight against the imbalance of n(z)."""
+        z = store.column(self.settings.target, indices).astype(np.float32)
+        if "balance" not in self.context.constants:
+            return {"z": z}
+        weights = np.asarray(self.context.constants["balance"], np.float32)
+        place = z / self.context.constants["edges"][-1] * len(weights)
+        return {"z": z, "weight": weights[place.astype(int).clip(0, len(weights) - 1)]}
 
     def build(self) -> nn.Module:
-        """Residual trunk beside a photometry branch, softmax over bins."""
-        constants, settings = self.context.constants, self.settings
-        n_features = 2 * len(constants["features"]) + len(self.context.bands) if constants["features"] else 0
-        return HybridNetwork(
-            self.n_channels, n_features, settings.n_bins, widths=settings.widths, dropout=settings.dropout
+        """Network by its name, with the head that was asked for."""
+        settings, n_bands = self.settings, len(self.context.bands)
+        n_features = 2 * len(self.context.constants["features"]) + n_bands
+        n_outputs = settings.n_bins if settings.head == "bins" else 3 * settings.n_components
+        return RedshiftNetwork(
+            self._trunk(settings.network), n_features, n_outputs, widths=settings.joint, dropout=settings.dropout
         )
 
+    def _trunk(self, name: str) -> nn.Module | None:
+        settings, n_bands = self.settings, len(self.context.bands)
+        if name == "apertures":
+            stretch = self.context.normalization.stretch
+            return LearnedApertures(
+                self.n_channels,
+                n_bands,
+                n_apertures=settings.apertures,
+                width=settings.widths[0],
+                stretch=stretch,
+                noise=1 / N_SIGMA,
+            )
+        if name == "resnet":
+            return CompactResNet(self.n_channels, widths=settings.widths, dropout=settings.dropout)
+        if name == "branches":
+            return Branches(
+                self.n_channels, n_bands, subset=settings.band_subset, widths=settings.widths, dropout=settings.dropout
+            )
+        if name == "inception":
+            return PasquetInception(self.n_channels, size=self.context.size, share=settings.inception_share)
+        return None
+
+    def augment(self, batch: Batch) -> Batch:
+        """Flip, turn and shift; then take bands away, where the network is to learn to do without."""
+        moved = super().augment(batch)
+        if not self.settings.band_dropout:
+            return moved
+        there = batch["features"][:, -len(self.context.bands) :]
+        kept = (ranks.rand_like(there) >= self.settings.band_dropout).to(there.dtype)
+        some_left = (kept * there).sum(1, keepdim=True) > 0
+        return self.without_bands(moved, torch.where(some_left, kept, torch.ones_like(kept)))
+
+    def without_bands(self, batch: Batch, kept: Tensor) -> Batch:
+        """Take away the bands where `kept` (B, bands) is zero, as if they had not been observed."""
+        batch = dict(batch)
+        for name in ("image", "coverage"):
+            if name in batch:
+                batch[name] = batch[name] * kept[..., None, None].to(batch[name].dtype)
+        features, n_bands, n = batch["features"], kept.shape[1], len(self.context.constants["features"])
+        flags = features[:, -n_bands:] * kept
+        if not n:
+            return {**batch, "features": flags}
+        lost = (1 - kept) @ self.constant("needs", kept.device).T > 0
+        values, unknown = features[:, :n].masked_fill(lost, 0.0), features[:, n : 2 * n].masked_fill(lost, 1.0)
+        return {**batch, "features": torch.cat([values, unknown, flags], dim=1)}
+
     def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy against smeared bins, and CRPS in units of redshift."""
-        features = batch.get("features")
-        if features is not None and network.training:
-            features = features + self.settings.feature_noise * ranks.randn_like(features)
-        logits = network(seen(batch), features).float()
-        edges = self.constant("edges", logits.device)
-        target = smeared_targets(batch["z"], edges, self.settings.smear * (1 + batch["z"]))
-        cross_entropy = soft_cross_entropy(logits, target).mean()
-        crps = crps_bins(logits.softmax(1), edges, batch["z"]).mean()
-        return cross_entropy + self.settings.crps_weight * crps, {"cross_entropy": cross_entropy, "crps": crps}
+        """Cross-entropy against smeared bins, or the likelihood of the mixture; and CRPS in units of redshift."""
+        settings, features, z = self.settings, batch["features"], batch["z"]
+        if network.training:
+            features = features + settings.feature_noise * ranks.randn_like(features)
+        outputs = network(seen(batch), features).float()
+        edges = self.constant("edges", outputs.device)
+        if settings.head == "bins":
+            likelihood = soft_cross_entropy(outputs, smeared_targets(z, edges, settings.smear * (1 + z)))
+        else:
+            likelihood = mixture_nll(outputs, edges, z)
+        crps = crps_bins(self._log_probability(outputs).exp(), edges, z)
+        weight = batch.get("weight", torch.ones_like(z)) if network.training else torch.ones_like(z)
+        likelihood, crps = (weight * likelihood).mean(), (weight * crps).mean()
+        kind = "cross_entropy" if settings.head == "bins" else "nll"
+        return settings.likelihood_weight * likelihood + settings.crps_weight * crps, {kind: likelihood, "crps": crps}
+
+    def _log_probability(self, outputs: Tensor) -> Tensor:
+        """Give the logarithm of the probability of each bin, (..., K)."""
+        if self.settings.head == "bins":
+            return outputs.log_softmax(-1)
+        flat = mixture_bins(outputs.flatten(0, -2), self.constant("edges", outputs.device))
+        return flat.view(*outputs.shape[:-1], -1)
 
     def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:
-        """Fit the temperature that minimises the CRPS of the averaged PDF on the validation split."""
+        """Fit temperature, PIT map, conformal intervals and feature space to the validation split.
+
+        The temperature minimises the CRPS of p(z) averaged over the views; the PIT map and the intervals start from it.
+        """
         if validation is None:
             return {}
-        all_logits = torch.cat([_views(network, batch) for batch in validation.in_order(128)], dim=1)
-        all_z = validation.tensors["z"]
-        edges = self.constant("edges", all_logits.device)
+        views, vectors = zip(*(self._views(network, batch) for batch in validation.in_order(128)), strict=True)
+        log_probability, z = torch.cat(views, dim=1), validation.tensors["z"]
+        edges = self.constant("edges", z.device)
+        some = torch.arange(len(train), device=train.device)[:: max(1, len(train) // SPACE_OBJECTS)]
+        trained = [network.represent(seen(batch), batch["features"]) for batch in train.batches(some.split(128))]  # type: ignore[operator]
+        network.space.fit(torch.cat(trained), torch.cat(vectors, dim=1)[0])  # type: ignore[union-attr,operator]
         temperatures = np.geomspace(0.3, 3.0, 47)
-        scores = [float(crps_bins((all_logits / t).softmax(2).mean(0), edges, all_z).mean()) for t in temperatures]
-        return {"temperature": float(temperatures[int(np.argmin(scores))])}
+        scores = [float(crps_bins(_tempered(log_probability, t), edges, z).mean()) for t in temperatures]
+        temperature = float(temperatures[int(np.argmin(scores))])
+        density = _tempered(log_probability, temperature) / (edges[1:] - edges[:-1])
+        pit = pdf_metrics.pit(density.cpu().numpy(), edges.cpu().numpy(), z.cpu().numpy())
+        return {
+            "temperature": temperature,
+            "pit_beta": list(calibration.fit_pit(pit)),
+            "levels": [level for share in COVERAGES for level in calibration.conformal_levels(pit, share)],
+        }
 
     def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Average the PDF over the eight flips and quarter turns."""
-        logits = _views(network, batch) / self.context.constants.get("temperature", 1.0)
-        edges = self.constant("edges", logits.device)
-        return {"pdf": logits.softmax(2).mean(0) / (edges[1:] - edges[:-1])}
+        """Average p(z) over the eight flips and quarter turns and recalibrate it; intervals; distance in feature space.
+
+        The mean of `log_pdf` over models is their logarithmic pool: unlike the mean of the densities it does not make
+        the p(z) of calibrated models too wide (Gneiting & Ranjan 2013).
+        """
+        log_probability, vectors = self._views(network, batch)
+        probability = _tempered(log_probability, self.context.constants.get("temperature", 1.0))
+        edges = self.constant("edges", probability.device)
+        cumulative = functional.pad(probability.cumsum(1), (1, 0)).clamp(0, 1)
+        cumulative = cumulative / cumulative[:, -1:]
+        flags = batch["features"][:, -len(self.context.bands) :]
+        return {
+            "log_pdf": (self._recalibrated(cumulative) + FLOOR).log(),
+            "interval": _quantiles(cumulative, edges, self._levels(edges)),
+            "ood": torch.stack([network.space(view) for view in vectors]).mean(0),  # type: ignore[operator]
+            "missing": (flags < 1).any(1).float(),
+        }
+
+    def _views(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Give log probabilities (8, B, K) and vectors before the head (8, B, D) of the eight views of each image."""
+        maps = seen(batch)
+        vectors = torch.stack(
+            [network.represent(dihedral(maps, element), batch["features"]).float() for element in range(8)]  # type: ignore[operator]
+        )
+        return self._log_probability(network.head(vectors).float()), vectors  # type: ignore[operator]
+
+    def _levels(self, like: Tensor) -> Tensor:
+        halves = [0.5 + sign * share / 2 for share in COVERAGES for sign in (-1, 1)]
+        return like.new_tensor(self.context.constants.get("levels", halves))
+
+    def _recalibrated(self, cumulative: Tensor) -> Tensor:
+        """Pass the cumulative distribution (B, K + 1) through the PIT map; gives the probability of each bin."""
+        a, b = self.context.constants.get("pit_beta", (1.0, 1.0))
+        mapping = cumulative.new_tensor(calibration.pit_map(a, b))
+        place = cumulative * (len(mapping) - 1)
+        below = place.long().clamp_max(len(mapping) - 2)
+        mapped = torch.lerp(mapping[below], mapping[below + 1], place - below)
+        return (mapped[:, 1:] - mapped[:, :-1]).clamp_min(0)
 
     def finish(self, predictions: Arrays) -> Arrays:
-        """Add point estimates and intervals of p(z)."""
-        return {**predictions, **self._summaries(predictions["pdf"])}
-
-    def _summaries(self, pdf: np.ndarray) -> Arrays:
+        """Normalise p(z); add point estimates, intervals and flags."""
         edges = np.asarray(self.context.constants["edges"])
-        low, high = pdf_metrics.interval(pdf, edges, 0.68)
+        probability = np.exp(predictions["log_pdf"].astype(np.float64))
+        pdf = probability / probability.sum(1, keepdims=True) / np.diff(edges)
+        low, high = predictions["interval"][:, 0::2], predictions["interval"][:, 1::2]
+        flags = FLAGS["out_of_distribution"] * (predictions["ood"] < ODD) + FLAGS["missing_band"] * (
+            predictions["missing"] > 0
+        )
         return {
-            "z_mean": pdf_metrics.mean(pdf, edges),
-            "z_median": pdf_metrics.median(pdf, edges),
-            "z_mode": pdf_metrics.mode(pdf, edges),
-            "z_low": low,
-            "z_high": high,
-            "odds": pdf_metrics.odds(pdf, edges),
+            "pdf": pdf.astype(np.float32),
+            **summaries(pdf, edges),
+            "z_low68": low[:, 0],
+            "z_high68": high[:, 0],
+            "z_low95": low[:, 1],
+            "z_high95": high[:, 1],
+            "ood": predictions["ood"],
+            "flags": flags.astype(np.int16),
         }
 
     def columns(self, predictions: Arrays) -> list[Column]:
-        """Point estimates, interval, ODDS."""
+        """Point estimates, intervals, ODDS, flags."""
+        bits = ", ".join(f"{bit} {name.replace('_', ' ')}" for name, bit in FLAGS.items())
         described = {
             "z_mean": ("mean of p(z)", "src.redshift.phot"),
             "z_median": ("median of p(z), the reference point estimate", "src.redshift.phot;meta.main"),
             "z_mode": ("mode of p(z)", "src.redshift.phot"),
-            "z_low": ("16th percentile of p(z)", "src.redshift.phot;stat.min"),
-            "z_high": ("84th percentile of p(z)", "src.redshift.phot;stat.max"),
+            "z_low68": ("lower end of the conformal 68 % interval", "src.redshift.phot;stat.min"),
+            "z_high68": ("upper end of the conformal 68 % interval", "src.redshift.phot;stat.max"),
+            "z_low95": ("lower end of the conformal 95 % interval", "src.redshift.phot;stat.min"),
+            "z_high95": ("upper end of the conformal 95 % interval", "src.redshift.phot;stat.max"),
             "odds": ("probability within 0.06 (1 + z) of the mode of p(z)", "stat.probability;src.redshift.phot"),
+            "ood": (
+                "share of validation objects further out in feature space; small for odd objects",
+                "stat.probability",
+            ),
+            "flags": (f"bits: {bits}", "meta.code.qual"),
         }
         return [
             Column(f"photoz_{name}", predictions[name], None, description, ucd)
@@ -195,72 +296,63 @@ class Photoz(Task):
         ]
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Redshift, and the magnitude where there is one."""
-        truth = {"z": store.column(self.settings.target, indices).astype(float)}
-        if store.has_column("magnitude"):
-            truth["magnitude"] = store.column("magnitude", indices).astype(float)
-        return truth
+        """Redshift; signal-to-noise ratio; and magnitude, inclination and B/T where the catalogue has them."""
+        truth = {
+            "z": store.column(self.settings.target, indices).astype(float),
+            "snr": store.features(["snr"], indices)[:, 0].astype(float),
+        }
+        return truth | {name: store.column(name, indices).astype(float) for name in TRUTHS if store.has_column(name)}
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
-        """Point metrics of the median and metrics of p(z)."""
-        z, pdf, edges = truth["z"], predictions["pdf"], np.asarray(self.context.constants["edges"])
-        point = {name: OF_POINTS[name] for name in self.metric_names if name in OF_POINTS}
-        metrics = measured(point, predictions["z_median"], z)
-        metrics |= measured({"crps": np.mean}, pdf_metrics.crps(pdf, edges, z))
-        metrics |= measured({"pit_ks": pdf_metrics.pit_ks}, pdf_metrics.pit(pdf, edges, z))
-        metrics |= measured({"cde_loss": np.mean}, pdf_metrics.cde_terms(pdf, edges, z))
-        return metrics | measured({"coverage_68": np.mean}, pdf_metrics.covered(pdf, edges, z, 0.68))
+        """Metrics of the median, of p(z), of the intervals and of the mean redshift in tomographic bins."""
+        return score(predictions, truth["z"], np.asarray(self.context.constants["edges"]))
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Nearest neighbours and a random forest on magnitudes and colours."""
-        names = photometric_features(store.feature_names)
-        train_x, test_x = store.features(names, train), store.features(names, test)
-        z, edges = store.column(self.settings.target, train), np.asarray(self.context.constants["edges"])
-        results: dict[str, tuple[Arrays, Arrays]] = {}
-        for name, predicted in {
-            "knn": rivals.knn(train_x, z, test_x, edges),
-            "forest": rivals.forest(train_x, z, test_x, edges),
-        }.items():
-            summaries = self._summaries(predicted["pdf"])
-            results[name] = ({**summaries, "pdf": predicted["pdf"], "z_median": predicted["z"]}, {})
-        return results
+        """Classical methods on magnitudes and colours, and the n(z) for everyone."""
+        names, edges = photometric_features(store.feature_names), np.asarray(self.context.constants["edges"])
+        z = store.column(self.settings.target, train)
+        return baselines(store.features(names, train), z, store.features(names, test), edges)
 
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
     ) -> "dict[str, Figure]":
-        """Scatter, bias and scatter against redshift and magnitude, PIT, example PDFs, n(z)."""
-        z, pdf, edges = truth["z"], predictions["pdf"], np.asarray(self.context.constants["edges"])
-        ks = report.network["pit_ks"]["value"]
-        chosen = np.argsort(z, kind="stable")[np.linspace(0, len(z) - 1, min(8, len(z))).astype(int)]
-        drawn = {
-            "scatter": redshift_scatter(z, predictions["z_median"], baselines=report.of("z_median")),
-            "trend_redshift": redshift_trends(z, predictions["z_median"], baselines=report.of("z_median")),
-            "pit": pit_histogram(pdf_metrics.pit(pdf, edges, z), ks=ks),
-            "examples": example_pdfs(
-                pdf[chosen],
-                edges,
-                z[chosen],
-                rgb=colour(store, indices[chosen]),
-                z_phot=predictions["z_median"][chosen],
-                n_total=len(z),
-            ),
-            "distribution": redshift_distribution(pdf, edges, z),
-        }
-        if "magnitude" in truth:
-            drawn["trend_magnitude"] = redshift_trends(
-                z,
-                predictions["z_median"],
-                against=truth["magnitude"],
-                label="magnitude (AB)",
-                baselines=report.of("z_median"),
-            )
-        return drawn
+        """Scatter, trends, calibration, example PDFs, n(z) as a whole and in tomographic bins."""
+        return draw(store, indices, predictions, truth, np.asarray(self.context.constants["edges"]), report)
 
 
-def _views(network: nn.Module, batch: Batch) -> Tensor:
-    """Give the logits of the eight views of each image: (8, B, K) in float32."""
-    maps = seen(batch)
-    return torch.stack([network(dihedral(maps, element), batch.get("features")).float() for element in range(8)])
+def _edges(settings: PhotozSettings, z: np.ndarray) -> list[float]:
+    """Give the edges of the bins, from 0 to `z_max`."""
+    z_max = settings.z_max or 1.05 * float(z.max())
+    if settings.bins == "linear":
+        return np.linspace(0.0, z_max, settings.n_bins + 1).tolist()
+    # a tenth of the bins is spread evenly: none is too wide, and none narrower than redshifts are known
+    grid = np.linspace(0.0, z_max, 20 * settings.n_bins + 1)
+    share = 0.9 * np.searchsorted(np.sort(z), grid, side="right") / len(z) + 0.1 * grid / z_max
+    share[0], share[-1] = 0.0, 1.0
+    return np.interp(np.linspace(0, 1, settings.n_bins + 1), share, grid).tolist()
+
+
+def _weights(settings: PhotozSettings, z: np.ndarray, z_max: float) -> list[float]:
+    """Weight redshifts by the inverse of how often they occur, to the power that was asked for; mean one."""
+    place = (z / z_max * BALANCE_BINS).astype(int).clip(0, BALANCE_BINS - 1)
+    counts = np.bincount(place, minlength=BALANCE_BINS)
+    weights = (1.0 + counts) ** -settings.balance
+    weights /= weights[place].mean()
+    return weights.clip(max=LARGEST_WEIGHT).tolist()
+
+
+def _tempered(log_probability: Tensor, temperature: float) -> Tensor:
+    """Average the probabilities of views (V, B, K) at a temperature: (B, K)."""
+    return (log_probability / temperature).softmax(-1).mean(0)
+
+
+def _quantiles(cumulative: Tensor, edges: Tensor, levels: Tensor) -> Tensor:
+    """Give the redshifts (B, L) at which the cumulative distribution (B, K + 1) reaches each of `levels`."""
+    wanted = levels.expand(len(cumulative), -1).contiguous()
+    above = torch.searchsorted(cumulative.contiguous(), wanted).clamp(1, len(edges) - 1)
+    low, high = cumulative.gather(1, above - 1), cumulative.gather(1, above)
+    share = ((wanted - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
+    return torch.lerp(edges[above - 1], edges[above], share)
 
 
 TASK = Photoz

@@ -53,7 +53,7 @@ class Predictions:
                 if file.attrs.get("format") != FORMAT:
                     raise StoreError(f"{path}: not a predictions file; give one written by 'astrodl predict'")
                 self.attributes = dict(file.attrs)
-                self.names = tuple(name for name in file if name != "object_id")
+                self.names = tuple(name for name in file if name not in ("object_id", "unseen"))
                 self._n_objects = len(file["object_id"])
         except FileNotFoundError:
             raise StoreError(f"{path}: no such file; run 'astrodl predict' first") from None
@@ -72,6 +72,11 @@ class Predictions:
         """Read the identifiers of the objects from `start` to `stop`."""
         with h5py.File(self.path, "r") as file:
             return file["object_id"].asstr()[start:stop]
+
+    def unseen(self, start: int, stop: int) -> np.ndarray:
+        """Tell which objects from `start` to `stop` were predicted by networks not trained on them, (n,) bool."""
+        with h5py.File(self.path, "r") as file:
+            return file["unseen"][start:stop]
 
     def block(self, start: int, stop: int) -> Arrays:
         """Read all arrays but the maps, for the objects from `start` to `stop`."""

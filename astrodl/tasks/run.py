@@ -156,6 +156,9 @@ def predict(
 ) -> Path:
     """Predict every object of a store as the mean over `models`, block by block.
 
+    An object that some networks were trained on is predicted by the others alone (with folds: by those of its fold),
+    an object that none or all were trained on by all. Which objects no network had been trained on is written beside.
+
     Raises
     ------
     StoreError
@@ -180,7 +183,9 @@ def predict(
         n_objects, done = reader.n_objects, 0
         with writing(out, attributes) as file, progress_bar(f"predict {task}", n_objects, progress) as show:
             names = file.create_dataset("object_id", (n_objects,), h5py.string_dtype(), track_times=False)
-            for predicted in predictions_of(loaded, reader):
+            trained_on = in_training(loaded, reader)
+            file.create_dataset("unseen", data=~trained_on.all(0) if len(trained_on) else [], track_times=False)
+            for predicted in predictions_of(loaded, reader, ~trained_on):
                 write_block(file, done, n_objects, predicted)
                 end = done + len(next(iter(predicted.values())))
                 names[done:end] = reader.block("object_id", done, end).astype(object)
@@ -189,39 +194,84 @@ def predict(
     return out
 
 
-def predictions_of(models: Sequence[Model], store: Reader) -> Iterator[Arrays]:
+def in_training(models: Sequence[Model], store: Reader) -> np.ndarray:
+    """Tell which objects of a store each network was trained on: (models, N) of bool.
+
+    Objects are told by split and fold, so that a shard of a survey knows those of its sample. Networks of another
+    survey saw none.
+    """
+    trained_on = np.zeros((len(models), len(store)), bool)
+    n_folds = max(int(store.fold.max(initial=0)), 0) + 1
+    for row, model in zip(trained_on, models, strict=True):
+        fold = int(model.metadata.get("fold", 0))
+        if model.task.context.survey == store.survey and fold < n_folds:
+            row[labelled(type(model.task), model.task.settings, store, "train", fold)] = True
+    return trained_on
+
+
+def predictions_of(models: Sequence[Model], store: Reader, wanted: np.ndarray | None = None) -> Iterator[Arrays]:
     """Yield the finished predictions of all objects of a store, batch after batch, averaged over models of one task.
 
     A thread reads and prepares the next batches while the networks work on one; on a CUDA device results travel to the
     host, and are finished there, while the next batch is computed.
+
+    Parameters
+    ----------
+    models, store
+        Of one task; what is predicted.
+    wanted
+        Which models an object is predicted by, (models, N) of bool; by all where it is by none, and by default.
     """
     task, device = models[0].task, models[0].device
+    wanted = np.ones((len(models), len(store)), bool) if wanted is None else wanted | ~wanted.any(0)
 
     def prepare(indices: np.ndarray) -> Arrays:
         cutouts = matching(store, task, indices)
         inputs = [model.task.inputs(cutouts) for model in models]
         return {f"{number} {name}": array for number, arrays in enumerate(inputs) for name, array in arrays.items()}
 
-    before: tuple[list[Batch], Any] | None = None
-    for batch in Streamed(prepare, np.arange(len(store)), device).in_order(PREDICT_BATCH):
-        parts = [model.predict_batch(_inputs_of(number, batch)) for number, model in enumerate(models)]
+    before: tuple[list[Batch], np.ndarray, Any] | None = None
+    batches = Streamed(prepare, np.arange(len(store)), device).in_order(PREDICT_BATCH)
+    for start, batch in zip(range(0, len(store), PREDICT_BATCH), batches, strict=True):
+        chosen = wanted[:, start : start + PREDICT_BATCH]
+        parts = [
+            model.predict_batch(_inputs_of(number, batch, chosen[number])) if chosen[number].any() else {}
+            for number, model in enumerate(models)
+        ]
         arrived = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
         if before is not None:
             yield _averaged(task, *before)
-        before = parts, arrived
+        before = parts, chosen, arrived
     if before is not None:
         yield _averaged(task, *before)
 
 
-def _inputs_of(number: int, batch: Batch) -> Batch:
+def _inputs_of(number: int, batch: Batch, chosen: np.ndarray) -> Batch:
+    """Give the inputs of a model: of all objects, or of those that are `chosen`."""
     prefix = f"{number} "
-    return {name.removeprefix(prefix): tensor for name, tensor in batch.items() if name.startswith(prefix)}
+    inputs = {name.removeprefix(prefix): tensor for name, tensor in batch.items() if name.startswith(prefix)}
+    if chosen.all():
+        return inputs
+    rows = torch.from_numpy(np.flatnonzero(chosen))
+    return {name: tensor[rows.to(tensor.device)] for name, tensor in inputs.items()}
 
 
-def _averaged(task: Task, parts: list[Batch], arrived: Any) -> Arrays:
+def _averaged(task: Task, parts: list[Batch], chosen: np.ndarray, arrived: Any) -> Arrays:
+    """Average what the models predicted, each of the objects for which it was `chosen` (models, objects)."""
     if arrived is not None:
         arrived.synchronize()
-    return task.finish({key: np.mean([part[key].numpy() for part in parts], axis=0) for key in parts[0]})
+    mean: Arrays = {}
+    for part, rows in zip(parts, chosen, strict=True):
+        for key, tensor in part.items():
+            values = tensor.numpy()
+            total = mean.setdefault(key, np.zeros((chosen.shape[1], *values.shape[1:]), values.dtype))
+            total[rows] += values
+    counts = chosen.sum(0)
+    return task.finish({key: total / _along(counts, total) for key, total in mean.items()})
+
+
+def _along(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return counts.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
 
 
 def matching(store: Reader, task: Task, indices: np.ndarray) -> Cutouts:
@@ -287,9 +337,17 @@ def fit_context(kind: type[Task], settings: Any, store: Reader, fold: int = 0) -
 
 
 def labelled(kind: type[Task], settings: Any, store: Reader, part: Any, fold: int = 0) -> np.ndarray:
-    """Give the objects of a split that the task can train on or be scored with; none where the truth is missing."""
+    """Give the objects of a split that the task can train on or be scored with; none where the truth is missing.
+
+    Of the training split `n_train` at most: those of a smaller number are among those of a larger one.
+    """
     indices = store.select(part, fold)
-    return indices[:0] if kind.missing_truth(settings, store) else kind.labelled(settings, store, indices)
+    if kind.missing_truth(settings, store):
+        return indices[:0]
+    chosen = kind.labelled(settings, store, indices)
+    if part != "train" or settings.n_train is None:
+        return chosen
+    return np.sort(np.random.default_rng(fold).permutation(chosen)[: settings.n_train])
 
 
 def prepare_device(device: str, threads: int | None) -> torch.device:

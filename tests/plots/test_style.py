@@ -68,3 +68,39 @@ def test_wilson_interval_holds_the_fraction_and_knows_no_trials():
 def test_the_palette_has_no_colour_twice_and_keeps_blue_for_the_network():
     assert len(set(style.CYCLE)) == len(style.CYCLE)
     assert style.NETWORK not in style.baseline_colors("abcdef").values()
+
+
+@style.styled
+def with_legend_below(labels):
+    figure = style.new_figure(4.0)
+    axes = figure.subplots()
+    style.legend_below(figure, [axes.plot([0, 1])[0] for _ in labels], labels)
+    return figure
+
+
+@pytest.mark.parametrize(
+    ("labels", "n_columns"),
+    [
+        (["a", "b", "c"], 3),
+        (["a", "a label of middling length", "b", "another of middling length"], 4),
+        (["network with quite a long name " * 2, "another with as long a name " * 2, "word " * 60], 1),
+        ([], None),
+    ],
+)
+def test_a_legend_below_has_the_columns_that_fit(labels, n_columns, texts):
+    figure = with_legend_below(labels)
+    texts(figure)
+    assert [legend._ncols for legend in figure.legends] == ([n_columns] if labels else [])
+    assert all(legend.get_window_extent().x1 <= figure.bbox.x1 for legend in figure.legends)
+
+
+def test_small_numbers_between_decades_have_no_powers_of_ten():
+    figure = style.new_figure(4.0)
+    axes = figure.subplots()
+    axes.plot([0.02, 0.06], [0.02, 0.06])
+    axes.set_yscale("log")
+    style.plain_logarithm(axes.yaxis)
+    figure.draw_without_rendering()
+    shown = [tick.get_text() for tick in axes.get_yticklabels(which="both") if tick.get_text()]
+    assert "0.03" in shown
+    assert not [text for text in shown if "e" in text]

@@ -20,7 +20,7 @@ from astrodl.tasks.predictions import Predictions
 
 CPU = torch.device("cpu")
 SMALL: dict[str, dict[str, Any]] = {
-    "photoz": {"n_bins": 20, "widths": [8, 16]},
+    "photoz": {"n_bins": 20, "widths": [8, 16], "joint": [32, 16]},
     "morphology": {"widths": [8, 16]},
     "segmentation": {"widths": [8, 16]},
     "latent": {"view": 16, "widths": [8, 16]},
@@ -168,3 +168,13 @@ def test_killed_and_resumed_run_ends_in_the_same_weights(
     whole, resumed = (load_file(tmp_path / part / "model.safetensors") for part in ("whole", "broken"))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert not (tmp_path / "broken" / "last.pt").exists()
+
+
+def test_a_smaller_training_set_is_part_of_a_larger_one_and_leaves_the_other_splits(store: Path) -> None:
+    kind = tasks.get("photoz")
+    with open_store(store) as reader:
+        chosen = {n: run.labelled(kind, parse(kind.Settings, {"n_train": n}), reader, "train") for n in (10, 30, None)}
+        test = run.labelled(kind, parse(kind.Settings, {"n_train": 10}), reader, "test")
+        assert len(test) == len(reader.select("test"))
+    assert [len(indices) for indices in chosen.values()] == [10, 30, 54]
+    assert set(chosen[10]) < set(chosen[30]) < set(chosen[None])

@@ -1,0 +1,59 @@
+"""Where the training objects lie in the last layer of a network, and which objects lie elsewhere."""
+
+import torch
+from torch import Tensor, nn
+
+RIDGE = 1e-3
+"""Share of the mean variance that is added to every direction, so that those without spread do not decide."""
+
+
+class FeatureSpace(nn.Module):
+    """Mahalanobis distances from the training objects, ranked among validation objects: (B, D) -> (B,).
+
+    The distance in the features of a trained network tells objects unlike those it was trained on (Lee et al. 2018,
+    arXiv:1807.03888); its rank among objects that the network has not seen makes a probability of it, the conformal
+    p-value. All numbers are buffers, saved with the weights; before `fit` every object is at 1.
+
+    Parameters
+    ----------
+    n_features : int
+        Length D of the vectors.
+    n_levels : int
+        Number of quantiles of the distance that are kept.
+    """
+
+    mean: Tensor
+    whitening: Tensor
+    levels: Tensor
+    n_validation: Tensor
+
+    def __init__(self, n_features: int, n_levels: int = 501):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("whitening", torch.zeros(n_features, n_features))
+        self.register_buffer("levels", torch.zeros(n_levels))
+        self.register_buffer("n_validation", torch.zeros(()))
+
+    @torch.no_grad()
+    def fit(self, train: Tensor, validation: Tensor) -> None:
+        """Fit the distance to training vectors (N, D), and its distribution to validation vectors (M, D)."""
+        wide = train.double()
+        mean = wide.mean(0)
+        covariance = (wide - mean).T @ (wide - mean) / max(len(wide) - 1, 1)
+        ridge = RIDGE * covariance.diagonal().mean().clamp_min(1e-12)
+        values, vectors = torch.linalg.eigh(covariance)
+        self.mean.copy_(mean)
+        self.whitening.copy_(vectors / (values.clamp_min(0) + ridge).sqrt())
+        share = torch.linspace(0, 1, len(self.levels), device=train.device)
+        self.levels.copy_(torch.quantile(self.distance(validation), share))
+        self.n_validation.fill_(len(validation))
+
+    def distance(self, vectors: Tensor) -> Tensor:
+        """Give the squared Mahalanobis distance of each vector."""
+        return ((vectors.float() - self.mean) @ self.whitening).square().sum(1)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Give the share of validation objects that lie at least as far out: small for odd objects."""
+        below = torch.searchsorted(self.levels, self.distance(vectors)).float() / len(self.levels)
+        n = self.n_validation
+        return torch.where(n > 0, ((1 - below) * n + 1) / (n + 1), torch.ones_like(below))

@@ -1,0 +1,381 @@
+"""The photo-z study of docs/tasks/photoz.md: accuracy over seeds, learning curve, variants, missing bands.
+
+`python benchmarks/photoz.py FOLDER --jobs 2 --record` simulates two surveys (10,000 and 28,700 galaxies of `candels`),
+trains every network of the study on CPUs, one thread each, measures all on the test splits beside the classical
+methods, and writes tables and figures into the documentation. What is done is kept in FOLDER: run it again to go on.
+Two cores need about an hour and a half.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from astrodl.atomic import replacing, write_text
+from astrodl.baselines import photoz as rivals
+from astrodl.config import IngestSettings, SimulateSettings, parse
+from astrodl.dataset import Cutouts, Direct
+from astrodl.metrics import pdf as pdf_metrics
+from astrodl.photoz import evaluate, tomography
+from astrodl.plots.photoz_bins import imbalance_bias, tomographic_bins
+from astrodl.plots.studies import error_against_size, missing_band_degradation
+from astrodl.plots.style import save
+from astrodl.store import Reader
+from astrodl.survey.ingest import ingest
+from astrodl.survey.photometry import photometric_features
+from astrodl.survey.simulate import data_settings
+from astrodl.survey.simulate import simulate as write_survey
+from astrodl.tasks import run
+from astrodl.tasks.model import Model, load_model
+from astrodl.tasks.photoz import Photoz
+from astrodl.tasks.photoz_report import score
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+SURVEYS = {"main": {"n_objects": 10000, "seed": 1}, "large": {"n_objects": 28700, "seed": 2}}
+N_TEST = 2000
+"""Test objects of the large survey that are predicted; all of the other."""
+SEEDS = range(5)
+SIZES = (500, 1000, 2000, 5000, 10000, 20000)
+VARIANTS: Mapping[str, dict[str, Any]] = {
+    "apertures + photometry": {"photometry": True},
+    "apertures": {"photometry": False},
+    "ResNet": {"network": "resnet", "photometry": False},
+    "ResNet + photometry": {"network": "resnet", "photometry": True},
+    "branches + photometry": {"network": "branches", "photometry": True},
+    "inception (1/4) + photometry": {"network": "inception", "photometry": True},
+    "photometry alone": {"network": "none", "photometry": True},
+    "mixture of 5 Gaussians": {"head": "mixture"},
+    "quantile bins": {"bins": "quantile"},
+    "cross-entropy alone": {"crps_weight": 0.0},
+    "CRPS alone": {"likelihood_weight": 0.0},
+    "balanced n(z)": {"balance": 1.0},
+    "band dropout 0.15": {"band_dropout": 0.15},
+}
+VARIANT_SIZE, VARIANT_EPOCHS = 3000, 20
+WITHOUT, WITH = "default", "band dropout 0.15"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network or a classical method, on a survey."""
+
+    name: str
+    survey: str
+    seed: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    rival: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name of its files."""
+        return f"{self.name}-{self.seed}".replace(" ", "_").replace("/", "_")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where surveys, models and results are kept (4 GB)")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side (default: 1)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to run (default: all)")
+    parser.add_argument("--record", action="store_true", help="write tables and figures into docs/")
+    options = parser.parse_args()
+    for survey in SURVEYS:
+        make_survey(options.folder, survey, options.jobs)
+    jobs = [job for part in options.parts for job in PARTS[part]()]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        waiting = {pool.submit(done, options.folder, job): job for job in jobs}
+        for future in as_completed(waiting):
+            found = future.result()
+            print(f"{waiting[future].label}: sigma_mad {found['sigma_mad']:.4f}, CRPS {found['crps']:.4f}", flush=True)
+    if options.record:
+        record(options.folder)
+
+
+def headline() -> list[Job]:
+    """List the default network and all classical methods on the survey of 10,000, over seeds."""
+    networks = [Job("default", "main", seed) for seed in SEEDS]
+    return networks + [Job(name, "main", seed, rival=name) for name in RIVALS for seed in SEEDS if seed in RIVALS[name]]
+
+
+def curve() -> list[Job]:
+    """List trainings of growing size; small ones get more epochs, so that all have updates enough."""
+    jobs = []
+    for size in reversed(SIZES):
+        epochs = int(np.clip(90_000 // size, 12, 180))
+        for seed in range(2 if size <= 5000 else 1):
+            settings = {"n_train": size, "train": {"epochs": epochs}}
+            jobs.append(Job(f"curve {size}", "large", seed, settings))
+        jobs += [Job(f"curve {size} {name}", "large", 0, {"n_train": size}, name) for name in ("knn", "forest", "mlp")]
+    return jobs
+
+
+def variants() -> list[Job]:
+    """List one change of the settings each, at equal budget."""
+    common = {"n_train": VARIANT_SIZE, "train": {"epochs": VARIANT_EPOCHS}}
+    return [Job(f"variant {name}", "main", 0, {**common, **changed}) for name, changed in VARIANTS.items()]
+
+
+PARTS = {"headline": headline, "curve": curve, "variants": variants}
+RIVALS: Mapping[str, Sequence[int]] = {"trainz": [0], "knn": [0], "forest": SEEDS, "svm": [0], "mlp": SEEDS}
+
+
+def make_survey(folder: Path, name: str, workers: int) -> None:
+    """Simulate and ingest a survey, if that is not done."""
+    store = folder / f"{name}.h5"
+    if store.exists():
+        return
+    simulate = SimulateSettings(**SURVEYS[name])
+    write_survey(simulate, folder / name, workers=workers)
+    settings = IngestSettings(survey="candels", data=data_settings(simulate, folder / name))
+    ingest(settings, store, workers=workers)
+
+
+def done(folder: Path, job: Job) -> dict[str, Any]:
+    """Do a job, or read what it gave before."""
+    torch.set_num_threads(1)
+    path = folder / "results" / f"{job.label}.json"
+    if path.exists():
+        found = json.loads(path.read_text())
+        if found["job"] == json.loads(json.dumps(asdict(job))):
+            return found["metrics"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    started = time.process_time()
+    with Direct(folder / f"{job.survey}.h5") as store:
+        kind = parse(Photoz.Settings, job.settings, job.name)
+        train, test = run.labelled(Photoz, kind, store, "train"), test_objects(store, job.survey)
+        raw = classical(job, store, train, test) if job.rival else network(folder, job, store, test)
+        edges, z = raw["edges"], store.column("z", test).astype(float)
+        metrics = {key: entry["value"] for key, entry in score(raw, z, edges).items()}
+    with replacing(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **raw, z=z)
+    metrics["cpu_seconds"] = time.process_time() - started
+    write_text(path, json.dumps({"job": asdict(job), "n_train": len(train), "metrics": metrics}, indent=1))
+    return metrics
+
+
+def test_objects(store: Reader, survey: str) -> np.ndarray:
+    """Give the test objects that are measured."""
+    test = store.select("test")
+    return test if survey == "main" else test[:N_TEST]
+
+
+def classical(job: Job, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
+    """Fit a classical method and predict the test objects."""
+    names = photometric_features(store.feature_names)
+    z = store.column("z", train)
+    edges = np.linspace(0, 1.05 * store.column("z", np.flatnonzero(store.fold >= 0)).max(), 151)
+    options = {"seed": job.seed} if job.rival in ("forest", "mlp") else {}
+    method = getattr(rivals, job.rival)
+    pdf = method(store.features(names, train), z, store.features(names, test), edges, **options)["pdf"]
+    return {"edges": edges, "pdf": pdf, **points(pdf, edges)}
+
+
+def points(pdf: np.ndarray, edges: np.ndarray) -> dict[str, np.ndarray]:
+    """Read mean and median off p(z)."""
+    return {"z_mean": pdf_metrics.mean(pdf, edges), "z_median": pdf_metrics.median(pdf, edges)}
+
+
+def network(folder: Path, job: Job, store: Reader, test: np.ndarray) -> dict[str, np.ndarray]:
+    """Train a network and predict the test objects."""
+    out = folder / "models" / job.label
+    path = run.train("photoz", store.path, out, settings=job.settings, seed=job.seed, threads=1, progress=False)
+    model = load_model(path, device="cpu")
+    raw = model.raw(Cutouts.from_store(store, test))
+    kept = {key: raw[key] for key in ("log_pdf", "interval", "ood", "missing")}
+    return {"edges": np.asarray(model.task.context.constants["edges"]), **kept, **model.task.finish(raw)}
+
+
+def without_bands(model: Model, store: Reader, test: np.ndarray, lost: Sequence[str]) -> dict[str, np.ndarray]:
+    """Predict the test objects as if some bands had not been observed."""
+    kept = torch.tensor([[float(band not in lost) for band in store.bands]])
+    parts = []
+    for rows in np.array_split(test, max(1, len(test) // 256)):
+        arrays = model.task.inputs(Cutouts.from_store(store, rows))
+        batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        taken = model.task.without_bands(batch, kept.expand(len(rows), -1))  # type: ignore[attr-defined]
+        parts.append({name: tensor.numpy() for name, tensor in model.predict_batch(taken).items()})
+    raw = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return model.task.finish(raw)
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+
+
+def record(folder: Path) -> None:
+    """Write the tables and figures of everything that was done into the documentation."""
+    sys.path.insert(0, str(DOCS))
+    from generate import write_block
+
+    page = DOCS / "tasks" / "photoz.md"
+    text = page.read_text("utf-8")
+    for name, write in (("headline", record_headline), ("curve", record_curve), ("variants", record_variants)):
+        text = write_block(text, f"study-{name}", write(folder))
+    page.write_text(text, "utf-8")
+
+
+def read(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Read the results of all seeds of a name; with the arrays under `arrays`."""
+    label = Job(name, "").label.rsplit("-", 1)[0]
+    found = []
+    for path in sorted((folder / "results").glob(f"{label}-[0-9].json")):
+        with np.load(path.with_suffix(".npz")) as arrays:
+            found.append({**json.loads(path.read_text()), "arrays": dict(arrays)})
+    return found
+
+
+def mean_and_spread(values: Sequence[float], digits: int = 4) -> str:
+    """Write a mean and the standard deviation over seeds."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def record_headline(folder: Path) -> str:
+    """Compare network, its ensemble and the classical methods on 10,000 galaxies."""
+    runs = read(folder, "default")
+    task = load_model(folder / "models" / Job("default", "main").label / "model.safetensors", device="cpu").task
+    pool = {key: np.mean([run["arrays"][key] for run in runs], 0) for key in ("log_pdf", "interval", "ood", "missing")}
+    z, edges = runs[0]["arrays"]["z"], runs[0]["arrays"]["edges"]
+    together = task.finish(pool)
+    columns = {"network": [run["metrics"] for run in runs]}
+    columns[f"ensemble of {len(runs)}"] = [{k: v["value"] for k, v in score(together, z, edges).items()}]
+    columns |= {name: [run["metrics"] for run in read(folder, name)] for name in RIVALS}
+    rows = [f"| metric | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    for metric in Photoz.metric_names:
+        cells = [
+            mean_and_spread([run[metric] for run in found]) if all(metric in run for run in found) else ""
+            for found in columns.values()
+        ]
+        rows.append(f"| `{metric}` | {' | '.join(cells)} |")
+    cells = [
+        f"{np.mean([run['cpu_seconds'] for run in found]):.0f}" if "cpu_seconds" in found[0] else ""
+        for found in columns.values()
+    ]
+    rows.append(f"| CPU seconds | {' | '.join(cells)} |")
+    save(
+        tomographic_bins(together["pdf"], edges, z, together["z_median"]),
+        DOCS / "images" / "photoz-study-tomography.png",
+    )
+    bins = tomography(z, together["pdf"], edges)
+    table = ["", "| bin in z_phot | objects | bias in mean z / (1 + z) | error |", "| --- | --- | --- | --- |"]
+    for row in bins:
+        low, high, count, scale = row["low"], row["high"], row["n_objects"], 1 + row["mean_true"]
+        bias, error = row["bias"] / scale, row["error"] / scale
+        table.append(f"| {low:.2f} to {high:.2f} | {count} | {bias:+.4f} | {error:.4f} |")
+    ratios = ", ".join(
+        f"{label} {np.mean([run[metric] for run in columns['network']]) / best(columns, metric):.2f} "
+        f"({columns[f'ensemble of {len(runs)}'][0][metric] / best(columns, metric):.2f} the ensemble)"
+        for metric, label in (("sigma_mad", "σ_MAD"), ("crps", "CRPS"))
+    )
+    about = (
+        f"{runs[0]['n_train']:,} training and {len(z):,} test objects; mean and standard deviation over seeds of the "
+        f"training. Ratio to the best classical method: {ratios}.\n"
+    )
+    image = "\n![Tomographic bins](../images/photoz-study-tomography.png)"
+    return "\n".join([about, *rows, *table, image])
+
+
+def best(columns: Mapping[str, Sequence[Mapping[str, float]]], metric: str) -> float:
+    """Give the lowest mean of a metric among the classical methods."""
+    return min(float(np.mean([run[metric] for run in columns[name]])) for name in RIVALS)
+
+
+def record_curve(folder: Path) -> str:
+    """Draw and tabulate sigma_MAD and CRPS against the number of training galaxies."""
+    names = {"network": "", "mlp": " mlp", "forest": " forest", "knn": " knn"}
+    sizes = [size for size in SIZES if read(folder, f"curve {size}")]
+    values = {
+        metric: {
+            name: [[run["metrics"][metric] for run in read(folder, f"curve {size}{suffix}")] for size in sizes]
+            for name, suffix in names.items()
+        }
+        for metric in ("sigma_mad", "crps")
+    }
+    rows = [
+        "| training objects | " + " | ".join(f"{name} {label}" for label in ("σ_MAD", "CRPS") for name in names) + " |"
+    ]
+    rows.append("| --- |" + " --- |" * (2 * len(names)))
+    for place, size in enumerate(sizes):
+        cells = [mean_and_spread(found[place]) for metric in values.values() for found in metric.values()]
+        rows.append(f"| {size:,} | {' | '.join(cells)} |")
+    images = []
+    for metric, label in (("sigma_mad", r"$\sigma_\mathrm{MAD}$"), ("crps", "CRPS (redshift)")):
+        mean = {name: [float(np.mean(v)) for v in found] for name, found in values[metric].items()}
+        spread = [float(np.std(v, ddof=1)) if len(v) > 1 else np.nan for v in values[metric]["network"]]
+        figure = error_against_size(
+            sizes,
+            mean.pop("network"),
+            errors=spread,
+            ylabel=label,
+            baselines=mean,
+        )
+        name = f"photoz-curve-{metric.replace('_', '-')}.png"
+        save(figure, DOCS / "images" / name)
+        images.append(f"\n![{metric} against the number of training galaxies](../images/{name})")
+    return "\n".join([*rows, *images])
+
+
+def record_variants(folder: Path) -> str:
+    """Tabulate the variants; draw the effect of weights on the bias, and of missing bands."""
+    found = {name: read(folder, f"variant {name}") for name in VARIANTS}
+    found = {name: runs[0] for name, runs in found.items() if runs}
+    metrics = ("sigma_mad", "eta_015", "bias_mean", "crps", "cde_loss", "pit_ks", "cpu_seconds")
+    rows = [f"| variant | {' | '.join(f'`{m}`' for m in metrics[:-1])} | CPU s |", "| --- |" + " --- |" * len(metrics)]
+    for name, run_ in found.items():
+        entries = evaluate(run_["arrays"]["z"], run_["arrays"]["pdf"], run_["arrays"]["edges"])["metrics"]
+        cells = [f"{run_['metrics'][m]:.4f} ± {entries[m]['error']:.4f}" for m in metrics[:-1]]
+        rows.append(f"| {name} | {' | '.join(cells)} | {run_['metrics']['cpu_seconds']:.0f} |")
+    images = []
+    if "balanced n(z)" in found:
+        pair = {"as they are": found[REFERENCE], "weights against n(z)": found["balanced n(z)"]}
+        z = found[REFERENCE]["arrays"]["z"]
+        figure = imbalance_bias(z, {name: run_["arrays"]["z_median"] for name, run_ in pair.items()})
+        save(figure, DOCS / "images" / "photoz-imbalance.png")
+        images.append("\n![Bias against redshift, with and without weights](../images/photoz-imbalance.png)")
+    if WITH in found:
+        save(missing_bands(folder), DOCS / "images" / "photoz-missing-bands.png")
+        images.append("\n![Accuracy with missing bands](../images/photoz-missing-bands.png)")
+    return "\n".join([*rows, *images])
+
+
+REFERENCE = "apertures"
+"""The variant that has all defaults."""
+
+
+def missing_bands(folder: Path) -> Any:
+    """Draw how networks with and without band dropout do when bands are missing."""
+    models = {
+        label: load_model(folder / "models" / Job(f"variant {name}", "main").label / "model.safetensors", device="cpu")
+        for label, name in (("usual training", REFERENCE), ("band dropout 0.15", WITH))
+    }
+    rows: dict[str, dict[str, tuple[float, float]]] = {}
+    with Direct(folder / "main.h5") as store:
+        test = test_objects(store, "main")[::2]
+        z, bands = store.column("z", test).astype(float), store.bands
+        scenarios = {"all bands": (), **{f"without {band}": (band,) for band in bands}}
+        scenarios |= {
+            "two bluest missing": bands[:2],
+            f"{bands[len(bands) // 2]} alone": tuple(b for b in bands if b != bands[len(bands) // 2]),
+        }
+        for label, lost in scenarios.items():
+            rows[label] = {}
+            for name, model in models.items():
+                found = without_bands(model, store, test, lost)
+                report = evaluate(z, found["pdf"], np.asarray(model.task.context.constants["edges"]), n_draws=100)
+                entry = report["metrics"]["sigma_mad"]
+                rows[label][name] = entry["value"], entry["error"]
+    return missing_band_degradation(rows)
+
+
+if __name__ == "__main__":
+    main()
