@@ -1,21 +1,17 @@
-"""Photometric redshifts from catalogue features: nearest neighbours and a random forest, both with p(z).
+"""Photometric redshifts with p(z) from catalogue features: nearest neighbours, a random forest, and n(z) for everyone.
 
-p(z) is the histogram of the redshifts of like training objects (neighbours, or members of the same leaves), smoothed by
-a Gaussian of width s (1 + z). s is chosen on training objects that took no part in their own histogram.
+p(z) is the smoothed histogram of the redshifts of like training objects: neighbours, members of the same leaves, all.
+The support vector machine is in `photoz_svm`, the fully connected networks are in `photoz_mlp`.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr
 
 from astrodl.baselines.features import impute, standardise
+from astrodl.baselines.histograms import check, fit_width, in_bins, smooth, weighted_histogram
+from astrodl.metrics import pdf as of_pdf
 
 Array = NDArray[np.float64]
-
-# From well below any useful bin to the scatter of a useless method.
-WIDTHS = np.geomspace(0.002, 0.3, 26)
-# Share of a flat p(z) mixed in while the width is chosen, lest a few outliers decide on it.
-FLAT_SHARE = 0.02
 
 
 def knn(
@@ -49,8 +45,8 @@ def knn(
     from sklearn.neighbors import NearestNeighbors
 
     train, test = standardise(train_x, test_x)
-    z, bounds = _check(train, train_z, edges)
-    bins = _bin(z, bounds)
+    z, bounds = check(train, train_z, edges)
+    bins = in_bins(z, bounds)
     search = NearestNeighbors(n_neighbors=min(k, len(train) - 1), n_jobs=n_jobs).fit(train)
 
     def gather(x: Array | None) -> tuple[Array, Array]:
@@ -58,11 +54,11 @@ def knn(
         distance, index = search.kneighbors(x)
         weight = 1 / np.maximum(distance, 1e-9)
         weight /= weight.sum(axis=1, keepdims=True)
-        return np.sum(weight * z[index], axis=1), _histogram(bins[index], weight, bounds.size - 1)
+        return np.sum(weight * z[index], axis=1), weighted_histogram(bins[index], weight, bounds.size - 1)
 
-    width = _fit_width(gather(None)[1], z, bounds)
+    width = fit_width(gather(None)[1], z, bounds)
     point, histogram = gather(test)
-    return {"z": point, "pdf": _smooth(histogram, bounds, width)}
+    return {"z": point, "pdf": smooth(histogram, bounds, width)}
 
 
 def forest(
@@ -107,8 +103,8 @@ def forest(
     from sklearn.ensemble import RandomForestRegressor
 
     train, test = impute(train_x, test_x)
-    z, bounds = _check(train, train_z, edges)
-    bins, n_bins = _bin(z, bounds), bounds.size - 1
+    z, bounds = check(train, train_z, edges)
+    bins, n_bins = in_bins(z, bounds), bounds.size - 1
     model = RandomForestRegressor(
         n_trees, min_samples_leaf=min_leaf, max_features=max_features, random_state=seed, n_jobs=n_jobs
     ).fit(train, z)
@@ -121,28 +117,39 @@ def forest(
         histogram += leaves[test_leaf[:, tree]]
     # With few trees some training objects were in every draw.
     judged = left_out.sum(axis=1) > 0
-    width = _fit_width(left_out[judged], z[judged], bounds)
-    return {"z": model.predict(test), "pdf": _smooth(histogram, bounds, width)}
+    width = fit_width(left_out[judged], z[judged], bounds)
+    return {"z": model.predict(test), "pdf": smooth(histogram, bounds, width)}
 
 
-def _check(train: Array, train_z: ArrayLike, edges: ArrayLike) -> tuple[Array, Array]:
-    z, bounds = np.asarray(train_z, dtype=np.float64), np.asarray(edges, dtype=np.float64)
-    if z.shape != (len(train),) or z.size < 2 or not np.isfinite(z).all():
-        raise ValueError(f"train_z has shape {z.shape}, must be ({len(train)},), finite, with two objects at least")
-    if bounds.ndim != 1 or bounds.size < 2 or not np.all(np.diff(bounds) > 0):
-        raise ValueError("edges must be a strictly increasing sequence of at least two redshifts")
-    return z, bounds
+def trainz(train_x: ArrayLike, train_z: ArrayLike, test_x: ArrayLike, edges: ArrayLike) -> dict[str, Array]:
+    """Give every object the redshift distribution n(z) of the training objects: the floor that ignores the features.
 
+    Its PIT is uniform by construction (Schmidt et al. 2020, MNRAS 499, 1587): what does not beat its CRPS and CDE loss
+    has learned nothing, whatever its PIT.
 
-def _bin(z: Array, edges: Array) -> NDArray[np.intp]:
-    return np.clip(np.searchsorted(edges, z, side="right") - 1, 0, edges.size - 2)
+    Parameters
+    ----------
+    train_x, train_z, test_x, edges
+        As for `knn`; of the features only the number of objects is used.
 
+    Returns
+    -------
+    dict
+        `z`: median of n(z), (n_test,); `pdf`: densities, (n_test, B), all rows equal.
 
-def _histogram(bins: NDArray[np.intp], weight: Array, n_bins: int) -> Array:
-    """Add up the weights (n, k) in the bins (n, k) of each row: (n, n_bins)."""
-    rows = np.arange(len(bins))[:, None] * n_bins
-    total = np.bincount((rows + bins).ravel(), weight.ravel(), len(bins) * n_bins)
-    return total.astype(np.float64).reshape(-1, n_bins)
+    Raises
+    ------
+    ValueError
+        Fewer than two training objects, or arrays that do not fit together.
+    """
+    train, test = impute(train_x, test_x)
+    z, bounds = check(train, train_z, edges)
+    bins, n_bins = in_bins(z, bounds), bounds.size - 1
+    total = np.bincount(bins, minlength=n_bins).astype(np.float64)
+    left_out = np.tile(total, (n_bins, 1)) - np.eye(n_bins)
+    width = fit_width(left_out[bins], z, bounds)
+    density = np.tile(smooth(total[None], bounds, width), (len(test), 1))
+    return {"z": of_pdf.median(density, bounds), "pdf": density}
 
 
 def _leaf_histograms(leaf: NDArray[np.intp], bins: NDArray[np.intp], n_bins: int) -> Array:
@@ -150,27 +157,3 @@ def _leaf_histograms(leaf: NDArray[np.intp], bins: NDArray[np.intp], n_bins: int
     n_nodes = int(leaf.max()) + 1
     counts = np.bincount(leaf * n_bins + bins, minlength=n_nodes * n_bins).reshape(n_nodes, n_bins)
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-
-
-def _spread(edges: Array, width: float) -> Array:
-    """Give the matrix that smooths a histogram by a Gaussian of sigma = width (1 + z), kept within the edges."""
-    centre = 0.5 * (edges[1:] + edges[:-1])
-    cumulative = ndtr((edges[None, :] - centre[:, None]) / (width * (1 + centre[:, None])))
-    probability = np.diff(cumulative, axis=1)
-    return probability / probability.sum(axis=1, keepdims=True)
-
-
-def _smooth(histogram: Array, edges: Array, width: float) -> Array:
-    """Smooth the histograms (n, B) and normalise them to densities."""
-    probability = (histogram / histogram.sum(axis=1, keepdims=True)) @ _spread(edges, width)
-    return probability / np.diff(edges)
-
-
-def _fit_width(histogram: Array, z: Array, edges: Array) -> float:
-    """Choose the width with the largest mean log density at the true redshifts."""
-    rows, bins = np.arange(len(z)), _bin(z, edges)
-    flat = FLAT_SHARE / (edges[-1] - edges[0])
-    likelihood = [
-        np.mean(np.log((1 - FLAT_SHARE) * _smooth(histogram, edges, width)[rows, bins] + flat)) for width in WIDTHS
-    ]
-    return float(WIDTHS[int(np.argmax(likelihood))])
