@@ -1,10 +1,13 @@
 """What is measured and drawn of photo-z, for the network and its rivals alike."""
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astrodl.baselines import photoz as rivals
+from astrodl.baselines.photoz import forest, knn, trainz
+from astrodl.baselines.photoz_mlp import mlp
+from astrodl.baselines.photoz_svm import svm
 from astrodl.metrics import pdf as pdf_metrics
 from astrodl.metrics.photoz import tomographic_bias
 from astrodl.photoz import OF_POINTS
@@ -19,6 +22,8 @@ from astrodl.tasks.colour import colour
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+RIVALS: Mapping[str, Callable[..., Arrays]] = {"trainz": trainz, "knn": knn, "forest": forest, "svm": svm, "mlp": mlp}
+"""Classical methods, from the floor up."""
 OF_PIT = {"pit_ks": pdf_metrics.pit_ks, "pit_cvm": pdf_metrics.pit_cvm, "pit_ad": pdf_metrics.pit_ad}
 AGAINST = {
     "magnitude": "magnitude (AB)",
@@ -61,13 +66,7 @@ def baselines(
     train_x: np.ndarray, z: np.ndarray, test_x: np.ndarray, edges: np.ndarray
 ) -> dict[str, tuple[Arrays, Arrays]]:
     """Fit the classical methods to the training objects and predict the test objects."""
-    predicted = {
-        "trainz": rivals.trainz(train_x, z, test_x, edges),
-        "knn": rivals.knn(train_x, z, test_x, edges),
-        "forest": rivals.forest(train_x, z, test_x, edges),
-        "svm": rivals.svm(train_x, z, test_x, edges),
-        "mlp": rivals.mlp(train_x, z, test_x, edges),
-    }
+    predicted = {name: method(train_x, z, test_x, edges) for name, method in RIVALS.items()}
     return {name: ({"pdf": found["pdf"], **summaries(found["pdf"], edges)}, {}) for name, found in predicted.items()}
 
 
