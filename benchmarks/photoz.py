@@ -27,15 +27,17 @@ from astrodl.config import IngestSettings, SimulateSettings, parse
 from astrodl.dataset import Cutouts, Direct
 from astrodl.metrics import pdf as pdf_metrics
 from astrodl.photoz import evaluate, tomography
+from astrodl.plots.images import sheet_of_rows
 from astrodl.plots.photoz_bins import imbalance_bias, tomographic_bins
 from astrodl.plots.studies import error_against_size, missing_band_degradation
-from astrodl.plots.style import save
+from astrodl.plots.style import SHADES, save
 from astrodl.store import Reader
 from astrodl.survey.ingest import ingest
 from astrodl.survey.photometry import photometric_features
 from astrodl.survey.simulate import data_settings
 from astrodl.survey.simulate import simulate as write_survey
 from astrodl.tasks import run
+from astrodl.tasks.colour import colour
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.photoz import Photoz
 from astrodl.tasks.photoz_report import RIVALS, score
@@ -283,8 +285,38 @@ def record_headline(folder: Path) -> str:
         f"{runs[0]['n_train']:,} training and {len(z):,} test objects; mean and standard deviation over seeds of the "
         f"training. Ratio to the best classical method: {ratios}.\n"
     )
+    save(drawn_apertures(folder), DOCS / "images" / "photoz-apertures.png")
     image = "\n![Tomographic bins](../images/photoz-study-tomography.png)"
+    image += "\n\n![Galaxies and the apertures that the network draws](../images/photoz-apertures.png)"
     return "\n".join([about, *rows, *table, image])
+
+
+def drawn_apertures(folder: Path, n_shown: int = 5) -> Any:
+    """Draw the brightest test galaxies of each class and the apertures that the network lays over them."""
+    model = load_model(folder / "models" / Job("default", "main").label / "model.safetensors", device="cpu")
+    with Direct(folder / "main.h5") as store:
+        test = test_objects(store, "main")
+        kinds, magnitudes = store.column("class", test).astype(str), store.column("magnitude", test)
+        names = list(np.unique(kinds))[:n_shown]
+        chosen = np.array([test[kinds == kind][np.argsort(magnitudes[kinds == kind])[20]] for kind in names])
+        images = model.task.inputs(Cutouts.from_store(store, np.sort(chosen)))["image"]
+        order = np.argsort(np.argsort(chosen))
+        tiles = colour(store, np.sort(chosen))[order]
+    with torch.no_grad():
+        weights = model.network.trunk.apertures(torch.from_numpy(images))[order].numpy()  # type: ignore[operator,union-attr]
+    shades = SHADES(np.sqrt(weights / weights.max((2, 3), keepdims=True)))[..., :3]
+    rgb = np.concatenate([np.concatenate([tiles[i][None], shades[i]]) for i in range(len(names))])
+    n_columns = 1 + weights.shape[1]
+    rows = [list(range(row * n_columns, (row + 1) * n_columns)) for row in range(len(names))]
+    return sheet_of_rows(
+        rgb,
+        rows,
+        names,
+        title=lambda i: "galaxy" if i % n_columns == 0 else f"aperture {i % n_columns}",
+        frame=lambda i: None,
+        n_columns=n_columns,
+        heading="Apertures that the network draws (square root of the weight)",
+    )
 
 
 def best(columns: Mapping[str, Sequence[Mapping[str, float]]], metric: str) -> float:
