@@ -111,13 +111,11 @@ def headline() -> list[Job]:
 
 
 def curve() -> list[Job]:
-    """List trainings of growing size; small ones get more epochs, so that all have updates enough."""
+    """List trainings of growing size, one seed; small ones get more epochs, so that all have updates enough."""
     jobs = []
     for size in reversed(SIZES):
         epochs = int(np.clip(90_000 // size, 12, 180))
-        for seed in range(2 if size <= 5000 else 1):
-            settings = {"n_train": size, "train": {"epochs": epochs}}
-            jobs.append(Job(f"curve {size}", "large", seed, settings))
+        jobs.append(Job(f"curve {size}", "large", 0, {"n_train": size, "train": {"epochs": epochs}}))
         jobs += [Job(f"curve {size} {name}", "large", 0, {"n_train": size}, name) for name in ("knn", "forest", "mlp")]
     return jobs
 
@@ -325,38 +323,42 @@ def best(columns: Mapping[str, Sequence[Mapping[str, float]]], metric: str) -> f
 
 
 def record_curve(folder: Path) -> str:
-    """Draw and tabulate sigma_MAD and CRPS against the number of training galaxies."""
+    """Draw and tabulate sigma_MAD and CRPS against the number of training galaxies, with bootstrap errors."""
     names = {"network": "", "mlp": " mlp", "forest": " forest", "knn": " knn"}
-    sizes = [size for size in SIZES if read(folder, f"curve {size}")]
-    values = {
-        metric: {
-            name: [[run["metrics"][metric] for run in read(folder, f"curve {size}{suffix}")] for size in sizes]
-            for name, suffix in names.items()
-        }
-        for metric in ("sigma_mad", "crps")
-    }
+    runs = {size: {name: read(folder, f"curve {size}{suffix}") for name, suffix in names.items()} for size in SIZES}
+    runs = {size: found for size, found in runs.items() if all(found.values())}
+    entries = {size: {name: bootstrapped(run_[0]) for name, run_ in found.items()} for size, found in runs.items()}
+    labels = {"sigma_mad": "σ_MAD", "crps": "CRPS"}
     rows = [
-        "| training objects | " + " | ".join(f"{name} {label}" for label in ("σ_MAD", "CRPS") for name in names) + " |"
+        "| training objects | " + " | ".join(f"{name} {label}" for label in labels.values() for name in names) + " |"
     ]
-    rows.append("| --- |" + " --- |" * (2 * len(names)))
-    for place, size in enumerate(sizes):
-        cells = [mean_and_spread(found[place]) for metric in values.values() for found in metric.values()]
+    rows.append("| --- |" + " --- |" * (len(labels) * len(names)))
+    for size, found in entries.items():
+        cells = [
+            f"{found[name][metric]['value']:.4f} ± {found[name][metric]['error']:.4f}"
+            for metric in labels
+            for name in names
+        ]
         rows.append(f"| {size:,} | {' | '.join(cells)} |")
     images = []
     for metric, label in (("sigma_mad", r"$\sigma_\mathrm{MAD}$"), ("crps", "CRPS (redshift)")):
-        mean = {name: [float(np.mean(v)) for v in found] for name, found in values[metric].items()}
-        spread = [float(np.std(v, ddof=1)) if len(v) > 1 else np.nan for v in values[metric]["network"]]
-        figure = error_against_size(
-            sizes,
-            mean.pop("network"),
-            errors=spread,
-            ylabel=label,
-            baselines=mean,
+        value, error = (
+            {name: [found[name][metric][kind] for found in entries.values()] for name in names}
+            for kind in ("value", "error")
         )
+        figure = error_against_size(
+            list(entries), value.pop("network"), errors=error.pop("network"), ylabel=label,
+            baselines=value, baseline_errors=error,
+        )  # fmt: skip
         name = f"photoz-curve-{metric.replace('_', '-')}.png"
         save(figure, DOCS / "images" / name)
-        images.append(f"\n![{metric} against the number of training galaxies](../images/{name})")
+        images.append(f"\n![{labels[metric]} against the number of training galaxies](../images/{name})")
     return "\n".join([*rows, *images])
+
+
+def bootstrapped(run_: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Measure a run with bootstrap errors."""
+    return evaluate(run_["arrays"]["z"], run_["arrays"]["pdf"], run_["arrays"]["edges"])["metrics"]
 
 
 def record_variants(folder: Path) -> str:
@@ -366,7 +368,7 @@ def record_variants(folder: Path) -> str:
     metrics = ("sigma_mad", "eta_015", "bias_mean", "crps", "cde_loss", "pit_ks", "cpu_seconds")
     rows = [f"| variant | {' | '.join(f'`{m}`' for m in metrics[:-1])} | CPU s |", "| --- |" + " --- |" * len(metrics)]
     for name, run_ in found.items():
-        entries = evaluate(run_["arrays"]["z"], run_["arrays"]["pdf"], run_["arrays"]["edges"])["metrics"]
+        entries = bootstrapped(run_)
         cells = [f"{run_['metrics'][m]:.4f} ± {entries[m]['error']:.4f}" for m in metrics[:-1]]
         rows.append(f"| {name} | {' | '.join(cells)} | {run_['metrics']['cpu_seconds']:.0f} |")
     images = []
