@@ -8,6 +8,7 @@ of the folder of real data (`--data`, else ASTRODL_TEST_DATA, else ../shared/dat
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -89,28 +90,33 @@ def main() -> None:
 def compare(catalogue: Catalogue, path: Path, n_seeds: int, share: float) -> dict[str, list[dict[str, float]]]:
     """Measure all methods over the random divisions, and print their table."""
     magnitudes, errors, z = read(path, catalogue)
-    found: dict[str, list[dict[str, float]]] = {}
     n_train = round(share * len(z))
+    found: dict[str, list[dict[str, float]]] = {}
     for seed in range(n_seeds):
         order = np.random.default_rng(seed).permutation(len(z))
-        for name, values in of_division(
-            catalogue, magnitudes, errors, z, order[:n_train], order[n_train:], seed
-        ).items():
-            found.setdefault(name, []).append(values)
-    print(
-        f"{catalogue.title}: {n_train:,} galaxies to train (SVM: {min(n_train, SVM_OBJECTS):,}), {len(z) - n_train:,} "
-        f"to measure. Mark of SOURCE.md, for {len(z):,} to train and others to measure: sigma_mad "
-        f"{catalogue.published:.4f}. Mean and standard deviation over {n_seeds} random divisions; metrics are of the "
-        "median of p(z), own_mad is the sigma_mad of the method's own z.\n"
-    )
+        values = of_division(catalogue, magnitudes, errors, z, order[:n_train], order[n_train:], seed)
+        for name, row in values.items():
+            found.setdefault(name, []).append(row)
+        print(f"{catalogue.title}: division {seed + 1} of {n_seeds} done", file=sys.stderr, flush=True)
+    print("\n".join(table(catalogue, found, n_train, len(z) - n_train)), flush=True)
+    return found
+
+
+def table(catalogue: Catalogue, found: dict[str, list[dict[str, float]]], n_train: int, n_test: int) -> list[str]:
     columns = (*METRICS, "own_mad", "cpu_s")
-    print("| method | " + " | ".join(columns) + " |")
-    print("| --- " * (len(columns) + 1) + "|")
+    n_seeds = len(found["trainz"])
+    lines = [
+        f"{catalogue.title}: {n_train:,} galaxies to train (SVM {min(n_train, SVM_OBJECTS):,}), {n_test:,} to measure. "
+        f"Mark of SOURCE.md, for {n_train + n_test:,} to train and others to measure: sigma_mad "
+        f"{catalogue.published:.4f}. Mean and standard deviation over {n_seeds} random divisions; metrics are of the "
+        "median of p(z), own_mad is the sigma_mad of the method's own z.\n",
+        "| method | " + " | ".join(columns) + " |",
+        "| --- " * (len(columns) + 1) + "|",
+    ]
     for name, rows in found.items():
         cells = [cell(column, [row[column] for row in rows if column in row]) for column in columns]
-        print(f"| {name} | " + " | ".join(cells) + " |")
-    print(flush=True)
-    return found
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def read(path: Path, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -60,3 +60,13 @@ def fit_width(histogram: Array, z: Array, edges: Array) -> float:
         np.mean(np.log((1 - FLAT_SHARE) * smooth(histogram, edges, width)[rows, bins] + flat)) for width in WIDTHS
     ]
     return float(WIDTHS[int(np.argmax(likelihood))])
+
+
+def median(density: Array, edges: Array) -> Array:
+    """Give the redshift below which half of each density (n, B) lies, (n,)."""
+    share = density * np.diff(edges)
+    upper = np.cumsum(share, axis=1)
+    bins = (upper < 0.5 * upper[:, -1:]).sum(axis=1)
+    rows = np.arange(len(density))
+    above = (upper[rows, bins] - 0.5 * upper[:, -1]) / share[rows, bins]
+    return edges[bins + 1] - above * np.diff(edges)[bins]

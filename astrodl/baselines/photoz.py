@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astrodl.baselines.features import impute, standardise
-from astrodl.baselines.histograms import check, fit_width, in_bins, smooth, weighted_histogram
-from astrodl.metrics import pdf as of_pdf
+from astrodl.baselines.histograms import check, fit_width, in_bins, median, smooth, weighted_histogram
 
 Array = NDArray[np.float64]
 
@@ -149,7 +148,7 @@ def trainz(train_x: ArrayLike, train_z: ArrayLike, test_x: ArrayLike, edges: Arr
     left_out = np.tile(total, (n_bins, 1)) - np.eye(n_bins)
     width = fit_width(left_out[bins], z, bounds)
     density = np.tile(smooth(total[None], bounds, width), (len(test), 1))
-    return {"z": of_pdf.median(density, bounds), "pdf": density}
+    return {"z": median(density, bounds), "pdf": density}
 
 
 def _leaf_histograms(leaf: NDArray[np.intp], bins: NDArray[np.intp], n_bins: int) -> Array:

@@ -8,9 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from astrodl.baselines.features import impute
-from astrodl.baselines.histograms import check
+from astrodl.baselines.histograms import check, median
 from astrodl.losses import crps_bins, smeared_targets, soft_cross_entropy
-from astrodl.metrics import pdf as of_pdf
 from astrodl.models.blocks import MLP, initialize
 
 Array = NDArray[np.float64]
@@ -118,7 +117,7 @@ def mlp(
             with torch.no_grad():
                 probability += network(test).double().softmax(1).numpy()
     pdf = probability / n_networks / np.diff(bounds)
-    return {"z": of_pdf.median(pdf, bounds), "pdf": pdf}
+    return {"z": median(pdf, bounds), "pdf": pdf}
 
 
 def _prepare(train_x: ArrayLike, test_x: ArrayLike) -> list[NDArray[np.float32]]:

@@ -119,6 +119,14 @@ def test_trainz_has_a_uniform_pit_and_a_worse_crps_than_neighbours(estimated) ->
     assert of_pdf.crps(result["pdf"], EDGES, z).mean() > 3 * of_pdf.crps(neighbours["pdf"], EDGES, z).mean()
 
 
+def test_medians_of_densities_agree_with_those_of_the_metrics() -> None:
+    edges = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.1, 31))
+    density = np.random.default_rng(1).exponential(size=(50, 30)) ** 3
+    density[:, 10:20] = 0
+    density /= density @ np.diff(edges)[:, None]
+    assert histograms.median(density, edges) == pytest.approx(of_pdf.median(density, edges))
+
+
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_the_same_data_give_the_same_estimates(method) -> None:
     (train_x, train_z), (test_x, _) = survey(150, 0), survey(40, 1)
