@@ -114,8 +114,9 @@ def curve() -> list[Job]:
     """List trainings of growing size, one seed; small ones get more epochs, so that all have updates enough."""
     jobs = []
     for size in reversed(SIZES):
-        epochs = int(np.clip(90_000 // size, 12, 180))
-        jobs.append(Job(f"curve {size}", "large", 0, {"n_train": size, "train": {"epochs": epochs}}))
+        epochs = max(12, 60_000 // size)
+        train = {"epochs": epochs, **({"validate_every": epochs // 12} if epochs > 24 else {})}
+        jobs.append(Job(f"curve {size}", "large", 0, {"n_train": size, "train": train}))
         jobs += [Job(f"curve {size} {name}", "large", 0, {"n_train": size}, name) for name in ("knn", "forest", "mlp")]
     return jobs
 
@@ -267,7 +268,7 @@ def record_headline(folder: Path) -> str:
     keep(
         folder,
         tomographic_bins(together["pdf"], edges, z, together["z_median"]),
-        DOCS / "images" / "photoz-study-tomography.png",
+        "photoz-study-tomography.png",
     )
     bins = tomography(z, together["pdf"], edges)
     table = ["", "| bin in z_phot | objects | bias in mean z / (1 + z) | error |", "| --- | --- | --- | --- |"]
