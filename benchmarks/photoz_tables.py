@@ -196,7 +196,8 @@ def cell(column: str, values: list[float]) -> str:
     if not values:
         return ""
     digits = {"cde_loss": 2, "cpu_s": 1}.get(column, 4)
-    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
+    spread = f" ± {np.std(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
 
 
 if __name__ == "__main__":
