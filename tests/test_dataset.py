@@ -264,5 +264,5 @@ def test_a_prediction_never_prepares_more_than_a_batch(store: Path, tmp_path: Pa
     model.task.inputs = count  # type: ignore[method-assign]
     with Reader(store) as reader:
         cutouts = Cutouts.from_store(reader, np.arange(N_OBJECTS))
-    assert len(model.raw(cutouts, batch_size=40)["pdf"]) == N_OBJECTS
+    assert len(model.raw(cutouts, batch_size=40)["log_pdf"]) == N_OBJECTS
     assert seen == [40, 40, 10]
