@@ -33,7 +33,7 @@ from astrodl.plots.studies import error_against_size, missing_band_degradation
 from astrodl.plots.style import SHADES, save
 from astrodl.store import Reader
 from astrodl.survey.ingest import ingest
-from astrodl.survey.photometry import photometric_features
+from astrodl.survey.photometry import asinh_magnitude, photometric_features
 from astrodl.survey.simulate import data_settings
 from astrodl.survey.simulate import simulate as write_survey
 from astrodl.tasks import run
@@ -105,6 +105,7 @@ def main() -> None:
 def headline() -> list[Job]:
     """List the default network and all classical methods on the survey of 10,000, over seeds."""
     networks = [Job("default", "main", seed) for seed in SEEDS]
+    networks += [Job(f"{kind} fluxes", "main", 0, {"fluxes": kind}, "mlp") for kind in ("exact", "optimal")]
     return networks + [
         Job(name, "main", seed, rival=name) for name in RIVALS for seed in SEEDS if seed == 0 or name in SEEDED
     ]
@@ -154,7 +155,8 @@ def done(folder: Path, job: Job) -> dict[str, Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     started = time.process_time()
     with Direct(folder / f"{job.survey}.h5") as store:
-        kind = parse(Photoz.Settings, job.settings, job.name)
+        chosen = {key: value for key, value in job.settings.items() if key != "fluxes"}
+        kind = parse(Photoz.Settings, chosen, job.name)
         train, test = run.labelled(Photoz, kind, store, "train"), test_objects(store, job.survey)
         raw = classical(job, store, train, test) if job.rival else network(folder, job, store, test)
         edges, z = raw["edges"], store.column("z", test).astype(float)
@@ -175,12 +177,33 @@ def test_objects(store: Reader, survey: str) -> np.ndarray:
 def classical(job: Job, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
     """Fit a classical method and predict the test objects."""
     names = photometric_features(store.feature_names)
+    x = true_photometry(store, job.settings["fluxes"]) if "fluxes" in job.settings else store.features(names)
     z = store.column("z", train)
     edges = np.linspace(0, 1.05 * store.column("z", np.flatnonzero(store.fold >= 0)).max(), 151)
     # ten apart: the networks of an ensemble take consecutive seeds
     options = {"seed": 10 * job.seed} if job.rival in SEEDED else {}
-    pdf = RIVALS[job.rival](store.features(names, train), z, store.features(names, test), edges, **options)["pdf"]
+    pdf = RIVALS[job.rival](x[train], z, x[test], edges, **options)["pdf"]
     return {"edges": edges, "pdf": pdf, **points(pdf, edges)}
+
+
+def true_photometry(store: Reader, kind: str) -> np.ndarray:
+    """Give magnitudes and colours (N, F) of the true fluxes: `exact`, or as an `optimal` extraction measures them.
+
+    That weights the pixels by the true profile (of the truth band), so that nothing but the noise of the sky is left
+    (Horne 1986).
+    """
+    true = np.stack([store.column(f"magnitude_{band}") for band in store.bands], axis=1).astype(float)
+    flux = 10 ** (-0.4 * (true - 23.9))
+    effective = np.empty(len(store))
+    for rows in np.array_split(np.arange(len(store)), max(1, len(store) // 500)):
+        light = sum(store.label(name, rows) for name in ("bulge", "disk", "clump"))
+        profile = light / light.sum((1, 2), keepdims=True)
+        effective[rows] = 1 / np.sqrt((profile**2).sum((1, 2)))
+    noise = store.sky_sigma * effective[:, None]
+    if kind == "optimal":
+        flux = flux + noise * np.random.default_rng(0).standard_normal(flux.shape)
+    magnitude = asinh_magnitude(flux, noise)
+    return np.concatenate([magnitude, magnitude[:, :-1] - magnitude[:, 1:]], axis=1)
 
 
 def points(pdf: np.ndarray, edges: np.ndarray) -> dict[str, np.ndarray]:
@@ -281,14 +304,20 @@ def record_headline(folder: Path) -> str:
         f"({columns[f'ensemble of {len(runs)}'][0][metric] / best(columns, metric):.2f} the ensemble)"
         for metric, label in (("sigma_mad", "σ_MAD"), ("crps", "CRPS"))
     )
+    bounds = {kind: read(folder, f"{kind} fluxes")[0]["metrics"] for kind in ("exact", "optimal")}
+    limit = (
+        "\nWhat the noise allows: `mlp` given the fluxes that an extraction with the true profile would measure has "
+        f"σ_MAD {bounds['optimal']['sigma_mad']:.4f} and CRPS {bounds['optimal']['crps']:.4f}; given fluxes without "
+        f"any noise, {bounds['exact']['sigma_mad']:.4f} and {bounds['exact']['crps']:.4f}."
+    )
     about = (
         f"{runs[0]['n_train']:,} training and {len(z):,} test objects; mean and standard deviation over seeds of the "
         f"training. Ratio to the best classical method: {ratios}.\n"
     )
-    save(drawn_apertures(folder), "photoz-apertures.png")
+    keep(folder, drawn_apertures(folder), "photoz-apertures.png")
     image = "\n![Tomographic bins](../images/photoz-study-tomography.png)"
     image += "\n\n![Galaxies and the apertures that the network draws](../images/photoz-apertures.png)"
-    return "\n".join([about, *rows, *table, image])
+    return "\n".join([about, *rows, limit, *table, image])
 
 
 def drawn_apertures(folder: Path, n_shown: int = 5) -> Any:
