@@ -22,7 +22,7 @@ from astrodl.survey.photometry import measure
 from astrodl.tasks.base import Arrays, Context, Task
 
 FORMAT = "astrodl-model"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class Model:

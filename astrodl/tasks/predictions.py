@@ -52,6 +52,8 @@ class Predictions:
             with h5py.File(path, "r") as file:
                 if file.attrs.get("format") != FORMAT:
                     raise StoreError(f"{path}: not a predictions file; give one written by 'astrodl predict'")
+                if "unseen" not in file:
+                    raise StoreError(f"{path}: written by an older astrodl; predict again")
                 self.attributes = dict(file.attrs)
                 self.names = tuple(name for name in file if name not in ("object_id", "unseen"))
                 self._n_objects = len(file["object_id"])

@@ -1,7 +1,9 @@
 """The catalogue of all tasks is the same in however many blocks it is made, and fits its store."""
 
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -56,3 +58,20 @@ def test_predictions_of_other_objects_are_refused_and_nothing_is_left(prediction
     with pytest.raises(StoreError, match="needs predictions of task photoz"):
         join.catalog(other, [predictions[1]], tmp_path / "catalog.fits", pdfs=tmp_path / "pdf.hdf5")
     assert [path.name for path in tmp_path.iterdir()] == ["other.h5"]
+
+
+def test_training_objects_are_told_from_those_no_network_saw(
+    store: Path, predictions: list[Path], tmp_path: Path
+) -> None:
+    join.catalog(store, predictions, tmp_path / "catalog.fits")
+    table = read_catalog(tmp_path / "catalog.fits")
+    for task in TASKS:
+        assert np.array_equal(np.asarray(table[f"{task}_unseen"]), np.asarray(table["split"]) != "train"), task
+
+
+def test_predictions_of_an_older_version_are_refused(store: Path, predictions: list[Path], tmp_path: Path) -> None:
+    old = Path(shutil.copy(predictions[0], tmp_path / "old.h5"))
+    with h5py.File(old, "r+") as file:
+        del file["unseen"]
+    with pytest.raises(StoreError, match=r"old.h5: written by an older astrodl; predict again"):
+        join.catalog(store, [old], tmp_path / "catalog.fits")
