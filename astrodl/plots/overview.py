@@ -19,7 +19,13 @@ HIGHER_IS_BETTER = frozenset(
         *("average_precision", "recall_top1", "recall_top5"),
     )
 )
-IDEAL = {"coverage_68": 0.68, "chi2": 1.0}
+IDEAL = {
+    "coverage_68": 0.68,
+    "coverage_95": 0.95,
+    "conformal_68": 0.68,
+    "conformal_95": 0.95,
+    "chi2": 1.0,
+}
 """Metrics whose best value is a number; of all others zero is best, or minus infinity."""
 LARGEST_RATIO = 5.0
 LABELS = {
@@ -31,6 +37,11 @@ LABELS = {
     "pit_ks": "PIT, KS distance",
     "cde_loss": "CDE loss",
     "coverage_68": "68 % coverage",
+    "coverage_95": "95 % coverage",
+    "sigma_iqr": "σ IQR",
+    "pit_cvm": "PIT, CvM",
+    "pit_ad": "PIT, AD",
+    "tomographic_bias": "bias of tomographic bins",
     "macro_f1": "macro F1",
     "auc": "ROC AUC",
     "ece": "ECE",
