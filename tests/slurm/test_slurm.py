@@ -289,4 +289,6 @@ def test_tasks_of_srun_train_one_network_together(undisturbed: tuple[Path, Path]
     lines = [line for line in done.stderr.splitlines() if line.startswith("photoz fold 0 seed 0")]
     assert len(lines) == training["epochs"]  # the second task is silent
     one, two = (load_file(folder / "model.safetensors") for folder in folders.values())
-    assert all(np.allclose(two[key], value, rtol=1e-3, atol=1e-5) for key, value in one.items())
+    # the feature space is fitted afterwards; its directions are free where the objects have no spread
+    trained = [key for key in one if not key.startswith("space.")]
+    assert all(np.allclose(two[key], one[key], rtol=1e-3, atol=1e-5) for key in trained)
