@@ -1,7 +1,5 @@
 """Photometric redshifts from catalogue features by fully connected networks: what the image has to beat."""
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -9,15 +7,15 @@ from torch import Tensor, nn
 
 from astrodl.baselines.features import impute
 from astrodl.baselines.histograms import check, median
+from astrodl.config import TrainSettings
 from astrodl.losses import crps_bins, smeared_targets, soft_cross_entropy
 from astrodl.models.blocks import MLP, initialize
+from astrodl.optimize import make_optimizer, move, schedule
 
 Array = NDArray[np.float64]
 
 # Where features are cut, in units of their scatter: as the photo-z task cuts them.
 FAR = 5.0
-# Share of the updates in which the learning rate rises.
-WARMUP = 0.05
 
 
 def mlp(
@@ -92,6 +90,7 @@ def mlp(
         raise ValueError(f"n_networks is {n_networks}, must be 1 or more")
     truth = torch.as_tensor(np.clip(z, bounds[0], bounds[-1]), dtype=torch.float32)
     bins = torch.as_tensor(bounds, dtype=torch.float32)
+    settings = TrainSettings(learning_rate=learning_rate, weight_decay=weight_decay)
     share = _dropout(len(x)) if dropout is None else dropout
     n_batches = max(1, len(x) // batch_size)
     n_updates = max(epochs * n_batches, min_updates)
@@ -101,18 +100,16 @@ def mlp(
             torch.default_generator.manual_seed(seed + number)
             network = nn.Sequential(MLP(x.shape[1], widths, dropout=share), nn.Linear(widths[-1], bounds.size - 1))
             initialize(network)
-            optimizer = _optimizer(network, weight_decay)
+            optimizer = make_optimizer(network.parameters(), settings)
             for step in range(n_updates):
                 if step % n_batches == 0:
                     batches = torch.randperm(len(x))[: n_batches * batch_size].split(batch_size)
                 rows = batches[step % n_batches]
                 noisy = x[rows] + feature_noise * torch.randn(len(rows), x.shape[1])
                 loss = _loss(network(noisy), truth[rows], bins, smear, crps_weight)
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate * _schedule(step / n_updates)
                 optimizer.zero_grad()
                 loss.backward()
-                optimizer.step()
+                move(optimizer, learning_rate * schedule(step / n_updates, settings), torch.tensor(False))
             network.eval()
             with torch.no_grad():
                 probability += network(test).double().softmax(1).numpy()
@@ -136,20 +133,6 @@ def _prepare(train_x: ArrayLike, test_x: ArrayLike) -> list[NDArray[np.float32]]
 def _dropout(n_train: int) -> float:
     """Give the dropout for a number of training objects; the power joins what was best for 500, 2,500 and 7,000."""
     return min(max(0.2 * (7000 / n_train) ** 0.35, 0.1), 0.5)
-
-
-def _optimizer(network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
-    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
-    vectors = [weight for weight in network.parameters() if weight.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
-
-
-def _schedule(done: float) -> float:
-    """Give the factor on the learning rate after the fraction `done` of all updates."""
-    if done < WARMUP:
-        return (done + 1e-3) / (WARMUP + 1e-3)
-    return 0.5 * (1 + math.cos(math.pi * (done - WARMUP) / (1 - WARMUP)))
 
 
 def _loss(logits: Tensor, z: Tensor, edges: Tensor, smear: float, crps_weight: float) -> Tensor:

@@ -198,7 +198,7 @@ class Photoz(Task):
         views, vectors = zip(*(self._views(network, batch) for batch in validation.in_order(128)), strict=True)
         log_probability, z = torch.cat(views, dim=1), validation.tensors["z"]
         edges = self.constant("edges", z.device)
-        some = torch.arange(len(train), device=train.device)[:: max(1, len(train) // SPACE_OBJECTS)]
+        some = torch.arange(len(train), device=train.device)[:: -(-len(train) // SPACE_OBJECTS)]
         trained = [network.represent(seen(batch), batch["features"]) for batch in train.batches(some.split(128))]  # type: ignore[operator]
         network.space.fit(torch.cat(trained), torch.cat(vectors, dim=1)[0])  # type: ignore[union-attr,operator]
         temperatures = np.geomspace(0.3, 3.0, 47)

@@ -10,7 +10,7 @@ from astrodl.baselines.photoz_mlp import mlp
 from astrodl.baselines.photoz_svm import svm
 from astrodl.metrics import pdf as pdf_metrics
 from astrodl.metrics.photoz import tomographic_bias
-from astrodl.photoz import OF_POINTS
+from astrodl.photoz.report import statistics
 from astrodl.plots.coverage import coverage_curve
 from astrodl.plots.photoz import redshift_scatter, redshift_trends
 from astrodl.plots.photoz_bins import tomographic_bins
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 RIVALS: Mapping[str, Callable[..., Arrays]] = {"trainz": trainz, "knn": knn, "forest": forest, "svm": svm, "mlp": mlp}
 """Classical methods, from the floor up."""
-OF_PIT = {"pit_ks": pdf_metrics.pit_ks, "pit_cvm": pdf_metrics.pit_cvm, "pit_ad": pdf_metrics.pit_ad}
 AGAINST = {
     "magnitude": "magnitude (AB)",
     "snr": "signal-to-noise ratio",
@@ -47,19 +46,14 @@ def summaries(pdf: np.ndarray, edges: np.ndarray) -> Arrays:
 
 def score(predictions: Arrays, z: np.ndarray, edges: np.ndarray) -> Metrics:
     """Measure point estimates, p(z) and, where there are any, conformal intervals."""
-    pdf, point = predictions["pdf"], predictions["z_median"]
-    pit = pdf_metrics.pit(pdf, edges, z)
-    metrics = measured(OF_POINTS, point, z)
-    metrics |= measured({"crps": np.mean}, pdf_metrics.crps(pdf, edges, z))
-    metrics |= measured({"cde_loss": np.mean}, pdf_metrics.cde_terms(pdf, edges, z))
-    metrics |= measured(OF_PIT, pit)
-    for share in (68, 95):
-        metrics |= measured({f"coverage_{share}": np.mean}, np.abs(pit - 0.5) <= share / 200)
+    metrics: Metrics = {}
+    for name, (metric, arrays) in statistics(z, predictions["pdf"], edges, "median").items():
+        metrics |= measured({name: metric}, *arrays)
     for share in (68, 95):
         if f"z_low{share}" in predictions:
             inside = (predictions[f"z_low{share}"] <= z) & (z <= predictions[f"z_high{share}"])
             metrics |= measured({f"conformal_{share}": np.mean}, inside)
-    return metrics | measured({"tomographic_bias": tomographic_bias}, point, predictions["z_mean"], z)
+    return metrics | measured({"tomographic_bias": tomographic_bias}, predictions["z_median"], predictions["z_mean"], z)
 
 
 def baselines(

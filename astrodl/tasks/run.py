@@ -184,7 +184,7 @@ def predict(
         with writing(out, attributes) as file, progress_bar(f"predict {task}", n_objects, progress) as show:
             names = file.create_dataset("object_id", (n_objects,), h5py.string_dtype(), track_times=False)
             trained_on = in_training(loaded, reader)
-            file.create_dataset("unseen", data=~trained_on.all(0) if len(trained_on) else [], track_times=False)
+            file.create_dataset("unseen", data=~trained_on.all(0), track_times=False)
             for predicted in predictions_of(loaded, reader, ~trained_on):
                 write_block(file, done, n_objects, predicted)
                 end = done + len(next(iter(predicted.values())))
