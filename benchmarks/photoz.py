@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where surveys, models and results are kept (4 GB)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side (default: 1)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to run (default: all)")
-    parser.add_argument("--record", action="store_true", help="write tables and figures into docs/")
+    parser.add_argument("--record", action="store_true", help="write tables and figures of these parts into docs/")
     options = parser.parse_args()
     for survey in SURVEYS:
         make_survey(options.folder, survey, options.jobs)
@@ -99,7 +99,7 @@ def main() -> None:
             found = future.result()
             print(f"{waiting[future].label}: sigma_mad {found['sigma_mad']:.4f}, CRPS {found['crps']:.4f}", flush=True)
     if options.record:
-        record(options.folder)
+        record(options.folder, options.parts)
 
 
 def headline() -> list[Job]:
@@ -237,15 +237,16 @@ def without_bands(model: Model, store: Reader, test: np.ndarray, lost: Sequence[
 # -- what is written ---------------------------------------------------------------------------------------------------
 
 
-def record(folder: Path) -> None:
-    """Write the tables and figures of everything that was done into the documentation."""
+def record(folder: Path, parts: Sequence[str]) -> None:
+    """Write the tables and figures of what was done into the documentation."""
     sys.path.insert(0, str(DOCS))
     from generate import write_block
 
     page = DOCS / "tasks" / "photoz.md"
     text = page.read_text("utf-8")
-    for name, write in (("headline", record_headline), ("curve", record_curve), ("variants", record_variants)):
-        text = write_block(text, f"study-{name}", write(folder))
+    writers = {"headline": record_headline, "curve": record_curve, "variants": record_variants}
+    for name in parts:
+        text = write_block(text, f"study-{name}", writers[name](folder))
     page.write_text(text, "utf-8")
 
 
