@@ -85,6 +85,22 @@ def activation(kind: str, *, inplace: bool = True) -> nn.Module:
     return module
 
 
+def freeze(module: nn.Module) -> None:
+    """Keep a part of a network as it is: no gradients, and the running statistics of its norms stay (`learning`)."""
+    module.requires_grad_(False)
+    for part in module.modules():
+        part.frozen = True  # type: ignore[assignment]
+
+
+def learning(network: nn.Module) -> nn.Module:
+    """Set a network to training mode, but for what is frozen."""
+    network.train()
+    for part in network.modules():
+        if getattr(part, "frozen", False):
+            part.training = False
+    return network
+
+
 def normalization(kind: str, channels: int) -> nn.Module:
     """Make a normalisation layer; `group` has groups of eight channels, or of more where eight do not divide them."""
     return chosen("normalisation", kind, NORMALIZATIONS)(channels)

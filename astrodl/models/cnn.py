@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from astrodl.models.blocks import MLP, initialize
 from astrodl.models.style import PUBLISHED, Style
 
 
@@ -42,33 +41,3 @@ class CompactResNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Give the feature vector of each image."""
         return self.dropout(self.mix(self.pool(self.trunk(image))))
-
-
-class HybridNetwork(nn.Module):
-    """Image trunk beside a branch for catalogue features, joined late: ((B, in, H, W), (B, F)) -> (B, out)."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        n_features: int,
-        out_features: int,
-        *,
-        widths: tuple[int, ...] = (32, 64, 128),
-        blocks: int = 1,
-        feature_widths: tuple[int, ...] = (128, 128),
-        dropout: float = 0.2,
-    ):
-        super().__init__()
-        self.trunk = CompactResNet(in_channels, widths=widths, blocks=blocks, dropout=dropout)
-        self.features = MLP(n_features, feature_widths, dropout=dropout / 2) if n_features else None
-        joined = self.trunk.out_features + (feature_widths[-1] if n_features else 0)
-        self.head = nn.Sequential(MLP(joined, (128,), dropout=dropout), nn.Linear(128, out_features))
-        initialize(self)
-
-    def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
-        """Give the output vector; `features` may be omitted when the network has no such branch."""
-        parts = [self.trunk(image)]
-        if self.features is not None:
-            assert features is not None
-            parts.append(self.features(features))
-        return self.head(torch.cat(parts, dim=1))
