@@ -35,7 +35,16 @@ from astrodl.dataset import Batch, Resident, order_of_epoch
 from astrodl.device import arranged, autocast, layout
 from astrodl.errors import AstrodlError
 from astrodl.models.blocks import learning
-from astrodl.optimize import average_gradients, follow, make_optimizer, move, schedule, weights
+from astrodl.optimize import (
+    average_gradients,
+    follow,
+    limit_norms,
+    make_optimizer,
+    move,
+    penalize,
+    schedule,
+    weights,
+)
 from astrodl.progress import progress_bar
 
 SAVE_SECONDS = 20.0
@@ -247,11 +256,14 @@ def update(
     loss.backward()
     stopping, values = loss.new_full((), float(stop)), [value.detach().float() for value in (loss, *terms.values())]
     row = average_gradients(optimizer, torch.stack([stopping, *values]))
+    penalize(optimizer, settings.l1, settings.l2)
     finite = torch.isfinite(row[1])
     if settings.clip is not None:
         finite &= torch.isfinite(nn.utils.clip_grad_norm_(weights(optimizer), settings.clip))
-    rate = settings.learning_rate * state.factor * schedule(state.step / total, settings)
+    rate = settings.peak_rate * state.factor * schedule(state.step / total, settings)
     move(optimizer, rate, ~finite)
+    if settings.max_norm is not None:
+        limit_norms(state.network, settings.max_norm)
     if state.average is not None:
         follow(state.average, state.network, min(settings.ema, (1 + state.step) / (10 + state.step)))
     prefix = f"{phase}_" if len(state.cycle) > 1 else ""
@@ -295,7 +307,7 @@ def finish_epoch(
     row: dict[str, Any] = {
         "epoch": epoch,
         "step": state.step,
-        "learning_rate": settings.learning_rate * state.factor * schedule(epoch / settings.epochs, settings),
+        "learning_rate": settings.peak_rate * state.factor * schedule(epoch / settings.epochs, settings),
         "train": {name: total / count for name, (total, count) in state.sums.items()},
         "images_per_second": rate,
     }

@@ -145,30 +145,28 @@ def stable_asinh(x: Tensor) -> Tensor:
     return (size + x * x / (1 + (x * x + 1).sqrt())).log1p().copysign(x)
 
 
-def focal_loss(logits: Tensor, label: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:
-    r"""Cross-entropy that counts objects less the surer they are, :math:`-w_y (1 - p_y)^\gamma \log p_y`.
+def focal_loss(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
+    r"""Cross-entropy that counts objects less the surer they are, :math:`-\sum_c t_c (1 - p_c)^\gamma \log p_c`.
 
     Lin et al. 2017, arXiv:1708.02002, eq. 5; `gamma` 0 is the cross-entropy.
 
     Parameters
     ----------
-    logits : (B, C) tensor
-    label : (B,) tensor
-        True class, an integer from 0.
+    logits, target : (B, C) tensor
+        The target holds the weight of the true class, or is smeared over classes.
     gamma : float
         Zero or more; 2 in the paper.
-    weights : (C,) tensor, optional
-        Factor of each class.
 
     Returns
     -------
     (B,) tensor
     """
-    log_probability = logits.log_softmax(1).gather(1, label[:, None])[:, 0]
-    # Not zero, where a power below one has no gradient.
+    if not gamma:
+        return soft_cross_entropy(logits, target)
+    log_probability = logits.log_softmax(1)
+    # not zero, where a power below one has no gradient
     doubt = (-log_probability.expm1()).clamp_min(torch.finfo(logits.dtype).tiny)
-    loss = -(doubt**gamma) * log_probability
-    return loss if weights is None else loss * weights[label]
+    return soft_cross_entropy(logits, target * doubt**gamma)
 
 
 def dirichlet_multinomial_nll(concentration: Tensor, counts: Tensor) -> Tensor:

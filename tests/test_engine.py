@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from astrodl import engine
 from astrodl.config import TrainSettings
+from astrodl.config.training import LEARNING_RATES
 from astrodl.dataset import Batch, Resident, order_of_epoch
 from astrodl.device import autocast, choose_device
 from astrodl.errors import AstrodlError
@@ -39,6 +40,19 @@ class Line:
 
     def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {"loss": self.loss(network, batch, "main", 1.0)[0]}
+
+
+class Stopped(Line):
+    """A line whose training is asked to stop in its eleventh update."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+    def augment(self, batch: Batch) -> Batch:
+        self.updates += 1
+        if self.updates == 11:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().augment(batch)
 
 
 def data(n: int = 64, seed: int = 0) -> Resident:
@@ -88,13 +102,15 @@ def test_loss_that_is_not_finite_is_refused_before_the_update(tmp_path: Path) ->
         fit(tmp_path, Broken())
 
 
-def test_an_update_that_is_not_finite_moves_nothing_and_is_told_at_the_next_look() -> None:
+@pytest.mark.parametrize("name", LEARNING_RATES)
+def test_an_update_that_is_not_finite_moves_nothing_and_is_told_at_the_next_look(name: str) -> None:
     class Broken(Line):
         def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
             loss, terms = super().loss(network, batch, phase, done)
             return (loss * float("nan") if state.step == 2 else loss), terms
 
-    state = engine.Fit(Broken(), nn.Linear(1, 1), TrainSettings(), 0)
+    settings = TrainSettings.model_validate({"optimizer": name})
+    state = engine.Fit(Broken(), nn.Linear(1, 1), settings, 0)
     weights = []
     for state.step in range(4):
         engine.update(state, state.network, data().batch(torch.arange(16)), 100, autocast(CPU, "float32"))
@@ -139,22 +155,12 @@ def test_compiling_what_is_trained_in_turns_is_said_to_have_no_effect() -> None:
 
 
 def test_sigterm_saves_and_the_next_run_ends_in_the_same_weights(tmp_path: Path) -> None:
-    class Killed(Line):
-        updates = 0
-
-        def augment(self, batch: Batch) -> Batch:
-            Killed.updates += 1
-            if Killed.updates == 11:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return super().augment(batch)
-
     for ema in (0.0, 0.9):
-        Killed.updates = 0
         folder = tmp_path / str(ema)
         whole = fit(folder / "whole" if (folder / "whole").mkdir(parents=True) is None else folder, ema=ema)
         (folder / "killed").mkdir()
         with pytest.raises(engine.Stopped) as stopped:
-            fit(folder / "killed", Killed(), ema=ema)
+            fit(folder / "killed", Stopped(), ema=ema)
         assert stopped.value.code == 143
         assert (folder / "killed" / "last.pt").exists()
         resumed = fit(folder / "killed", ema=ema)
@@ -164,6 +170,24 @@ def test_sigterm_saves_and_the_next_run_ends_in_the_same_weights(tmp_path: Path)
         for first, second in zip(*histories, strict=True):
             rows = [{k: v for k, v in json.loads(line).items() if k != "images_per_second"} for line in (first, second)]
             assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("name", LEARNING_RATES)
+def test_every_optimizer_goes_on_where_it_was_stopped(name: str, tmp_path: Path) -> None:
+    chosen = {"optimizer": name, "learning_rate": None, "l1": 1e-3, "l2": 1e-2, "max_norm": 2.0}
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    whole = fit(tmp_path / "whole", **chosen)
+    with pytest.raises(engine.Stopped):
+        fit(tmp_path / "stopped", Stopped(), **chosen)
+    resumed = fit(tmp_path / "stopped", **chosen)
+    assert torch.equal(whole.weight, resumed.weight)
+    assert torch.equal(whole.bias, resumed.bias)
+
+
+def test_a_limit_on_the_norm_holds_after_training(tmp_path: Path) -> None:
+    network = fit(tmp_path, epochs=60, max_norm=2.0)
+    assert float(network.weight.detach()) == pytest.approx(2, abs=1e-4)
 
 
 def test_checkpoint_of_other_settings_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

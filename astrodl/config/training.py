@@ -6,6 +6,19 @@ from pydantic import Field
 
 from astrodl.config.section import Fraction, Section
 
+LEARNING_RATES = {
+    "sgd": 0.1,
+    "momentum": 0.02,
+    "nesterov": 0.02,
+    "adagrad": 0.02,
+    "adadelta": 1.0,
+    "rmsprop": 1e-3,
+    "adam": 2e-3,
+    "adamw": 2e-3,
+    "nadam": 2e-3,
+}
+"""Optimizer -> peak learning rate where none is given."""
+
 
 class TrainSettings(Section):
     """The training loop; a task overrides defaults in a subclass."""
@@ -14,14 +27,23 @@ class TrainSettings(Section):
     """Passes over the training split."""
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Objects per update, over all processes that train together."""
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """Optimizer of every phase."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """Peak learning rate."""
+    optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam"] = (
+        "adamw"
+    )
+    """Optimizer of every phase; `sgd` is without momentum."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; null: the optimizer's usual one (0.002 for Adam and its kin)."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    """Decoupled weight decay (AdamW) or L2 penalty (the others)."""
+    """Decoupled weight decay of AdamW (Loshchilov & Hutter 2019); the others add it to `l2`."""
+    l1: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the penalty sum |w| on the weights (biases and norms are free) that is added to the loss."""
+    l2: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the penalty sum w^2 / 2, likewise: unlike `weight_decay` it passes through the moments of Adam."""
+    max_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of the incoming weights of a unit (Srivastava et al. 2014); null: no limit."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
-    """Moment decay rates of Adam and AdamW; the first is the momentum of SGD."""
+    """Memory of the mean gradient (`momentum`, `nesterov`, Adam and its kin) and of the mean squared gradient
+    (`adadelta`, `rmsprop`, Adam and its kin)."""
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     """Learning-rate schedule after the warm-up."""
     warmup: Fraction = 0.05
@@ -38,6 +60,11 @@ class TrainSettings(Section):
     """Autocast while training: auto is bfloat16 where the device has it natively (CUDA, AVX512-BF16), else float32."""
     compile: bool | Literal["reduce-overhead", "max-autotune"] = False
     """Pass the network through `torch.compile`, in one of its modes if named: `reduce-overhead` uses CUDA graphs."""
+
+    @property
+    def peak_rate(self) -> float:
+        """Peak learning rate, as given or the usual one."""
+        return LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
 
 
 class TaskSettings(Section):

@@ -11,7 +11,6 @@ class PhotozTraining(TrainSettings):
     """Training loop of photo-z."""
 
     epochs: Annotated[int, Field(ge=1)] = 30
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 5e-2
     ema: Fraction = 0.99
 
