@@ -169,14 +169,15 @@ def test_a_question_without_votes_costs_nothing_and_pulls_nowhere() -> None:
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 1.0, 2.0])])
 def test_focal_loss_of_gamma_zero_is_cross_entropy(weights: torch.Tensor | None) -> None:
     logits, label = torch.randn(9, 3), torch.arange(9) % 3
+    target = nn.functional.one_hot(label, 3) * (1.0 if weights is None else weights)
     expected = nn.functional.cross_entropy(logits, label, weights, reduction="none")
-    torch.testing.assert_close(losses.focal_loss(logits, label, 0.0, weights), expected)
+    torch.testing.assert_close(losses.focal_loss(logits, target, 0.0), expected)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_focal_loss_is_its_formula_with_finite_gradients_where_the_answer_is_certain(gamma: float) -> None:
     logits = torch.tensor([[0.2, 1.0], [0.0, 200.0]], requires_grad=True)
-    loss = losses.focal_loss(logits, torch.tensor([0, 1]), gamma)
+    loss = losses.focal_loss(logits, torch.eye(2), gamma)
     p = 1 / (1 + math.exp(0.8))
     assert loss.tolist() == pytest.approx([-((1 - p) ** gamma) * math.log(p), 0.0], abs=1e-6)
     loss.sum().backward()

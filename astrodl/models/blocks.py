@@ -87,7 +87,7 @@ def activation(kind: str, *, inplace: bool = True) -> nn.Module:
 
 def freeze(module: nn.Module) -> None:
     """Keep a part of a network as it is: no gradients, and the running statistics of its norms stay (`learning`)."""
-    module.requires_grad_(False)
+    module.eval().requires_grad_(False)
     for part in module.modules():
         part.frozen = True  # type: ignore[assignment]
 
