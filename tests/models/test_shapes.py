@@ -40,8 +40,8 @@ def test_unet_refuses_sides_that_do_not_halve() -> None:
 
 
 def test_unknown_normalisation_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch, group"):
-        normalization("layer", 8)
+    with pytest.raises(ValueError, match="batch, group, layer, instance, none"):
+        normalization("weight", 8)
 
 
 def test_decomposition_outputs_have_the_stated_shapes() -> None:
