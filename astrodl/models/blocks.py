@@ -72,8 +72,9 @@ def initialize(network: nn.Module, kind: str = "he") -> nn.Module:
 
 
 def zero_start(module: nn.Module) -> nn.Module:
-    """Mark a layer to be initialised with zero weights."""
-    module.zero_start = True  # type: ignore[assignment]
+    """Mark a layer, or the last layer of several, to be initialised with zero weights."""
+    last = [layer for layer in module.modules() if getattr(layer, "weight", None) is not None][-1]
+    last.zero_start = True  # type: ignore[assignment]
     return module
 
 
@@ -195,14 +196,14 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, norm: str = "batch", act: str = "relu"):
         super().__init__()
         bias = norm == "none"
-        self.branch = nn.Sequential(
+        layers = (
             nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=bias),
             normalization(norm, out_channels),
             activation(act),
             nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=bias),
             normalization(norm, out_channels),
         )
-        zero_start(self.branch[3] if norm == "none" else self.branch[4])
+        self.branch = zero_start(nn.Sequential(*layers))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(

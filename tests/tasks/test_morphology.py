@@ -111,7 +111,10 @@ def test_a_student_is_trained_on_what_its_teacher_says_of_unlabelled_objects(
     with open_store(few) as reader:
         context = run.fit_context(Morphology, settings, reader)
         task = Morphology(settings, context)
-        labelled, both = run.labelled(Morphology, settings, reader, "train"), run.trainable(Morphology, settings, reader)
+        labelled, both = (
+            run.labelled(Morphology, settings, reader, "train"),
+            run.trainable(Morphology, settings, reader),
+        )
         target = task.targets(reader, both)["target"]
         said = teacher.raw(Cutouts.from_store(reader, both))["probability"]
     known = np.isin(both, labelled)
@@ -122,7 +125,9 @@ def test_a_student_is_trained_on_what_its_teacher_says_of_unlabelled_objects(
 
 
 def test_a_teacher_of_other_classes_is_refused(model: Model, store: Path, tmp_path: Path) -> None:
-    run.train("photoz", store, tmp_path, settings={"n_bins": 9, "train": {"epochs": 1, "batch_size": 16}}, progress=False)
+    run.train(
+        "photoz", store, tmp_path, settings={"n_bins": 9, "train": {"epochs": 1, "batch_size": 16}}, progress=False
+    )
     settings = parse(Morphology.Settings, {**SMALL, "teacher": str(tmp_path / "model.safetensors")})
     with open_store(store) as reader:
         task = Morphology(settings, model.task.context)

@@ -64,7 +64,7 @@ class GroupConv2d(nn.Conv2d):
 
 
 def d4(in_channels: int, size: int, share: float, style: Style) -> nn.Module:
-    """Build a trunk whose features D4 leaves as they are: no strides, means over 2 x 2, one pooling over all at the end.
+    """Build a trunk whose features D4 leaves as they are: no strides, means over 2 x 2, one pooling of all at the end.
 
     Normalisation and activation treat the eight maps of a channel alike, and the last pooling takes them together.
     """

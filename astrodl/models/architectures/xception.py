@@ -3,10 +3,11 @@
 from torch import Tensor, nn
 
 from astrodl.models.architectures.base import Trunk, scaled, stem_stride
+from astrodl.models.blocks import zero_start
 from astrodl.models.style import Style
 
 BLOCKS = ((128, 128), (256, 256), (728, 728), *[(728, 728, 728)] * 8, (728, 1024))
-"""Channels of the separable convolutions of each block; a block that changes the channels halves the maps."""
+"""Channels of the separable convolutions of each block."""
 
 
 def separable(in_channels: int, out_channels: int, style: Style) -> nn.Module:
@@ -16,7 +17,10 @@ def separable(in_channels: int, out_channels: int, style: Style) -> nn.Module:
 
 
 class XceptionBlock(nn.Module):
-    """Activation and separable convolution, repeated, added to the input: (B, in, H, W) -> (B, out, H / s, W / s)."""
+    """Activation and separable convolution, repeated, added to the input: (B, in, H, W) -> (B, out, H / s, W / s).
+
+    A block that keeps the channels keeps the size (s = 1) and starts as the identity; others halve it (s = 2).
+    """
 
     def __init__(self, in_channels: int, channels: list[int], style: Style, *, active: bool):
         super().__init__()
@@ -28,7 +32,9 @@ class XceptionBlock(nn.Module):
             layers.append(separable(before, width, style))
             before = width
         self.shortcut: nn.Module = nn.Identity()
-        if before != in_channels:
+        if before == in_channels:
+            zero_start(layers[-1])
+        else:
             layers.append(nn.MaxPool2d(3, 2, 1))
             self.shortcut = style.conv(in_channels, before, 1, stride=2, active=False)
         self.branch = nn.Sequential(*layers)
