@@ -203,11 +203,11 @@ class Morphology(Task):
         if validation is None:
             return constants
         logits = torch.cat([self._mean_logits(network, batch) for batch in validation.in_order(128)])
-        label = validation.tensors["target"].argmax(1).cpu().numpy()
-        temperature = calibration.fit_temperature(logits.cpu().numpy(), label)
+        truth = validation.tensors["target"].argmax(1).cpu().numpy()
+        temperature = calibration.fit_temperature(logits.cpu().numpy(), truth)
         probability = (logits / temperature).softmax(1).cpu().numpy()
         least = [
-            1 - calibration.conformal_threshold(probability, label, level / 100, "least_ambiguous")
+            1 - calibration.conformal_threshold(probability, truth, level / 100, "least_ambiguous")
             for level in COVERAGES
         ]
         return {**constants, "temperature": temperature, "least": least}
