@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from astrodl.plots.robustness import architectures_figure, noise_robustness, signal_to_noise
 from astropy.table import Table
 from study import DOCS, Arrays, Job, keep, make_survey, mean_and_spread, read, run_jobs, write_page
 
@@ -22,14 +23,12 @@ from astrodl.baselines import morphology as methods
 from astrodl.config import parse
 from astrodl.dataset import Cutouts, Direct
 from astrodl.metrics import classification
-from astrodl.metrics.bootstrap import bootstrap
 from astrodl.models.blocks import count_parameters
-from astrodl.plots.robustness import architectures_figure, noise_robustness, signal_to_noise
 from astrodl.store import Reader
 from astrodl.survey.photometry import measure, structural_features
 from astrodl.tasks import run
 from astrodl.tasks.base import scale_free_features
-from astrodl.tasks.model import Model, load_model
+from astrodl.tasks.model import load_model
 from astrodl.tasks.morphology import COVERAGES, Morphology
 
 SURVEYS = {"main": {"n_objects": 10000, "seed": 1, "votes": 40}}
@@ -266,10 +265,10 @@ def record_headline(folder: Path) -> str:
     before = mean_and_spread([run["ece_before"] for run in columns["network"]], 3)
     floor = perfect_ece(together["probability"])
     about = (
-        f"{runs[0]['metrics']['n_train']:,.0f} training and {len(label):,} test objects; mean and standard deviation over "
-        f"seeds. Error rate over that of the best classical method: {error[0] / lowest:.2f} ({error[1] / lowest:.2f} the "
-        f"ensemble). ECE before calibration {before}; probabilities that were perfect would have "
-        f"{floor:.3f} on so many objects.\n"
+        f"{runs[0]['metrics']['n_train']:,.0f} training and {len(label):,} test objects; mean and standard deviation "
+        f"over seeds. Error rate over that of the best classical method: {error[0] / lowest:.2f} "
+        f"({error[1] / lowest:.2f} the ensemble). ECE before calibration {before}; perfect "
+        f"probabilities would have {floor:.3f} on so many objects.\n"
     )
     correct = {"network": together["probability"].argmax(1) == label}
     for name in ("mlp", "forest"):

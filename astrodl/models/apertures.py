@@ -82,8 +82,8 @@ class LearnedApertures(nn.Module):
 class ApertureResNet(nn.Module):
     """A small residual network whose early maps also draw apertures: (B, in, H, W) -> (B, out_features).
 
-    What `CompactResNet` sees and what `LearnedApertures` measures, for little more than the cost of the former: stem and
-    first block are common. The features are those of both, first the network's.
+    What `CompactResNet` sees and what `LearnedApertures` measures, for little more than the cost of the former: stem
+    and first block are common. The features are those of both, first the network's.
 
     Parameters
     ----------
