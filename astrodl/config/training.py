@@ -1,9 +1,10 @@
 """Settings that all tasks share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from astrodl.config.augmentation import AugmentSettings
 from astrodl.config.section import Fraction, Section
 
 LEARNING_RATES = {
@@ -76,4 +77,16 @@ class TaskSettings(Section):
     """Seeds to train; each is a job, predictions average over them."""
     n_train: Annotated[int, Field(ge=2)] | None = None
     """Train on so many objects of the training split at most, drawn at random; networks and baselines on the same."""
+    augment: AugmentSettings = AugmentSettings()
+    """Random changes of training images."""
     train: TrainSettings = TrainSettings()
+
+    unused_augmentations: ClassVar[tuple[str, ...]] = ()
+    """Keys of `augment` that have no effect on the task."""
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        for key in self.unused_augmentations:
+            if getattr(self.augment, key) != AugmentSettings.model_fields[key].default:
+                raise ValueError(f"augment.{key} has no effect on this task; leave it out")
+        return self
