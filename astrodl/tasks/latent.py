@@ -62,6 +62,8 @@ class LatentSettings(TaskSettings):
     """Columns that the map is compared with by rank; not used in training."""
     widths: tuple[int, ...] = (32, 64, 64)
     """Channels of the encoder."""
+    augment: AugmentSettings = AugmentSettings()
+    """Without effect, and refused: canonical views are trained on as they are."""
     train: LatentTraining = LatentTraining()
 
     unused_augmentations: ClassVar = tuple(AugmentSettings.model_fields)
