@@ -5,7 +5,7 @@ batch of all ranks.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 import torch
@@ -133,7 +133,7 @@ def spared(there: Tensor, share: float) -> Tensor:
     return torch.where(some_left, kept, torch.ones_like(kept))
 
 
-def mixup(batch: Batch, alpha: float) -> dict[str, Tensor]:
+def mixup(batch: Batch, alpha: float, names: Collection[str] = ("image", "coverage", "features")) -> dict[str, Tensor]:
     """Mix the inputs of pairs of objects (Zhang et al. 2018, ICLR, arXiv:1710.09412).
 
     Partners are half a batch apart, which is as good as random where the order is, and in the same rank. The loss to
@@ -142,9 +142,12 @@ def mixup(batch: Batch, alpha: float) -> dict[str, Tensor]:
     Parameters
     ----------
     batch : dict of Tensor
-        `image`, and where there are any `coverage` and `features`, are mixed; anything else stays.
+        Objects first, (B, ...).
     alpha : float
         The share is drawn from Beta(alpha, alpha) for each object.
+    names : collection of str
+        What is mixed, as far as the batch has it; anything else stays. A target that is a probability of each class
+        may be among them, where the loss is linear in it.
 
     Returns
     -------
@@ -158,7 +161,7 @@ def mixup(batch: Batch, alpha: float) -> dict[str, Tensor]:
     # a check of the arguments would wait for a GPU
     share = ranks.mine(torch.distributions.Beta(concentration, concentration, validate_args=False).sample())
     mixed = {}
-    for name in ("image", "coverage", "features"):
+    for name in names:
         if name in batch:
             own = batch[name]
             mixed[name] = torch.lerp(own[partner], own, share.view(-1, *[1] * (own.ndim - 1)))

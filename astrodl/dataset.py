@@ -276,6 +276,16 @@ def load(prepare: Prepare, splits: Mapping[str, np.ndarray], device: torch.devic
     }
 
 
-def shuffled(n_objects: int, epoch: int, seed: int, device: torch.device) -> Tensor:
-    """Give the order in which an epoch visits the objects: a function of (seed, epoch) alone."""
-    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n_objects)).to(device)
+def order_of_epoch(
+    n_objects: int, epoch: int, seed: int, device: torch.device, sampling: np.ndarray | None = None
+) -> Tensor:
+    """Give the order in which an epoch visits the objects: a function of (seed, epoch) alone.
+
+    Each once, or with `sampling` (n_objects,) as many drawn with these relative frequencies, with replacement.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    if sampling is None:
+        order = rng.permutation(n_objects)
+    else:
+        order = rng.choice(n_objects, n_objects, p=sampling / sampling.sum())
+    return torch.from_numpy(order).to(device)

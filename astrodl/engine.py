@@ -24,15 +24,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from astrodl import ranks
 from astrodl.atomic import replacing, write_text
 from astrodl.config import TrainSettings
-from astrodl.dataset import Batch, Resident, shuffled
+from astrodl.dataset import Batch, Resident, order_of_epoch
 from astrodl.device import arranged, autocast, layout
 from astrodl.errors import AstrodlError
+from astrodl.models.blocks import learning
 from astrodl.optimize import (
     average_gradients,
     follow,
@@ -146,6 +148,7 @@ def fit(
     *,
     seed: int,
     fingerprint: str,
+    sampling: np.ndarray | None = None,
     label: str = "train",
     progress: bool | None = None,
 ) -> list[dict[str, Any]]:
@@ -167,6 +170,8 @@ def fit(
         Seed of order, augmentation and noise.
     fingerprint : str
         Identity of settings and data; a checkpoint with another one is not resumed.
+    sampling : (N,) array, optional
+        Draw the training objects of an epoch with these relative frequencies, with replacement, instead of each once.
     label : str
         Name of the progress bar.
     progress : bool, optional
@@ -201,7 +206,7 @@ def fit(
         while state.step < total and not out_of_patience(state):
             epoch, position = divmod(state.step, per_epoch)
             if position == 0 or state.step == first_step:
-                order = shuffled(len(train), epoch, seed, train.device)[:n_used]
+                order = order_of_epoch(len(train), epoch, seed, train.device, sampling)[:n_used]
                 batches = train.batches([ranks.mine(part) for part in order.split(settings.batch_size)[position:]])
             update(state, runner, next(batches), total, precision, stop=bool(stop))
             state.step += 1
@@ -244,7 +249,7 @@ def update(
     phase = state.cycle[state.step % len(state.cycle)]
     optimizer = state.optimizers[phase]
     if not state.network.training:
-        state.network.train()
+        learning(state.network)
     with precision:
         loss, terms = task.loss(runner, arranged(task.augment(batch), state.layout), phase, state.step / total)
     optimizer.zero_grad(set_to_none=True)

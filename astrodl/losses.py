@@ -143,3 +143,128 @@ def stable_asinh(x: Tensor) -> Tensor:
     """
     size = x.abs()
     return (size + x * x / (1 + (x * x + 1).sqrt())).log1p().copysign(x)
+
+
+def focal_loss(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
+    r"""Cross-entropy that counts objects less the surer they are, :math:`-\sum_c t_c (1 - p_c)^\gamma \log p_c`.
+
+    Lin et al. 2017, arXiv:1708.02002, eq. 5; `gamma` 0 is the cross-entropy.
+
+    Parameters
+    ----------
+    logits, target : (B, C) tensor
+        The target holds the weight of the true class, or is smeared over classes.
+    gamma : float
+        Zero or more; 2 in the paper.
+
+    Returns
+    -------
+    (B,) tensor
+    """
+    if not gamma:
+        return soft_cross_entropy(logits, target)
+    log_probability = logits.log_softmax(1)
+    # not zero, where a power below one has no gradient
+    doubt = (-log_probability.expm1()).clamp_min(torch.finfo(logits.dtype).tiny)
+    return soft_cross_entropy(logits, target * doubt**gamma)
+
+
+def dirichlet_multinomial_nll(concentration: Tensor, counts: Tensor) -> Tensor:
+    r"""Negative log-likelihood of the votes on a question, whose probabilities vary as a Dirichlet distribution.
+
+    .. math:: -\log \frac{n!\,\Gamma(\alpha_0)}{\Gamma(n + \alpha_0)}
+        - \sum_i \log \frac{\Gamma(k_i + \alpha_i)}{k_i!\,\Gamma(\alpha_i)}, \quad \alpha_0 = \sum_i \alpha_i
+
+    (Walmsley et al. 2022, MNRAS 509, 3966). It is zero for a galaxy without votes on the question.
+
+    Parameters
+    ----------
+    concentration : (B, A) tensor
+        Positive parameters of the Dirichlet distribution over the A answers.
+    counts : (B, A) tensor
+        Votes for each answer, of the same type.
+
+    Returns
+    -------
+    (B,) tensor
+    """
+    n_votes, total = counts.sum(1), concentration.sum(1)
+    ways = (n_votes + 1).lgamma() - (counts + 1).lgamma().sum(1)
+    drawn = (counts + concentration).lgamma() - concentration.lgamma()
+    return (n_votes + total).lgamma() - total.lgamma() - ways - drawn.sum(1)
+
+
+def triplet_batch_hard(vectors: Tensor, label: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    r"""Triplet loss of each object with the farthest of its class and the nearest of another class in the batch.
+
+    :math:`\max(d_+ - d_- + m, 0)` with Euclidean distances (Hermans, Beyer & Leibe 2017, arXiv:1703.07737), as
+    `torch.nn.TripletMarginLoss` has it; average with ``pooled_mean(loss, used, least=1)``. Each rank looks among its
+    own objects.
+
+    Parameters
+    ----------
+    vectors : (B, D) tensor
+    label : (B,) tensor
+        Class of each object.
+    margin : float
+        By how much, in units of the vectors, another class must be farther.
+
+    Returns
+    -------
+    loss : (B,) tensor
+        Zero where it could not be formed.
+    used : (B,) tensor
+        1 where the batch has another object of the class and one of another class, else 0.
+    """
+    # Exact near zero, where the quick way by scalar products is not.
+    distance = torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
+    same = label[:, None] == label
+    other = ~torch.eye(len(label), dtype=torch.bool, device=label.device)
+    farthest = distance.masked_fill(~(same & other), -math.inf).amax(1)
+    nearest = distance.masked_fill(same, math.inf).amin(1)
+    gap = farthest - nearest
+    return (gap + margin).relu(), gap.isfinite().to(vectors.dtype)
+
+
+def ssim(
+    image: Tensor, reference: Tensor, data_range: Tensor | float, *, width: int = 11, sigma: float = 1.5
+) -> Tensor:
+    r"""Structural similarity of images under a Gaussian window, averaged over bands and the pixels it fits around.
+
+    .. math:: \frac{(2 \mu_x \mu_y + c_1) (2 \sigma_{xy} + c_2)}
+        {(\mu_x^2 + \mu_y^2 + c_1) (\sigma_x^2 + \sigma_y^2 + c_2)}, \quad c_1 = (0.01 L)^2, \; c_2 = (0.03 L)^2
+
+    (Wang et al. 2004, IEEE Transactions on Image Processing 13, 600, eq. 13): 1 for equal images.
+
+    Parameters
+    ----------
+    image, reference : (B, C, H, W) tensor
+    data_range : float or tensor
+        L, the range of pixel values in the unit of the images, fixed beforehand; a tensor spreads to (B, C, H, W).
+    width, sigma
+        Of the window, in pixels.
+
+    Returns
+    -------
+    (B,) tensor
+
+    Raises
+    ------
+    ValueError
+        An image is smaller than the window.
+    """
+    if min(image.shape[-2:]) < width:
+        raise ValueError(
+            f"images of {tuple(image.shape[-2:])} pixels are smaller than the window of {width}; reduce width"
+        )
+    place = torch.arange(width, device=image.device, dtype=image.dtype) - (width - 1) / 2
+    window = (-0.5 * (place / sigma) ** 2).softmax(0)
+    pixels = torch.stack([image, reference, image * image, reference * reference, image * reference])
+    rows = functional.conv2d(pixels.flatten(0, 2)[:, None], window[None, None, :, None])
+    means = functional.conv2d(rows, window[None, None, None]).unflatten(0, pixels.shape[:3])[:, :, :, 0]
+    mean_x, mean_y, square_x, square_y, product = means
+    first, second = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    light = (2 * mean_x * mean_y + first) / (mean_x**2 + mean_y**2 + first)
+    structure = 2 * (product - mean_x * mean_y) + second
+    structure = structure / (square_x - mean_x**2 + square_y - mean_y**2 + second)
+    return (light * structure).mean((1, 2, 3))

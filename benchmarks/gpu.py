@@ -219,7 +219,7 @@ def training(task: Any, data: Resident) -> Way:
 
 def endless(data: Resident, size: int) -> Iterator[dict[str, torch.Tensor]]:
     for epoch in range(10**6):
-        order = engine.shuffled(len(data), epoch, 0, data.device)[: len(data) // size * size]
+        order = engine.order_of_epoch(len(data), epoch, 0, data.device)[: len(data) // size * size]
         yield from data.batches(order.split(size))
 
 

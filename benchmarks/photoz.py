@@ -7,42 +7,30 @@ It needs more than two CPU hours.
 """
 
 import argparse
-import json
-import os
-import sys
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import numpy as np
 import torch
+from study import DOCS, Arrays, Job, keep, make_survey, mean_and_spread, read, run_jobs, write_page
 
-from astrodl.atomic import replacing, write_text
-from astrodl.config import IngestSettings, SimulateSettings, parse
+from astrodl.config import parse
 from astrodl.dataset import Cutouts, Direct
 from astrodl.metrics import pdf as pdf_metrics
 from astrodl.photoz import evaluate, tomography
 from astrodl.plots.images import sheet_of_rows
 from astrodl.plots.photoz_bins import imbalance_bias, tomographic_bins
 from astrodl.plots.studies import error_against_size, missing_band_degradation
-from astrodl.plots.style import SHADES, save
+from astrodl.plots.style import SHADES
 from astrodl.store import Reader
-from astrodl.survey.ingest import ingest
 from astrodl.survey.photometry import asinh_magnitude, photometric_features
-from astrodl.survey.simulate import data_settings
-from astrodl.survey.simulate import simulate as write_survey
 from astrodl.tasks import run
 from astrodl.tasks.colour import colour
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.photoz import Photoz
 from astrodl.tasks.photoz_report import RIVALS, score
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
 SURVEYS = {"main": {"n_objects": 10000, "seed": 1}, "large": {"n_objects": 28700, "seed": 2}}
 N_TEST = 2000
 """Test objects of the large survey that are predicted; all of the other."""
@@ -67,22 +55,6 @@ VARIANT_SIZE, VARIANT_EPOCHS = 3000, 20
 WITH = "band dropout 0.15"
 
 
-@dataclass(frozen=True)
-class Job:
-    """A network or a classical method, on a survey."""
-
-    name: str
-    survey: str
-    seed: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
-    rival: str = ""
-
-    @property
-    def label(self) -> str:
-        """Name of its files."""
-        return f"{self.name}-{self.seed}".replace(" ", "_").replace("/", "_")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where surveys, models and results are kept (4 GB)")
@@ -90,16 +62,13 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to run (default: all)")
     parser.add_argument("--record", action="store_true", help="write tables and figures of these parts into docs/")
     options = parser.parse_args()
-    for survey in SURVEYS:
-        make_survey(options.folder, survey, options.jobs)
+    for survey, simulate in SURVEYS.items():
+        make_survey(options.folder, survey, simulate, options.jobs)
     jobs = [job for part in options.parts for job in PARTS[part]()]
-    with ProcessPoolExecutor(options.jobs) as pool:
-        waiting = {pool.submit(done, options.folder, job): job for job in jobs}
-        for future in as_completed(waiting):
-            found = future.result()
-            print(f"{waiting[future].label}: sigma_mad {found['sigma_mad']:.4f}, CRPS {found['crps']:.4f}", flush=True)
+    run_jobs(options.folder, jobs, work, options.jobs, ("sigma_mad", "crps"))
     if options.record:
-        record(options.folder, options.parts)
+        writers = {"headline": record_headline, "curve": record_curve, "variants": record_variants}
+        write_page(DOCS / "tasks" / "photoz.md", {part: writers[part](options.folder) for part in options.parts})
 
 
 def headline() -> list[Job]:
@@ -133,27 +102,8 @@ SEEDED = ("forest", "mlp")
 """Classical methods that a seed changes."""
 
 
-def make_survey(folder: Path, name: str, workers: int) -> None:
-    """Simulate and ingest a survey, if that is not done."""
-    store = folder / f"{name}.h5"
-    if store.exists():
-        return
-    simulate = SimulateSettings(**SURVEYS[name])
-    write_survey(simulate, folder / name, workers=workers)
-    settings = IngestSettings(survey="candels", data=data_settings(simulate, folder / name))
-    ingest(settings, store, workers=workers)
-
-
-def done(folder: Path, job: Job) -> dict[str, Any]:
-    """Do a job, or read what it gave before."""
-    torch.set_num_threads(1)
-    path = folder / "results" / f"{job.label}.json"
-    if path.exists():
-        found = json.loads(path.read_text())
-        if found["job"] == json.loads(json.dumps(asdict(job))):
-            return found["metrics"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    started = time.process_time()
+def work(folder: Path, job: Job) -> tuple[dict[str, float], Arrays]:
+    """Train a network or fit a classical method, and measure it."""
     with Direct(folder / f"{job.survey}.h5") as store:
         chosen = {key: value for key, value in job.settings.items() if key != "fluxes"}
         kind = parse(Photoz.Settings, chosen, job.name)
@@ -161,11 +111,7 @@ def done(folder: Path, job: Job) -> dict[str, Any]:
         raw = classical(job, store, train, test) if job.rival else network(folder, job, store, test)
         edges, z = raw["edges"], store.column("z", test).astype(float)
         metrics = {key: entry["value"] for key, entry in score(raw, z, edges).items()}
-    with replacing(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **raw, z=z)
-    metrics["cpu_seconds"] = time.process_time() - started
-    write_text(path, json.dumps({"job": asdict(job), "n_train": len(train), "metrics": metrics}, indent=1))
-    return metrics
+    return {**metrics, "n_train": len(train)}, {**raw, "z": z}
 
 
 def test_objects(store: Reader, survey: str) -> np.ndarray:
@@ -237,36 +183,6 @@ def without_bands(model: Model, store: Reader, test: np.ndarray, lost: Sequence[
 # -- what is written ---------------------------------------------------------------------------------------------------
 
 
-def record(folder: Path, parts: Sequence[str]) -> None:
-    """Write the tables and figures of what was done into the documentation."""
-    sys.path.insert(0, str(DOCS))
-    from generate import write_block
-
-    page = DOCS / "tasks" / "photoz.md"
-    text = page.read_text("utf-8")
-    writers = {"headline": record_headline, "curve": record_curve, "variants": record_variants}
-    for name in parts:
-        text = write_block(text, f"study-{name}", writers[name](folder))
-    page.write_text(text, "utf-8")
-
-
-def read(folder: Path, name: str) -> list[dict[str, Any]]:
-    """Read the results of all seeds of a name; with the arrays under `arrays`."""
-    label = Job(name, "").label.rsplit("-", 1)[0]
-    found = []
-    for path in sorted((folder / "results").glob(f"{label}-[0-9].json")):
-        with np.load(path.with_suffix(".npz")) as arrays:
-            found.append({**json.loads(path.read_text()), "arrays": dict(arrays)})
-    return found
-
-
-def mean_and_spread(values: Sequence[float], digits: int = 4) -> str:
-    """Write a mean and the standard deviation over seeds."""
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
-
-
 def record_headline(folder: Path) -> str:
     """Compare network, its ensemble and the classical methods on 10,000 galaxies."""
     runs = read(folder, "default")
@@ -312,8 +228,8 @@ def record_headline(folder: Path) -> str:
         f"any noise, {bounds['exact']['sigma_mad']:.4f} and {bounds['exact']['crps']:.4f}."
     )
     about = (
-        f"{runs[0]['n_train']:,} training and {len(z):,} test objects; mean and standard deviation over seeds of the "
-        f"training. Ratio to the best classical method: {ratios}.\n"
+        f"{runs[0]['metrics']['n_train']:,} training and {len(z):,} test objects; mean and standard deviation over "
+        f"seeds of the training. Ratio to the best classical method: {ratios}.\n"
     )
     keep(folder, drawn_apertures(folder), "photoz-apertures.png")
     image = "\n![Tomographic bins](../images/photoz-study-tomography.png)"
@@ -347,15 +263,6 @@ def drawn_apertures(folder: Path, n_shown: int = 5) -> Any:
         n_columns=n_columns,
         heading="Apertures that the network draws (square root of the weight)",
     )
-
-
-def keep(folder: Path, figure: Any, name: str) -> None:
-    """Save a figure, and a copy small enough for the repository."""
-    from record import shrink
-
-    (folder / "figures").mkdir(exist_ok=True)
-    save(figure, folder / "figures" / name)
-    shrink(folder / "figures" / name, DOCS / "images" / name)
 
 
 def best(columns: Mapping[str, Sequence[Mapping[str, float]]], metric: str) -> float:

@@ -169,7 +169,7 @@ def endless(data: Resident) -> Iterator[dict[str, torch.Tensor]]:
     """Give the batches of epoch after epoch."""
     n_used = len(data) // BATCH * BATCH
     for epoch in range(10**6):
-        yield from data.batches(engine.shuffled(len(data), epoch, 0, data.device)[:n_used].split(BATCH))
+        yield from data.batches(engine.order_of_epoch(len(data), epoch, 0, data.device)[:n_used].split(BATCH))
 
 
 def best_of_rounds(steps: dict[str, Step]) -> dict[str, float]:
@@ -210,7 +210,7 @@ def cold_rate(store: Path) -> float:
     forget(store)
     with Direct(store) as direct:
         streamed = Streamed(lambda rows: {"image": direct.images(rows)}, np.arange(len(direct)), torch.device("cpu"))
-        order = engine.shuffled(len(streamed), 0, 0, streamed.device)
+        order = engine.order_of_epoch(len(streamed), 0, 0, streamed.device)
         start = time.perf_counter()
         n_read = sum(len(batch["image"]) for batch in streamed.batches(order.split(BATCH)))
         return n_read / (time.perf_counter() - start)

@@ -2,9 +2,18 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
-from astrodl.calibration import conformal_levels, fit_pit, pit_map
+from astrodl.calibration import (
+    ClassScore,
+    conformal_levels,
+    conformal_sets,
+    conformal_threshold,
+    fit_pit,
+    fit_temperature,
+    pit_map,
+)
+from astrodl.metrics.classification import set_coverage, set_size
 from astrodl.metrics.pdf import pit_ks
 
 
@@ -53,3 +62,76 @@ def test_levels_of_a_uniform_pit_are_the_nominal_ones() -> None:
     pit = (np.arange(9999) + 1) / 10000
     assert conformal_levels(pit, 0.68) == pytest.approx((0.16, 0.84), abs=1e-3)
     assert stats.kstest(pit, "uniform").statistic < 1e-3
+
+
+def classified(random: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw true probabilities of four classes, and the classes from them."""
+    probability = random.dirichlet([0.5, 0.7, 1.0, 1.5], n)
+    return probability, (probability.cumsum(1) < random.random((n, 1))).sum(1).clip(0, 3)
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 1.0, 3.0])
+def test_logits_multiplied_by_a_factor_have_it_as_temperature(factor: float) -> None:
+    probability, label = classified(np.random.default_rng(1), 20_000)
+    shift = np.linspace(-5, 5, len(label))[:, None]
+    found = fit_temperature(factor * np.log(probability) + shift, label)
+    assert found == pytest.approx(factor, rel=0.03)
+    assert fit_temperature(np.log(probability), label) * factor == pytest.approx(found, rel=1e-3)
+
+
+def test_temperature_is_the_best_of_a_grid_and_bounded_for_a_perfect_classifier() -> None:
+    probability, label = classified(np.random.default_rng(2), 500)
+    logits = 2.2 * np.log(probability)
+    grid = np.geomspace(0.05, 20, 2001)
+    losses = [-np.mean(special.log_softmax(logits / t, axis=1)[np.arange(500), label]) for t in grid]
+    assert fit_temperature(logits, label) == pytest.approx(grid[np.argmin(losses)], rel=0.005)
+    assert fit_temperature(np.eye(3)[np.arange(60) % 3], np.arange(60) % 3) == pytest.approx(0.05, rel=1e-3)
+    assert fit_temperature(logits[:10], label[:10]) == 1
+
+
+@pytest.mark.parametrize("score", ["adaptive", "least_ambiguous"])
+@pytest.mark.parametrize("sharpness", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("coverage", [0.8, 0.95])
+def test_class_sets_cover_what_they_promise_even_if_the_probabilities_are_wrong(
+    score: ClassScore, sharpness: float, coverage: float
+) -> None:
+    random = np.random.default_rng(5)
+    share = []
+    for _ in range(300):
+        probability, label = classified(random, 500)
+        stated = probability**sharpness / (probability**sharpness).sum(1, keepdims=True)
+        threshold = conformal_threshold(stated[:200], label[:200], coverage, score)
+        share.append(set_coverage(conformal_sets(stated[200:], threshold, score), label[200:]))
+    error = np.std(share) / np.sqrt(len(share))
+    assert coverage - 3 * error < np.mean(share) < coverage + 1 / 201 + 3 * error
+
+
+@pytest.mark.parametrize("score", ["adaptive", "least_ambiguous"])
+def test_class_sets_hold_the_most_probable_classes_and_are_never_empty(score: ClassScore) -> None:
+    probability, _ = classified(np.random.default_rng(6), 300)
+    smaller = np.zeros(probability.shape, bool)
+    for threshold in (0.0, 0.3, 0.7, 1.0):
+        sets = conformal_sets(probability, threshold, score)
+        assert sets[np.arange(300), probability.argmax(1)].all()
+        inside, outside = np.where(sets, probability, 1), np.where(sets, 0, probability)
+        assert (inside.min(1) >= outside.max(1)).all()
+        assert (sets >= smaller).all()
+        smaller = sets
+    assert smaller.all()
+
+
+def test_least_ambiguous_sets_are_smaller_and_adaptive_ones_cover_objects_more_evenly() -> None:
+    probability, label = classified(np.random.default_rng(7), 20_000)
+    size, spread = {}, {}
+    for score in ("adaptive", "least_ambiguous"):
+        sets = conformal_sets(probability, conformal_threshold(probability, label, 0.9, score), score)
+        size[score], spread[score] = set_size(sets), (probability * sets).sum(1).std()
+    assert size["least_ambiguous"] < size["adaptive"]
+    assert spread["adaptive"] < 0.8 * spread["least_ambiguous"]
+
+
+def test_too_few_objects_promise_all_classes() -> None:
+    probability = np.full((8, 3), 1 / 3)
+    assert conformal_threshold(probability, np.zeros(8, int), 0.9) == 1.0
+    assert conformal_sets(probability, 1.0).all()
+    assert conformal_threshold(probability[:0], np.zeros(0, int), 0.9) == 1.0

@@ -118,7 +118,7 @@ def test_streamed_batches_are_the_resident_ones(size: int) -> None:
     indices = np.arange(10, 60)
     resident, streamed = Resident.prepared(numbers, indices, CPU), Streamed(numbers, indices, CPU)
     assert len(resident) == len(streamed) == 50
-    order = engine.shuffled(50, 3, 1, CPU)
+    order = engine.order_of_epoch(50, 3, 1, CPU)
     for give in (lambda data: data.batches(order.split(size)), lambda data: data.in_order(size)):
         pairs = list(zip(give(resident), give(streamed), strict=True))
         assert len(pairs) == -(-50 // size)
@@ -202,7 +202,7 @@ def test_inputs_of_an_object_do_not_depend_on_the_others_nor_on_autocast(name: s
             return {**task.inputs(Cutouts.from_store(reader, rows)), **task.targets(reader, rows)}
 
         resident, streamed = Resident(prepare(indices), CPU), Streamed(prepare, indices, CPU)
-        order = engine.shuffled(len(resident), 0, 0, CPU)
+        order = engine.order_of_epoch(len(resident), 0, 0, CPU)
         with torch.autocast("cpu", torch.bfloat16):
             for first, second in zip(resident.batches(order.split(16)), streamed.batches(order.split(16)), strict=True):
                 assert same(first, second)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from astrodl import engine
 from astrodl.config import TrainSettings
 from astrodl.config.training import LEARNING_RATES
-from astrodl.dataset import Batch, Resident, shuffled
+from astrodl.dataset import Batch, Resident, order_of_epoch
 from astrodl.device import autocast, choose_device
 from astrodl.errors import AstrodlError
 from astrodl.optimize import schedule
@@ -236,9 +236,9 @@ def test_phases_take_turns(tmp_path: Path) -> None:
 
 
 def test_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
-    first = shuffled(50, 2, 7, CPU)
-    assert torch.equal(first, shuffled(50, 2, 7, CPU))
-    assert not torch.equal(first, shuffled(50, 3, 7, CPU))
+    first = order_of_epoch(50, 2, 7, CPU)
+    assert torch.equal(first, order_of_epoch(50, 2, 7, CPU))
+    assert not torch.equal(first, order_of_epoch(50, 3, 7, CPU))
     assert sorted(first.tolist()) == list(range(50))
 
 

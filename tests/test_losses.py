@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from astrodl import losses
@@ -126,3 +127,144 @@ def test_crps_of_unequal_bins_agrees_with_the_exact_metric() -> None:
     z = random.uniform(0.2, 0.8, 20)
     ours = losses.crps_bins(*(torch.tensor(a, dtype=torch.float64) for a in (probability, edges, z)))
     np.testing.assert_allclose(ours.numpy(), pdf_metrics.crps(probability / np.diff(edges), edges, z), atol=0.0025)
+
+
+def votes_and_concentration() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(2)
+    return random.integers(0, 30, (40, 4)).astype(float), random.uniform(0.3, 60, (40, 4))
+
+
+def test_dirichlet_multinomial_agrees_with_scipy() -> None:
+    counts, concentration = votes_and_concentration()
+    ours = losses.dirichlet_multinomial_nll(torch.tensor(concentration), torch.tensor(counts))
+    expected = [
+        -stats.dirichlet_multinomial.logpmf(k, a, int(k.sum())) for k, a in zip(counts, concentration, strict=True)
+    ]
+    np.testing.assert_allclose(ours.numpy(), np.array(expected), rtol=1e-9)
+
+
+def test_dirichlet_multinomial_of_a_sharp_dirichlet_is_multinomial() -> None:
+    counts, concentration = votes_and_concentration()
+    probability = concentration / concentration.sum(1, keepdims=True)
+    ours = losses.dirichlet_multinomial_nll(torch.tensor(1e9 * probability), torch.tensor(counts))
+    expected = [-stats.multinomial.logpmf(k, k.sum(), p) for k, p in zip(counts, probability, strict=True)]
+    np.testing.assert_allclose(ours.numpy(), np.array(expected), atol=1e-4)
+
+
+def test_dirichlet_multinomial_sums_to_one_over_all_votes() -> None:
+    counts = torch.tensor([[i, j, 5 - i - j] for i in range(6) for j in range(6 - i)], dtype=torch.float64)
+    concentration = torch.tensor([[0.4, 2.0, 7.0]], dtype=torch.float64).expand(len(counts), 3)
+    likelihood = (-losses.dirichlet_multinomial_nll(concentration, counts)).exp()
+    assert float(likelihood.sum()) == pytest.approx(1)
+
+
+def test_a_question_without_votes_costs_nothing_and_pulls_nowhere() -> None:
+    concentration = torch.tensor([[3.0, 40.0]], requires_grad=True)
+    loss = losses.dirichlet_multinomial_nll(concentration, torch.zeros(1, 2))
+    loss.sum().backward()
+    assert loss.item() == 0
+    assert (concentration.grad == 0).all()
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 1.0, 2.0])])
+def test_focal_loss_of_gamma_zero_is_cross_entropy(weights: torch.Tensor | None) -> None:
+    logits, label = torch.randn(9, 3), torch.arange(9) % 3
+    target = nn.functional.one_hot(label, 3) * (1.0 if weights is None else weights)
+    expected = nn.functional.cross_entropy(logits, label, weights, reduction="none")
+    torch.testing.assert_close(losses.focal_loss(logits, target, 0.0), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_loss_is_its_formula_with_finite_gradients_where_the_answer_is_certain(gamma: float) -> None:
+    logits = torch.tensor([[0.2, 1.0], [0.0, 200.0]], requires_grad=True)
+    loss = losses.focal_loss(logits, torch.eye(2), gamma)
+    p = 1 / (1 + math.exp(0.8))
+    assert loss.tolist() == pytest.approx([-((1 - p) ** gamma) * math.log(p), 0.0], abs=1e-6)
+    loss.sum().backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_batch_hard_triplets_are_those_of_a_slow_search() -> None:
+    vectors, label = torch.randn(12, 3), torch.tensor([0] * 5 + [1] * 4 + [2] * 2 + [3])
+    loss, used = losses.triplet_batch_hard(vectors, label, 0.3)
+    hard = nn.TripletMarginLoss(margin=0.3, eps=0)
+    for i in range(11):
+        others = [j for j in range(12) if j != i]
+        positive = max(
+            (j for j in others if label[j] == label[i]), key=lambda j: float((vectors[i] - vectors[j]).norm())
+        )
+        negative = min(
+            (j for j in others if label[j] != label[i]), key=lambda j: float((vectors[i] - vectors[j]).norm())
+        )
+        torch.testing.assert_close(loss[i], hard(vectors[i], vectors[positive], vectors[negative]))
+    assert used.tolist() == [1.0] * 11 + [0.0]  # the last is alone in its class
+    assert loss[11].item() == 0
+
+
+def test_triplets_of_distant_clusters_cost_nothing_and_of_one_point_the_margin() -> None:
+    label = torch.arange(8) % 2
+    apart = 10.0 * nn.functional.one_hot(label, 2)
+    assert (losses.triplet_batch_hard(apart, label, 0.5)[0] == 0).all()
+    point = torch.zeros(8, 2, requires_grad=True)
+    loss, used = losses.triplet_batch_hard(point, label, 0.5)
+    losses.pooled_mean(loss, used, least=1).backward()
+    assert (loss == 0.5).all()
+    assert (point.grad == 0).all()
+
+
+def test_triplets_cannot_be_formed_of_one_class() -> None:
+    vectors = torch.randn(5, 2, requires_grad=True)
+    loss, used = losses.triplet_batch_hard(vectors, torch.zeros(5, dtype=torch.long), 1.0)
+    mean = losses.pooled_mean(loss, used, least=1)
+    mean.backward()
+    assert mean.item() == used.sum().item() == 0
+    assert (vectors.grad == 0).all()
+
+
+def slow_ssim(a: np.ndarray, b: np.ndarray, data_range: float) -> float:
+    """Wang et al. 2004 for one band, window by window."""
+    place = np.arange(11) - 5
+    window = np.exp(-0.5 * (place[:, None] ** 2 + place**2) / 1.5**2)
+    window /= window.sum()
+    first, second, values = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2, []
+    for y in range(a.shape[0] - 10):
+        for x in range(a.shape[1] - 10):
+            p, q = a[y : y + 11, x : x + 11], b[y : y + 11, x : x + 11]
+            mean_p, mean_q = (window * p).sum(), (window * q).sum()
+            covariance = (window * (p - mean_p) * (q - mean_q)).sum()
+            spread = (window * (p - mean_p) ** 2).sum() + (window * (q - mean_q) ** 2).sum()
+            light = (2 * mean_p * mean_q + first) / (mean_p**2 + mean_q**2 + first)
+            values.append(light * (2 * covariance + second) / (spread + second))
+    return float(np.mean(values))
+
+
+def test_ssim_is_its_definition() -> None:
+    random = np.random.default_rng(4)
+    a = random.normal(size=(2, 3, 16, 19))
+    b = a + 0.5 * random.normal(size=a.shape)
+    ours = losses.ssim(torch.tensor(a), torch.tensor(b), 4.0)
+    expected = [np.mean([slow_ssim(a[i, k], b[i, k], 4.0) for k in range(3)]) for i in range(2)]
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-9)
+
+
+def test_ssim_agrees_with_scikit_image() -> None:
+    skimage = pytest.importorskip("skimage.metrics")
+    random = np.random.default_rng(4)
+    a, b = random.normal(size=(2, 5, 40, 33))
+    expected = skimage.structural_similarity(
+        a, b, data_range=3.0, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    assert float(losses.ssim(torch.tensor(a[None]), torch.tensor(b[None]), 3.0)) == pytest.approx(expected)
+
+
+def test_ssim_of_equal_images_is_one_and_each_band_may_have_its_range() -> None:
+    image = torch.randn(2, 2, 24, 24)
+    assert losses.ssim(image, image, 1.0).tolist() == pytest.approx([1.0, 1.0])
+    scale = torch.tensor([1.0, 1e3])[:, None, None]
+    other = torch.randn(2, 2, 24, 24)
+    torch.testing.assert_close(losses.ssim(image * scale, other * scale, 2 * scale), losses.ssim(image, other, 2.0))
+
+
+def test_ssim_refuses_images_smaller_than_its_window() -> None:
+    with pytest.raises(ValueError, match="reduce width"):
+        losses.ssim(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), 1.0)

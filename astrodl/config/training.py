@@ -77,6 +77,12 @@ class TaskSettings(Section):
     """Seeds to train; each is a job, predictions average over them."""
     n_train: Annotated[int, Field(ge=2)] | None = None
     """Train on so many objects of the training split at most, drawn at random; networks and baselines on the same."""
+    init_from: str | None = None
+    """Model file whose weights training starts from, as far as they fit by name and shape."""
+    init_bands: dict[str, str] = Field(default={})
+    """Band of this survey -> band of that model, where names differ; bands without counterpart start from the mean."""
+    freeze: tuple[str, ...] = ()
+    """Parts of the network that stay as they are at the start, such as `trunk`."""
     augment: AugmentSettings = AugmentSettings()
     """Random changes of training images."""
     train: TrainSettings = TrainSettings()

@@ -140,3 +140,22 @@ def ece(probability: ArrayLike, label: ArrayLike, bins: int = 15) -> float:
     diagram = reliability(probability, label, bins)
     gap = np.abs(diagram.accuracy - diagram.confidence)
     return float(np.nansum(gap * diagram.n_objects) / diagram.n_objects.sum())
+
+
+def _sets(sets: ArrayLike) -> NDArray[np.bool_]:
+    held = np.asarray(sets)
+    if held.ndim != 2 or len(held) == 0 or held.dtype != np.bool_:
+        raise ValueError(f"sets has shape {held.shape} and type {held.dtype}, must be (N, C) of bool")
+    return held
+
+
+def set_coverage(sets: ArrayLike, label: ArrayLike) -> float:
+    """Compute the fraction of objects whose true class is in their set, (N, C) of bool."""
+    held = _sets(sets)
+    _, truth = _probabilities(held, label)
+    return float(np.mean(held[np.arange(truth.size), truth]))
+
+
+def set_size(sets: ArrayLike) -> float:
+    """Compute the mean number of classes in a set, (N, C) of bool."""
+    return float(np.mean(_sets(sets).sum(axis=1)))

@@ -1,23 +1,68 @@
 """Building blocks shared by the networks, and their initialisation."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from astrodl import ranks
 
+T = TypeVar("T")
 
-def initialize(network: nn.Module) -> nn.Module:
-    """Initialise weights for ReLU-like activations (He et al. 2015, arXiv:1502.01852), biases with zero.
+INITIALIZATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "he": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+    "glorot": nn.init.xavier_uniform_,
+    "normal": partial(nn.init.normal_, std=0.01),
+    "constant": partial(nn.init.constant_, val=0.01),
+}
+"""He et al. 2015; Glorot & Bengio 2010; Krizhevsky et al. 2012; and what cannot learn: all units of a layer alike."""
+
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "leaky_relu": nn.LeakyReLU,
+    "prelu": nn.PReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "none": nn.Identity,
+}
+
+
+def chosen(noun: str, kind: str, table: Mapping[str, T]) -> T:
+    """Look up a name in a table of choices.
+
+    Raises
+    ------
+    ValueError
+        There is no such name; the accepted ones are given.
+    """
+    if kind not in table:
+        raise ValueError(f"{noun} '{kind}' is not known; accepted: {', '.join(table)}")
+    return table[kind]
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Count the trained numbers of a network."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def initialize(network: nn.Module, kind: str = "he") -> nn.Module:
+    """Initialise weights, by default for ReLU-like activations (He et al. 2015, arXiv:1502.01852); biases with zero.
 
     A module with the attribute `zero_start` keeps zero weights, so that it begins as the constant zero (residual
     branches: Goyal et al. 2017, arXiv:1706.02677; output layers whose bias holds the prior).
     """
+    draw = chosen("initialisation", kind, INITIALIZATIONS)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             if getattr(module, "zero_start", False):
                 nn.init.zeros_(module.weight)
             else:
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                draw(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.BatchNorm1d | nn.LayerNorm):
@@ -27,18 +72,39 @@ def initialize(network: nn.Module) -> nn.Module:
 
 
 def zero_start(module: nn.Module) -> nn.Module:
-    """Mark a layer to be initialised with zero weights."""
-    module.zero_start = True  # type: ignore[assignment]
+    """Mark a layer, or the last layer of several, to be initialised with zero weights."""
+    last = [layer for layer in module.modules() if getattr(layer, "weight", None) is not None][-1]
+    last.zero_start = True  # type: ignore[assignment]
     return module
 
 
+def activation(kind: str, *, inplace: bool = True) -> nn.Module:
+    """Make an activation; ReLU overwrites its input unless that is needed elsewhere."""
+    module = chosen("activation", kind, ACTIVATIONS)()
+    if isinstance(module, nn.ReLU):
+        module.inplace = inplace
+    return module
+
+
+def freeze(module: nn.Module) -> None:
+    """Keep a part of a network as it is: no gradients, and the running statistics of its norms stay (`learning`)."""
+    module.eval().requires_grad_(False)
+    for part in module.modules():
+        part.frozen = True  # type: ignore[assignment]
+
+
+def learning(network: nn.Module) -> nn.Module:
+    """Set a network to training mode, but for what is frozen."""
+    network.train()
+    for part in network.modules():
+        if getattr(part, "frozen", False):
+            part.training = False
+    return network
+
+
 def normalization(kind: str, channels: int) -> nn.Module:
-    """Make a normalisation layer: `batch` or `group` (groups of eight channels)."""
-    if kind == "batch":
-        return BatchNorm2d(channels)
-    if kind == "group":
-        return nn.GroupNorm(max(1, channels // 8), channels)
-    raise ValueError(f"normalisation '{kind}' is not known; accepted: batch, group")
+    """Make a normalisation layer; `group` has groups of eight channels, or of more where eight do not divide them."""
+    return chosen("normalisation", kind, NORMALIZATIONS)(channels)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -66,6 +132,20 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
 
 
+def _group_norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(max(n for n in range(1, max(1, channels // 8) + 1) if channels % n == 0), channels)
+
+
+NORMALIZATIONS: Mapping[str, Callable[[int], nn.Module]] = {
+    "batch": BatchNorm2d,
+    "group": _group_norm,
+    "layer": lambda channels: nn.GroupNorm(1, channels),
+    "instance": lambda channels: nn.GroupNorm(channels, channels),
+    "none": lambda channels: nn.Identity(),
+}
+"""Ioffe & Szegedy 2015; Wu & He 2018; Ba et al. 2016; Ulyanov et al. 2016."""
+
+
 class Dropout(nn.Module):
     """Dropout (Srivastava et al. 2014) that draws for the batch of all ranks."""
 
@@ -81,13 +161,29 @@ class Dropout(nn.Module):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, normalisation, activation: (B, in, H, W) -> (B, out, H / stride, W / stride)."""
+    """Convolution, normalisation, activation: (B, in, H, W) -> (B, out, H / stride, W / stride).
 
-    def __init__(self, in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, norm: str = "batch"):
+    Without normalisation the convolution has a bias. The image is padded to keep its size unless `padding` is given.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        norm: str = "batch",
+        act: str = "relu",
+    ):
+        around = dilation * (kernel // 2) if padding is None else padding
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+            nn.Conv2d(in_channels, out_channels, kernel, stride, around, dilation, groups, bias=norm == "none"),
             normalization(norm, out_channels),
-            nn.ReLU(inplace=True),
+            activation(act),
         )
 
 
@@ -97,23 +193,25 @@ class ResidualBlock(nn.Module):
     Shapes: (B, in, H, W) -> (B, out, H / stride, W / stride).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, norm: str = "batch"):
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, norm: str = "batch", act: str = "relu"):
         super().__init__()
-        self.branch = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+        bias = norm == "none"
+        layers = (
+            nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=bias),
             normalization(norm, out_channels),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False),
-            zero_start(normalization(norm, out_channels)),
+            activation(act),
+            nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=bias),
+            normalization(norm, out_channels),
         )
+        self.branch = zero_start(nn.Sequential(*layers))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
-                nn.Conv2d(in_channels, out_channels, 1, bias=False),
+                nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity(),
+                nn.Conv2d(in_channels, out_channels, 1, bias=bias),
                 normalization(norm, out_channels),
             )
-        self.activation = nn.ReLU(inplace=True)
+        self.activation = activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the branch to the shortcut."""

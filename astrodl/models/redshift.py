@@ -5,24 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from astrodl.models.blocks import MLP, ConvBlock, Dropout, ResidualBlock, initialize
+from astrodl.models.blocks import ConvBlock, Dropout, ResidualBlock, initialize
+from astrodl.models.hybrid import HybridNetwork
 from astrodl.models.space import FeatureSpace
 
 
-class RedshiftNetwork(nn.Module):
-    """Image network and catalogue features, joined late: ((B, in, H, W), (B, F)) -> (B, out).
-
-    Parameters
-    ----------
-    trunk : nn.Module or None
-        Turns images into vectors (B, `trunk.out_features`); without it the features alone are used.
-    n_features : int
-        Number of features F.
-    out_features : int
-        Bins, or numbers of a mixture.
-    widths : sequence of int
-        Layers that join the two.
-    """
+class RedshiftNetwork(HybridNetwork):
+    """A hybrid network that also knows where in its feature space the training objects lie."""
 
     def __init__(
         self,
@@ -33,23 +22,8 @@ class RedshiftNetwork(nn.Module):
         widths: Sequence[int] = (512, 128),
         dropout: float = 0.2,
     ):
-        super().__init__()
-        joined = n_features + (0 if trunk is None else int(trunk.out_features))  # type: ignore[arg-type]
-        self.trunk = trunk
-        self.join = MLP(joined, tuple(widths), dropout=dropout)
-        self.head = nn.Linear(widths[-1], out_features)
+        super().__init__(trunk, n_features, out_features, widths=widths, dropout=dropout)
         self.space = FeatureSpace(widths[-1])
-        initialize(self.join)
-        initialize(self.head)
-
-    def forward(self, image: Tensor, features: Tensor) -> Tensor:
-        """Give what the head says: logits of the bins, or the numbers of a mixture."""
-        return self.head(self.represent(image, features))
-
-    def represent(self, image: Tensor, features: Tensor) -> Tensor:
-        """Give the vector of each galaxy before the head, (B, widths[-1])."""
-        parts = [features] if self.trunk is None else [self.trunk(image), features]
-        return self.join(torch.cat(parts, dim=1))
 
 
 class Branches(nn.Module):

@@ -121,6 +121,20 @@ class Task(ABC):
         """Keep the objects that can be trained on and scored; an unsupervised task keeps all."""
         return indices
 
+    @classmethod
+    def unlabelled(cls, settings: Any, store: Reader, indices: np.ndarray) -> np.ndarray:
+        """Give objects without truth that are trained on as well, with a truth that is guessed: none, by default."""
+        return indices[:0]
+
+    @classmethod
+    def models_used(cls, settings: Any) -> tuple[str, ...]:
+        """List the model files that a training starts from or learns from."""
+        return () if settings.init_from is None else (settings.init_from,)
+
+    def sampling(self, store: Reader, indices: np.ndarray) -> np.ndarray | None:
+        """Give the relative frequencies with which training objects are drawn, (n,); None: each once an epoch."""
+        return None
+
     def inputs(self, cutouts: Cutouts) -> Arrays:
         """Turn images and measurements into what the network eats, objects first."""
         arrays = {"image": filled(self.context.normalization.apply(cutouts.images))}
@@ -153,8 +167,8 @@ class Task(ABC):
         """Make the network, initialised."""
 
     def parameters(self, network: nn.Module, phase: str) -> Iterable[nn.Parameter]:
-        """Give the parameters that a phase updates: all of them, by default."""
-        return network.parameters()
+        """Give the parameters that a phase updates: all that are not frozen, by default."""
+        return (parameter for parameter in network.parameters() if parameter.requires_grad)
 
     def augment(self, batch: Batch) -> Batch:
         """Change the images of a batch at random, as the section `augment` says."""

@@ -1,6 +1,7 @@
 """Morphological classes: a network averaged over the symmetries of the square, with calibrated probabilities."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -8,35 +9,29 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astrodl import calibration
 from astrodl.augment import dihedral
 from astrodl.baselines import morphology as rivals
 from astrodl.catalog import Column
-from astrodl.config import Fraction, TaskSettings, TrainSettings
+from astrodl.config import Fraction, TrainSettings
 from astrodl.dataset import Batch, Cutouts, Resident
 from astrodl.errors import DataError
-from astrodl.losses import pooled_mean
+from astrodl.losses import focal_loss, pooled_mean, triplet_batch_hard
 from astrodl.metrics import classification
-from astrodl.models.cnn import HybridNetwork
 from astrodl.plots.morphology import class_gallery, confusion_matrix, reliability_diagram, roc_curves
 from astrodl.store import Reader
 from astrodl.survey.photometry import structural_features
-from astrodl.tasks.base import (
-    Arrays,
-    Metrics,
-    Report,
-    Task,
-    measured,
-    missing_column,
-    moments,
-    picked,
-    scale_free_features,
-    seen,
-    standardize,
-)
+from astrodl.tasks import image_network
+from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, missing_column, scale_free_features, seen
 from astrodl.tasks.colour import colour
+from astrodl.tasks.model import load_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+COVERAGES = (90, 95)
+"""Per cent of objects whose class is in the conformal sets."""
+FLOOR = 1e-12
 
 
 class MorphologyTraining(TrainSettings):
@@ -47,23 +42,29 @@ class MorphologyTraining(TrainSettings):
     ema: Fraction = 0.99
 
 
-class MorphologySettings(TaskSettings):
+class MorphologySettings(image_network.ImageSettings):
     """Morphological classes."""
 
     target: str = "class"
     """Column with the class name; objects with an empty name, or one not in `classes`, are predicted only."""
     classes: tuple[str, ...] | None = None
     """Class names in order; by default all that the training split has, sorted."""
-    widths: tuple[int, ...] = (24, 48, 96)
-    """Channels of the residual trunk."""
-    photometry: bool = True
-    """Give the network the measured features (colours and structure) beside the image."""
-    dropout: Fraction = 0.3
-    """Dropout before the last layers."""
+    loss: Literal["cross_entropy", "focal", "mse", "l1", "triplet"] = "cross_entropy"
+    """Cross-entropy; focal loss (Lin et al. 2017); squared or absolute error of the probabilities; or batch-hard
+    triplets (Hermans et al. 2017), after which an object is given the class of the nearest prototype."""
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    """Exponent of the focal loss."""
+    margin: Annotated[float, Field(gt=0)] = 0.3
+    """Margin of the triplets, between vectors of length one."""
     label_smoothing: Fraction = 0.05
-    """Share of the target spread over the other classes."""
-    balance: Fraction = 0.5
+    """Share of the target spread over all classes while training."""
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Exponent of the inverse class frequency in the loss; 0: no weights."""
+    sampling: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Exponent of the inverse class frequency with which training objects are drawn; 0: each once an epoch."""
+    teacher: str | None = None
+    """Model file of a morphology network: what it says of unlabelled training objects is trained on as well (noisy
+    student, Xie et al. 2020)."""
     train: MorphologyTraining = MorphologyTraining()
 
 
@@ -73,7 +74,10 @@ class Morphology(Task):
     name = "morphology"
     title = "Morphology"
     Settings = MorphologySettings
-    metric_names = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece", "brier")
+    metric_names = (
+        *("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece", "brier"),
+        *(f"{kind}_{level}" for kind in ("conformal", "set_size") for level in COVERAGES),
+    )
     headline = ("accuracy",)
 
     @classmethod
@@ -89,14 +93,13 @@ class Morphology(Task):
                 + (f", none of '{absent[0]}'" if absent else "")
                 + "; at least two classes with training objects are needed: correct tasks.morphology.classes"
             )
-        weights = (counts.mean() / counts) ** settings.balance
-        names = scale_free_features(store.feature_names) if settings.photometry else ()
-        constants: dict[str, Any] = {
+        rarity = counts.mean() / counts
+        return {
             "classes": classes,
-            "weights": weights.tolist(),
-            "features": [store.feature_names.index(name) for name in names],
+            "weights": (rarity**settings.balance).tolist(),
+            "rarity": rarity.tolist(),
+            **image_network.fit_features(settings, store, train),
         }
-        return constants | moments(store.features(names, train)) if names else constants
 
     @classmethod
     def missing_truth(cls, settings: MorphologySettings, store: Reader) -> str | None:
@@ -110,6 +113,18 @@ class Morphology(Task):
         known = np.isin(labels, settings.classes) if settings.classes else labels != ""
         return indices[known]
 
+    @classmethod
+    def unlabelled(cls, settings: MorphologySettings, store: Reader, indices: np.ndarray) -> np.ndarray:
+        """Give the objects without a class, if there is a teacher for them."""
+        if settings.teacher is None:
+            return indices[:0]
+        return np.setdiff1d(indices, cls.labelled(settings, store, indices))
+
+    @classmethod
+    def models_used(cls, settings: MorphologySettings) -> tuple[str, ...]:
+        """List the network that training starts from, and the teacher."""
+        return (*super().models_used(settings), *([] if settings.teacher is None else [settings.teacher]))
+
     @property
     def classes(self) -> list[str]:
         """Class names in the order of the probabilities."""
@@ -117,48 +132,123 @@ class Morphology(Task):
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
         """Normalised image, and standardised features."""
-        arrays = super().inputs(cutouts)
-        constants = self.context.constants
-        if constants["features"]:
-            chosen = picked(cutouts.features, constants["features"])
-            arrays["features"] = standardize(chosen, constants["mean"], constants["scale"])
-        return arrays
+        return {**super().inputs(cutouts), **image_network.features(self.context.constants, cutouts)}
 
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Index of the class."""
-        return {"label": self.truth(store, indices)["label"]}
+        """Probability of each class, (n, C): one for the known class, what the teacher says where it is not known."""
+        label = self.truth(store, indices)["label"]
+        target = np.eye(len(self.classes), dtype=np.float32)[label]
+        unknown = label < 0
+        if unknown.any():
+            target[unknown] = self._taught(Cutouts.from_store(store, indices[unknown]))
+        return {"target": target}
+
+    def _taught(self, cutouts: Cutouts) -> np.ndarray:
+        """Ask the teacher."""
+        teacher = load_model(self.settings.teacher, device="cpu")
+        theirs = getattr(teacher.task, "classes", None)
+        if theirs != self.classes:
+            raise DataError(
+                f"tasks.morphology.teacher: {self.settings.teacher} knows classes {theirs}, here they are "
+                f"{self.classes}; give a morphology network of the same classes"
+            )
+        return teacher.raw(cutouts)["probability"]
+
+    def sampling(self, store: Reader, indices: np.ndarray) -> np.ndarray | None:
+        """Draw objects of rare classes more often, if that is asked for; unlabelled ones as the average."""
+        if not self.settings.sampling:
+            return None
+        rarity = np.array([*self.context.constants["rarity"], 1.0])  # label -1 is the last
+        return rarity[self.truth(store, indices)["label"]] ** self.settings.sampling
 
     def build(self) -> nn.Module:
-        """Residual trunk beside a feature branch, softmax over classes."""
-        constants, settings = self.context.constants, self.settings
-        n_features = 2 * len(constants["features"])
-        return HybridNetwork(
-            self.n_channels, n_features, len(self.classes), widths=settings.widths, dropout=settings.dropout
-        )
+        """Network by its name, softmax over classes."""
+        return image_network.build(self.settings, self.context, self.n_channels, len(self.classes))
 
     def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted cross-entropy with smoothed labels."""
+        """Weighted cross-entropy with smoothed labels, or another loss by its name."""
+        settings, target = self.settings, batch["target"]
+        label = target.argmax(1)
+        if settings.loss == "triplet":
+            vectors = functional.normalize(network.represent(seen(batch), batch.get("features")).float())  # type: ignore[operator]
+            each, valid = triplet_batch_hard(vectors, label, settings.margin)
+            loss = pooled_mean(each, valid.float(), least=1.0)
+            return loss, {"triplets": valid.float().mean()}
         logits = network(seen(batch), batch.get("features")).float()
-        weights = self.constant("weights", logits.device)
-        smoothing = self.settings.label_smoothing if network.training else 0.0
-        each = functional.cross_entropy(logits, batch["label"], weights, reduction="none", label_smoothing=smoothing)
-        loss = pooled_mean(each, weights[batch["label"]])
-        return loss, {"accuracy": (logits.argmax(1) == batch["label"]).float().mean()}
+        weight = self.constant("weights", logits.device) * target
+        if network.training:
+            weight = torch.lerp(weight, weight.mean(1, keepdim=True), settings.label_smoothing)
+        loss = pooled_mean(self._each(logits, weight, target), weight.sum(1))
+        return loss, {"accuracy": (logits.argmax(1) == label).float().mean()}
+
+    def _each(self, logits: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+        """Give the loss of each object, (B,)."""
+        if self.settings.loss in ("cross_entropy", "focal"):
+            return focal_loss(logits, weight, self.settings.focal_gamma if self.settings.loss == "focal" else 0.0)
+        apart = logits.softmax(1) - target
+        return weight.sum(1) * (apart.square() if self.settings.loss == "mse" else apart.abs()).sum(1)
 
     def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:
-        """Fit one temperature to the averaged log-probabilities on the validation split (Guo et al. 2017)."""
+        """Fit the prototypes on the training split, one temperature and the conformal sets on the validation split.
+
+        The temperature (Guo et al. 2017) applies to the averaged log-probabilities; the sets start from it.
+        """
+        constants: dict[str, Any] = {}
+        if self.settings.loss == "triplet":
+            vectors = torch.cat([self._vectors(network, batch).mean(0) for batch in train.in_order(128)])
+            label = train.tensors["target"].argmax(1)
+            means = torch.stack([vectors[label == k].mean(0) for k in range(len(self.classes))])
+            constants["prototypes"] = means.tolist()
+            self.context.constants.update(constants)
         if validation is None:
-            return {}
-        logits = torch.cat([_mean_log_probability(network, batch) for batch in validation.in_order(128)])
-        labels = validation.tensors["label"]
-        temperatures = np.geomspace(0.2, 5.0, 65)
-        losses = [float(functional.cross_entropy(logits / t, labels)) for t in temperatures]
-        return {"temperature": float(temperatures[int(np.argmin(losses))])}
+            return constants
+        logits = torch.cat([self._mean_logits(network, batch) for batch in validation.in_order(128)])
+        label = validation.tensors["target"].argmax(1).cpu().numpy()
+        temperature = calibration.fit_temperature(logits.cpu().numpy(), label)
+        probability = (logits / temperature).softmax(1).cpu().numpy()
+        least = [
+            1 - calibration.conformal_threshold(probability, label, level / 100, "least_ambiguous")
+            for level in COVERAGES
+        ]
+        return {**constants, "temperature": temperature, "least": least}
 
     def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Average log-probabilities over the eight views, then apply the temperature."""
-        logits = _mean_log_probability(network, batch)
-        return {"probability": (logits / self.context.constants.get("temperature", 1.0)).softmax(1)}
+        """Average log-probabilities over the eight views, then apply the temperature; conformal sets.
+
+        `excess_L` is the logarithm of the probability over the least that the set of L per cent asks for: its mean over
+        models averages the thresholds as well.
+        """
+        logits = self._mean_logits(network, batch)
+        temperature = self.context.constants.get("temperature", 1.0)
+        probability = (logits / temperature).softmax(1)
+        least = self.context.constants.get("least", [0.0] * len(COVERAGES))
+        predicted = {"probability": probability, "uncalibrated": logits.softmax(1)}
+        for level, asked in zip(COVERAGES, least, strict=True):
+            predicted[f"excess_{level}"] = (probability + FLOOR).log() - math.log(asked + FLOOR)
+        return predicted
+
+    def _mean_logits(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Average the log-probabilities of the eight views, or take those of the averaged vector: (B, C)."""
+        if self.settings.loss == "triplet":
+            prototypes = self.constant("prototypes", next(network.parameters()).device)
+            # vectors of length one are at most 2 apart; the temperature finds the scale
+            return -10 * torch.cdist(self._vectors(network, batch).mean(0), prototypes).square()
+        maps = seen(batch)
+        views = [network(dihedral(maps, element), batch.get("features")) for element in range(8)]
+        return torch.stack([view.float().log_softmax(1) for view in views]).mean(0)
+
+    def _vectors(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Give the vector of length one of each view, (8, B, D)."""
+        maps, extra = seen(batch), batch.get("features")
+        views = [network.represent(dihedral(maps, element), extra).float() for element in range(8)]  # type: ignore[operator]
+        return functional.normalize(torch.stack(views), dim=2)
+
+    def finish(self, predictions: Arrays) -> Arrays:
+        """Turn thresholds into sets, which hold the most probable class in any case."""
+        probability = predictions["probability"]
+        best = probability.argmax(1)[:, None] == np.arange(probability.shape[1])
+        sets = {f"set_{level}": ((predictions[f"excess_{level}"] >= 0) | best).astype(np.uint8) for level in COVERAGES}
+        return {"probability": probability, "uncalibrated": predictions["uncalibrated"], **sets}
 
     def columns(self, predictions: Arrays) -> list[Column]:
         """Best class, its probability, and the probability of each class."""
@@ -170,32 +260,54 @@ class Morphology(Task):
                 "morphology_confidence", probability.max(1), None, "its probability", "stat.probability;src.morph.type"
             ),
         ]
-        return columns + [
+        columns += [
             Column(f"morphology_p_{name}", probability[:, i], None, f"probability of class {name}", "stat.probability")
             for i, name in enumerate(self.classes)
         ]
+        for level in COVERAGES:
+            about = f"classes that together hold the true one for {level} % of objects"
+            columns.append(Column(f"morphology_set{level}", self._named(predictions[f"set_{level}"]), None, about))
+        return columns
+
+    def _named(self, sets: np.ndarray) -> np.ndarray:
+        """Write sets of classes (N, C) as text."""
+        return np.array(
+            [" ".join(name for name, there in zip(self.classes, row, strict=True) if there) for row in sets]
+        )
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Index of the class in `classes`."""
+        """Index of the class in `classes`, -1 where it is not known."""
         position = {name: i for i, name in enumerate(self.classes)}
         labels = store.column(self.settings.target, indices)
-        return {"label": np.array([position[label] for label in labels], dtype=np.int64)}
+        return {"label": np.array([position.get(label, -1) for label in labels], dtype=np.int64)}
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
         """Accuracy and calibration."""
         probability, label = predictions["probability"], truth["label"]
         of_classes = {name: getattr(classification, name) for name in ("accuracy", "balanced_accuracy", "macro_f1")}
         of_probabilities = {name: getattr(classification, name) for name in ("auc", "ece", "brier")}
-        return measured(of_classes, probability.argmax(1), label) | measured(of_probabilities, probability, label)
+        metrics = measured(of_classes, probability.argmax(1), label) | measured(of_probabilities, probability, label)
+        for level in COVERAGES:
+            if f"set_{level}" in predictions:
+                sets = predictions[f"set_{level}"] > 0
+                metrics |= measured({f"conformal_{level}": classification.set_coverage}, sets, label)
+                metrics |= measured({f"set_size_{level}": classification.set_size}, sets)
+        return metrics
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Random forest on concentration, asymmetry, Gini, M20 and colours."""
+        """Forest, support vectors and MLP on magnitudes, colours and structure; a forest without colours."""
         label = self.truth(store, train)["label"]
+        every, structure = scale_free_features(store.feature_names), structural_features(store.feature_names)
+        methods = {
+            "forest": (rivals.forest, every),
+            "svm": (rivals.svm, every),
+            "mlp": (rivals.mlp, every),
+            "forest_no_colour": (rivals.forest, structure),
+        }
         results: dict[str, tuple[Arrays, Arrays]] = {}
-        for name, pick in {"forest": scale_free_features, "forest_no_colour": structural_features}.items():
-            features = pick(store.feature_names)
+        for name, (method, features) in methods.items():
             x, y = store.features(features, train), store.features(features, test)
-            results[name] = ({"probability": rivals.forest(x, label, y, n_classes=len(self.classes))}, {})
+            results[name] = ({"probability": method(x, label, y, n_classes=len(self.classes))}, {})
         return results
 
     def figures(
@@ -222,13 +334,6 @@ class Morphology(Task):
             "roc": roc_curves(probability, label, names, baselines=rivals),
             "gallery": class_gallery(colour(store, indices), probability, label, names),
         }
-
-
-def _mean_log_probability(network: nn.Module, batch: Batch) -> Tensor:
-    """Average the log-probabilities of the eight views: (B, C)."""
-    maps = seen(batch)
-    views = [network(dihedral(maps, element), batch.get("features")) for element in range(8)]
-    return torch.stack([view.float().log_softmax(1) for view in views]).mean(0)
 
 
 TASK = Morphology

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -29,10 +29,23 @@ from astrodl.survey.photometry import measure
 from astrodl.tasks.base import Arrays, Context, Task
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.predictions import write_block, writing
+from astrodl.tasks.transfer import warm_start
 
 GAPS = FLAGS["missing_band"] | FLAGS["partial_coverage"] | FLAGS["padded"] | FLAGS["masked_pixels"]
 """Flags of objects with pixels without data."""
 PREDICT_BATCH = 128
+
+
+class Prepared(NamedTuple):
+    """A training that may begin."""
+
+    network: nn.Module
+    train: Resident
+    validation: Resident | None
+    sampling: np.ndarray | None
+    """Relative frequencies of the training objects, if they are not alike."""
+    provenance: dict[str, str]
+    """Where the weights come from, if not from scratch."""
 
 
 def train(
@@ -87,27 +100,28 @@ def train(
     with ranks.joined(device), Direct(store) as reader, _in_turn(out):
         where = prepare_device(device, threads)
         identity = [canonical_json(parsed), reader.fingerprint, fold, seed, threads, astrodl.__version__, where.type]
+        identity += [load_model(Path(path), device="cpu").metadata["fingerprint"] for path in kind.models_used(parsed)]
         fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         if ranks.agreed(ranks.first() and _already(path, fingerprint)):
             if ranks.first():
                 print(f"{path}: already trained with these settings and data", file=sys.stderr)
             return path
         job = kind(parsed, fit_context(kind, parsed, reader, fold))
-        network, train_split, validation = _prepared(job, reader, fold, seed, where)
+        ready = _prepared(job, reader, fold, seed, where)
         if ranks.first():
             config = {"task": task, "fold": fold, "seed": seed, **parsed.model_dump(mode="json")}
             write_text(out / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
         history = engine.fit(
-            job, network, train_split, validation, parsed.train, out,
-            seed=seed, fingerprint=fingerprint, label=f"{task} fold {fold} seed {seed}", progress=progress,
+            job, ready.network, ready.train, ready.validation, parsed.train, out, seed=seed, fingerprint=fingerprint,
+            sampling=ready.sampling, label=f"{task} fold {fold} seed {seed}", progress=progress,
         )  # fmt: skip
         if ranks.first():
             if (diagnosis := diagnose(history)) is not None:
                 print(f"{out / 'history.jsonl'}: {diagnosis}", file=sys.stderr)
             with ranks.alone(), torch.no_grad():
-                job.context.constants.update(job.calibrate(network.eval(), train_split, validation))
+                job.context.constants.update(job.calibrate(ready.network.eval(), ready.train, ready.validation))
             provenance = {"fingerprint": fingerprint, "store": reader.fingerprint, "fold": str(fold), "seed": str(seed)}
-            Model(job, network, provenance).save(path)
+            Model(job, ready.network, {**provenance, **ready.provenance}).save(path)
             (out / "last.pt").unlink(missing_ok=True)
     return path
 
@@ -121,9 +135,7 @@ def _in_turn(folder: Path) -> Iterator[None]:
         ranks.agreed(True)
 
 
-def _prepared(
-    task: Task, store: Reader, fold: int, seed: int, device: torch.device
-) -> tuple[nn.Module, Resident, Resident | None]:
+def _prepared(task: Task, store: Reader, fold: int, seed: int, device: torch.device) -> Prepared:
     """Make the network, and the objects to train on and to validate with.
 
     Raises
@@ -132,19 +144,25 @@ def _prepared(
         There are too few to train on, or not enough memory.
     """
     kind, section = type(task), f"tasks.{task.name}"
-    chosen = {part: labelled(kind, task.settings, store, part, fold) for part in ("train", "validation")}
+    chosen = {
+        "train": trainable(kind, task.settings, store, fold),
+        "validation": labelled(kind, task.settings, store, "validation", fold),
+    }
     if len(chosen["train"]) < 2:
         raise DataError(
             f"{store.path}: task {task.name} has {len(chosen['train'])} labelled training objects, needs at least 2; "
             "check data.columns and the split"
         )
     torch.manual_seed(engine.seed_at(seed, -2))
-    network = task.build().to(device)
+    network = task.build()
+    provenance = warm_start(task, network)
+    network = network.to(device)
     prepare = partial(arrays, task, store)
     some = Resident.prepared(prepare, chosen["train"][:2], device)
     require_room(task, network, some, sum(map(len, chosen.values())), task.settings.train, section)
     loaded = load(prepare, chosen, device)
-    return network, loaded["train"], loaded["validation"] if len(chosen["validation"]) else None
+    validation = loaded["validation"] if len(chosen["validation"]) else None
+    return Prepared(network, loaded["train"], validation, task.sampling(store, chosen["train"]), provenance)
 
 
 def predict(
@@ -208,7 +226,7 @@ def in_training(models: Sequence[Model], store: Reader) -> np.ndarray:
     for row, model in zip(trained_on, models, strict=True):
         fold = int(model.metadata.get("fold", 0))
         if model.task.context.survey == store.survey and fold < n_folds:
-            row[labelled(type(model.task), model.task.settings, store, "train", fold)] = True
+            row[trainable(type(model.task), model.task.settings, store, fold)] = True
     return trained_on
 
 
@@ -351,6 +369,12 @@ def labelled(kind: type[Task], settings: Any, store: Reader, part: Any, fold: in
     if part != "train" or settings.n_train is None:
         return chosen
     return np.sort(np.random.default_rng(fold).permutation(chosen)[: settings.n_train])
+
+
+def trainable(kind: type[Task], settings: Any, store: Reader, fold: int = 0) -> np.ndarray:
+    """Give the objects that the network of a fold is trained on: labelled ones, and others where the task guesses."""
+    guessed = kind.unlabelled(settings, store, store.select("train", fold))
+    return np.union1d(labelled(kind, settings, store, "train", fold), guessed)
 
 
 def prepare_device(device: str, threads: int | None) -> torch.device:

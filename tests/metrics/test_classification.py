@@ -144,3 +144,24 @@ def test_what_are_no_probabilities_is_refused(probability, label, message: str) 
 def test_a_class_beyond_the_stated_number_is_refused() -> None:
     with pytest.raises(ValueError, match="n_classes is 2"):
         classification.confusion([0, 1], [0, 2], n_classes=2)
+
+
+def test_sets_are_counted() -> None:
+    sets = np.array([[True, False, False], [True, True, False], [False, True, True], [True, True, True]])
+    assert classification.set_size(sets) == 2
+    assert classification.set_coverage(sets, [0, 2, 2, 1]) == 0.75
+    assert classification.set_coverage(np.eye(3, dtype=bool)[[0, 1]], [0, 1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("sets", "label", "message"),
+    [
+        (np.ones((2, 3)), [0, 1], "of bool"),
+        (np.ones(3, bool), [0, 1, 2], r"\(N, C\)"),
+        (np.ones((0, 3), bool), np.zeros(0, int), r"\(N, C\)"),
+        (np.ones((2, 3), bool), [0, 3], "class 3"),
+    ],
+)
+def test_what_are_no_sets_is_refused(sets, label, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        classification.set_coverage(sets, label)

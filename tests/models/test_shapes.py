@@ -8,8 +8,9 @@ from torch import nn
 
 from astrodl.models.autoencoders import VAE
 from astrodl.models.blocks import MLP, ConvBlock, ResidualBlock, normalization
-from astrodl.models.cnn import CompactResNet, HybridNetwork
+from astrodl.models.cnn import CompactResNet
 from astrodl.models.gan import EncoderGAN
+from astrodl.models.hybrid import HybridNetwork, SideBySide
 from astrodl.models.unet import DecompositionUNet, UNet, summed_fractions
 
 CASES = [
@@ -18,7 +19,8 @@ CASES = [
     (ResidualBlock(8, 8, norm="group"), (2, 8, 7, 7), (2, 8, 7, 7)),
     (MLP(5, (7, 3)), (4, 5), (4, 3)),
     (CompactResNet(5, widths=(8, 16, 24)), (2, 5, 64, 64), (2, 24)),
-    (HybridNetwork(2, 0, 11, widths=(8, 16)), (3, 2, 32, 32), (3, 11)),
+    (HybridNetwork(CompactResNet(2, widths=(8, 16)), 0, 11, widths=(16,)), (3, 2, 32, 32), (3, 11)),
+    (SideBySide([CompactResNet(2, widths=(8, 16)), CompactResNet(2, widths=(4, 8))]), (3, 2, 32, 32), (3, 24)),
     (EncoderGAN(3, 4, size=32, widths=(8, 16), critic_widths=(8, 16)), (2, 3, 32, 32), (2, 3, 32, 32)),
 ]
 
@@ -40,8 +42,8 @@ def test_unet_refuses_sides_that_do_not_halve() -> None:
 
 
 def test_unknown_normalisation_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch, group"):
-        normalization("layer", 8)
+    with pytest.raises(ValueError, match="batch, group, layer, instance, none"):
+        normalization("weight", 8)
 
 
 def test_decomposition_outputs_have_the_stated_shapes() -> None:

@@ -1,0 +1,105 @@
+"""Image networks by name, beside catalogue features: what morphology and votes have in common."""
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+from torch import nn
+
+from astrodl.config import Fraction, Section, TaskSettings
+from astrodl.dataset import Cutouts
+from astrodl.models import architectures
+from astrodl.models.apertures import LearnedApertures
+from astrodl.models.cnn import CompactResNet
+from astrodl.models.hybrid import HybridNetwork, SideBySide
+from astrodl.models.style import Style
+from astrodl.normalize import N_SIGMA
+from astrodl.store import Reader
+from astrodl.tasks.base import Arrays, Context, moments, picked, scale_free_features, standardize
+
+Named = Literal[
+    "compact", "lenet5", "alexnet", "vgg11", "vgg16", "googlenet", "resnet18", "resnet34", "xception",
+    "efficientnet_b0", "spp", "dilated", "dieleman", "d4",
+]  # fmt: skip
+
+
+class StyleSettings(Section):
+    """What an architecture leaves open; null: as published."""
+
+    activation: Literal["relu", "sigmoid", "tanh", "leaky_relu", "prelu", "elu", "selu", "silu"] | None = None
+    """Nonlinearity between the layers."""
+    norm: Literal["batch", "group", "layer", "instance", "none"] | None = None
+    """Normalisation of the maps."""
+    initialization: Literal["he", "glorot", "normal", "constant"] | None = None
+    """How weights start."""
+    pooling: Literal["mean", "max", "lp", "mean_max"] | None = None
+    """How the last map becomes a vector."""
+    dropout: Fraction | None = None
+    """Dropout within the architecture."""
+
+
+class ImageSettings(TaskSettings):
+    """Base of the tasks that turn an image into a few numbers."""
+
+    network: Named | Literal["none"] = "compact"
+    """What looks at the image: an architecture by name, or nothing."""
+    share: Annotated[float, Field(gt=0)] = 0.25
+    """Channels of a published architecture as a share of the published ones (`compact` has `widths`)."""
+    widths: Annotated[tuple[int, ...], Field(min_length=1)] = (24, 48, 96)
+    """Channels of the stages of `compact`."""
+    style: StyleSettings = StyleSettings()
+    """Activation, normalisation, initialisation, pooling, dropout of the architecture."""
+    apertures: Annotated[int, Field(ge=0)] = 8
+    """Learned apertures beside the architecture, which measure colours; 0: none."""
+    photometry: bool = True
+    """Give the network the measured features (colours and structure) beside the image."""
+    joint: Annotated[tuple[int, ...], Field(min_length=1)] = (256, 128)
+    """Widths of the dense layers that join image and features."""
+    dropout: Fraction = 0.3
+    """Dropout before the last layers."""
+
+
+def fit_features(settings: ImageSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
+    """Choose the features that the network is given, and their scaling."""
+    names = scale_free_features(store.feature_names) if settings.photometry else ()
+    constants: dict[str, Any] = {"features": [store.feature_names.index(name) for name in names]}
+    return constants | moments(store.features(names, train)) if names else constants
+
+
+def features(constants: dict[str, Any], cutouts: Cutouts) -> Arrays:
+    """Give the standardised features, if the network is given any."""
+    if not constants["features"]:
+        return {}
+    return {
+        "features": standardize(picked(cutouts.features, constants["features"]), constants["mean"], constants["scale"])
+    }
+
+
+def build(settings: ImageSettings, context: Context, n_channels: int, n_outputs: int) -> HybridNetwork:
+    """Make the network, initialised."""
+    trunks: list[nn.Module] = []
+    style = Style(**settings.style.model_dump())
+    if settings.network == "compact":
+        trunks.append(CompactResNet(n_channels, widths=settings.widths, dropout=settings.dropout, style=style))
+    elif settings.network != "none":
+        trunks.append(
+            architectures.trunk(settings.network, n_channels, size=context.size, share=settings.share, style=style)
+        )
+    if settings.apertures:
+        trunks.append(
+            LearnedApertures(
+                n_channels,
+                len(context.bands),
+                n_apertures=settings.apertures,
+                width=settings.widths[0],
+                stretch=context.normalization.stretch,
+                noise=1 / N_SIGMA,
+            )
+        )
+    return HybridNetwork(
+        SideBySide(trunks) if len(trunks) > 1 else trunks[0] if trunks else None,
+        2 * len(context.constants["features"]),
+        n_outputs,
+        widths=settings.joint,
+        dropout=settings.dropout,
+    )

@@ -1,0 +1,254 @@
+"""Networks by name: published sizes, what all have in common, and the symmetry of those that know it."""
+
+from dataclasses import replace
+from itertools import cycle, islice, pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from astrodl.models.architectures import TRUNKS, trunk
+from astrodl.models.architectures.base import stem_stride
+from astrodl.models.architectures.dihedral import GroupConv2d, Views, orientations
+from astrodl.models.blocks import ACTIVATIONS, INITIALIZATIONS, NORMALIZATIONS, BatchNorm2d, count_parameters
+from astrodl.models.cnn import CompactResNet
+from astrodl.models.style import POOLINGS, Pooling, Style
+
+
+def conv(before: int, after: int, kernel: int = 3) -> int:
+    return (before * kernel**2 + 1) * after
+
+
+def dense(*widths: int) -> int:
+    return sum((before + 1) * after for before, after in pairwise(widths))
+
+
+def residual(before: int, after: int) -> int:
+    shortcut = before * after + 2 * after if before != after else 0
+    return 9 * after * (before + after) + 4 * after + shortcut
+
+
+PUBLISHED = [
+    ("lenet5", 1, 32, 10, 61_706),
+    ("alexnet", 3, 224, 1000, 61_100_840),
+    ("vgg11", 3, 224, 1000, 132_863_336),
+    ("vgg16", 3, 224, 1000, 138_357_544),
+    ("googlenet", 3, 224, 1000, 6_624_904),
+    ("resnet18", 3, 224, 1000, 11_689_512),
+    ("resnet34", 3, 224, 1000, 21_797_672),
+    ("xception", 3, 224, 1000, 22_855_952),
+    ("efficientnet_b0", 3, 224, 1000, 5_288_548),
+    (
+        "spp",
+        3,
+        224,
+        1000,
+        conv(3, 96, 7)
+        + conv(96, 256, 5)
+        + conv(256, 384)
+        + conv(384, 384)
+        + conv(384, 256)
+        + dense(256 * (36 + 9 + 4 + 1), 4096, 4096, 1000),
+    ),
+    (
+        "dilated",
+        3,
+        64,
+        1000,
+        conv(3, 64) + conv(64, 64) + conv(64, 128) + 6 * conv(128, 128) + conv(128, 128, 1) + dense(128, 1000),
+    ),
+    (
+        "dieleman",
+        3,
+        69,
+        37,
+        conv(3, 32, 6)
+        + conv(32, 64, 5)
+        + conv(64, 128)
+        + conv(128, 128)
+        + dense(8 * 128 * 2 * 2, 4096)
+        + dense(2048, 4096)
+        + dense(2048, 37),
+    ),
+    (
+        "d4",
+        3,
+        64,
+        10,
+        25 * 3 * 16 + 9 * 8 * (16 * 32 + 32 * 32 + 32 * 64 + 64 * 64) + 2 * (16 + 32 + 32 + 64 + 64) + dense(64, 10),
+    ),
+    (
+        "compact",
+        5,
+        64,
+        7,
+        25 * 5 * 32
+        + 2 * 32
+        + residual(32, 32)
+        + residual(32, 64)
+        + residual(64, 128)
+        + dense(2 * 128, 128)
+        + 2 * 128
+        + dense(128, 7),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "in_channels", "size", "n_classes", "published"), PUBLISHED)
+def test_parameters_are_as_many_as_published(
+    name: str, in_channels: int, size: int, n_classes: int, published: int
+) -> None:
+    with torch.device("meta"):
+        network = trunk(name, in_channels, size=size)
+        classifier = nn.Linear(network.out_features, n_classes)
+    assert count_parameters(network) + count_parameters(classifier) == published
+
+
+def test_every_architecture_has_a_published_size() -> None:
+    assert {name for name, *_ in PUBLISHED} == set(TRUNKS)
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+@torch.no_grad()
+def test_features_have_the_stated_length_and_do_not_depend_on_the_batch(name: str) -> None:
+    for size in (48, 64, 80):
+        network, image = trunk(name, 5, size=size, share=0.25).eval(), torch.randn(3, 5, size, size)
+        features = network(image)
+        assert features.shape == (3, network.out_features)
+        assert torch.equal(features, network(image))
+        torch.testing.assert_close(network(image[1:2]), features[1:2], rtol=1e-4, atol=1e-4 * float(features.std()))
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
+    network, image = trunk(name, 5, size=48, share=0.25), torch.randn(4, 5, 48, 48)
+    before = image.clone()
+    with torch.autocast("cpu", torch.bfloat16):
+        features = network(image)
+    features.float().square().sum().backward()
+    assert torch.equal(image, before)
+    for parameter, gradient in ((key, value.grad) for key, value in network.named_parameters()):
+        assert gradient is not None, parameter
+        assert torch.isfinite(gradient).all(), parameter
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_layers_agree_over_several_processes(name: str) -> None:
+    modules = list(trunk(name, 5, size=64, share=0.1).modules())
+    assert not [module for module in modules if type(module) in (nn.BatchNorm2d, nn.Dropout, nn.Dropout2d)]
+    assert any(isinstance(module, BatchNorm2d) for module in modules) == (TRUNKS[name].style.norm == "batch")
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_every_choice_of_style_works(name: str) -> None:
+    poolings = [kind for kind in POOLINGS if kind != "flatten" or TRUNKS[name].style.pooling == "flatten"]
+    tables = [list(ACTIVATIONS), list(NORMALIZATIONS), list(INITIALIZATIONS), poolings]
+    for activation, norm, initialization, pooling in islice(zip(*map(cycle, tables), strict=True), len(ACTIVATIONS)):
+        style = Style(activation, norm, initialization, pooling, 0.3)
+        network = trunk(name, 2, size=48, share=0.1, style=style)
+        features = network(torch.randn(2, 2, 48, 48))
+        features.float().square().sum().backward()
+        kinds = {type(module) for module in network.modules()}
+        assert features.shape == (2, network.out_features)
+        assert type(ACTIVATIONS[activation]()) in kinds
+        assert type(NORMALIZATIONS[norm](8)) in kinds
+        assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None), style
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_a_misspelt_choice_is_refused(name: str) -> None:
+    for field in ("activation", "norm", "initialization", "pooling"):
+        with pytest.raises(ValueError, match=r"'misspelt' is not known; accepted: \w+, \w+"):
+            trunk(name, 2, size=48, share=0.1, style=replace(Style(), **{field: "misspelt"}))
+
+
+ILL = [
+    ("resnet19", 64, Style(), "architecture 'resnet19' is not known; accepted: lenet5, alexnet"),
+    ("vgg11", 16, Style(), "size 16 is not accepted by 'vgg11'; accepted: 32 and more"),
+    ("d4", 60, Style(), "size 60 is not accepted by 'd4'; accepted: 32 and more, multiples of 8"),
+    ("d4", 64, Style(pooling="flatten"), "pooling 'flatten' is not accepted by 'd4'; accepted: mean, max"),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "style", "message"), ILL)
+def test_what_an_architecture_cannot_do_is_refused(name: str, size: int, style: Style, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        trunk(name, 5, size=size, style=style)
+
+
+@pytest.mark.parametrize(("norm", "pooling"), [("batch", "mean"), ("layer", "max"), ("group", "lp"), ("none", "mean")])
+@pytest.mark.parametrize("size", [56, 64])
+@torch.no_grad()
+def test_d4_does_not_see_how_an_image_is_turned(norm: str, pooling: str, size: int) -> None:
+    network = trunk("d4", 3, size=size, share=0.25, style=Style(norm=norm, pooling=pooling)).eval()
+    features = [network(image) for image in orientations(torch.randn(2, 3, size, size))]
+    assert float(features[0].std()) > 1e-3
+    for turned in features[1:]:
+        torch.testing.assert_close(turned, features[0], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_group_convolutions_turn_with_the_image() -> None:
+    """The eight maps of the turned image are the turned maps, in another order; a plain network's are not."""
+    layers = nn.Sequential(GroupConv2d(2, 3, 5, lifted=False, bias=True), GroupConv2d(3, 4, 3, lifted=True, bias=True))
+    maps = [layers(image).unflatten(2, (8, 9))[0, 0] for image in orientations(torch.randn(1, 2, 9, 9))]
+    for element, turned in enumerate(maps):
+        expected = [orientations(single)[element] for single in maps[0]]
+        order = [min(range(8), key=lambda g: float((single - expected[g]).abs().max())) for single in turned]
+        assert sorted(order) == list(range(8))
+        torch.testing.assert_close(turned, torch.stack(expected)[order], rtol=1e-4, atol=1e-5)
+
+
+def test_views_hold_the_middle_and_are_the_same_for_a_turned_image() -> None:
+    image = torch.randn(1, 1, 9, 9)
+    views = Views(nn.Identity(), 6)
+    assert views(image).shape == (1, 8, 6, 6)
+    assert all((view == image[0, 0, 4, 4]).any() for view in views(image)[0])
+    sets = [sorted(view.flatten().tolist() for view in views(turned)[0]) for turned in orientations(image)]
+    assert all(same == sets[0] for same in sets)
+
+
+def test_the_compact_network_has_the_same_numbers_by_name() -> None:
+    torch.manual_seed(1)
+    network = CompactResNet(5, widths=(32, 64, 128), dropout=0.2)
+    torch.manual_seed(1)
+    named = trunk("compact", 5, size=64)
+    assert list(named.state_dict()) == list(network.state_dict())
+    assert all(torch.equal(named.state_dict()[key], value) for key, value in network.state_dict().items())
+
+
+def test_the_stride_of_the_first_layer_shrinks_with_the_image() -> None:
+    assert [stem_stride(4, size) for size in (224, 128, 64)] == [4, 2, 1]
+    assert [stem_stride(2, size) for size in (224, 128, 64)] == [2, 1, 1]
+
+
+def test_poolings_agree_with_those_of_torch() -> None:
+    maps = torch.randn(2, 3, 7, 7)
+    torch.testing.assert_close(Pooling("lp")(maps), nn.LPPool2d(4, 7)(maps).flatten(1))
+    expected = torch.cat([nn.AdaptiveMaxPool2d(n)(maps).flatten(2) for n in (3, 2, 1)], dim=2)
+    torch.testing.assert_close(Pooling("max", (3, 2, 1))(maps).view(2, 14, 3).transpose(1, 2), expected)
+
+
+def test_lp_pooling_of_an_empty_map_has_a_gradient() -> None:
+    maps = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    Pooling("lp")(maps).sum().backward()
+    assert isinstance(maps.grad, Tensor)
+    assert torch.equal(maps.grad, torch.zeros(1, 2, 4, 4))
+
+
+@torch.no_grad()
+def test_spatial_pyramids_take_images_of_any_size() -> None:
+    network = trunk("spp", 3, size=64, share=0.1).eval()
+    assert network(torch.randn(2, 3, 50, 91)).shape == (2, network.out_features)
+
+
+def test_a_style_is_filled_with_what_is_published() -> None:
+    published = Style("relu", "batch", "he", "mean", 0.5)
+    assert Style(norm="none", dropout=0.0).over(published) == Style("relu", "none", "he", "mean", 0.0)
+    assert Style().over(published) == published
+
+
+def test_units_of_one_layer_start_alike_if_all_weights_are_constant() -> None:
+    network = trunk("lenet5", 1, size=32, style=Style(initialization="constant"))
+    features = network(torch.randn(3, 1, 32, 32))
+    torch.testing.assert_close(features, features[:, :1].expand_as(features))
