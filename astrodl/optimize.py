@@ -79,7 +79,7 @@ def limit_norms(network: nn.Module, largest: float) -> None:
             # (out, in, ...), but (in, out, ...) where a convolution is transposed
             unit = 1 if isinstance(module, nn.ConvTranspose2d) else 0
             for weight in module.parameters(recurse=False):
-                if weight.ndim > 1:
+                if weight.ndim > 1 and weight.requires_grad:
                     weight.renorm_(2, unit, largest)
 
 

@@ -78,6 +78,8 @@ def configuration() -> str:
     for task in tasks.NAMES:
         name = tasks.get(task).Settings.__name__
         parts.append(_section(f"tasks.{task}", definitions[name], definitions, described[name]))
+    name = "AugmentSettings"
+    parts.append(_section("tasks.TASK.augment", definitions[name], definitions, described[name]))
     return "\n".join([*parts, _training(definitions, described["TrainSettings"])])
 
 
@@ -88,7 +90,7 @@ def _training(definitions: dict[str, Any], described: dict[str, str]) -> str:
         default = _default(value)
         own = {task: _default(definitions[_training_of(task).__name__]["properties"][key]) for task in tasks.NAMES}
         others = "".join(f"; {task} {theirs}" for task, theirs in own.items() if theirs != default)
-        rows.append([f"`{key}`", _kind(value, definitions), default + others, described[key]])
+        rows.append([f"`{key}`", _kind(value, definitions), default + others, described[key].replace("\n", " ")])
     table = _table(["key", "type and range", "default", "meaning"], rows)
     return f"## `tasks.TASK.train`\n\nThe training loop, the same for every task but for some defaults.\n\n{table}"
 

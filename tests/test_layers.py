@@ -10,7 +10,7 @@ PACKAGE = ROOT / "astrodl"
 
 # Lowest first: a file imports lower floors, and its own folder.
 FLOORS = [
-    {"errors", "atomic", "tiling"},
+    {"errors", "atomic", "tiling", "diagnosis"},
     {"config", "ranks", "progress"},
     {"store", "normalize", "models", "losses", "device", "optimize"},
     {

@@ -3,6 +3,7 @@
 The sections of the tasks live with the tasks; `astrodl.schema` composes all of them into the root configuration.
 """
 
+from astrodl.config.augmentation import AugmentSettings
 from astrodl.config.section import Fraction, Name, Section, canonical_json, expand, parse, read_settings, read_yaml
 from astrodl.config.simulation import SURVEY_DEFAULTS, InstrumentSettings, SimulateSettings
 from astrodl.config.split import IngestSettings, SplitSettings
@@ -20,6 +21,7 @@ from astrodl.config.votes import Question, VoteTree, read_tree
 
 __all__ = [
     "SURVEY_DEFAULTS",
+    "AugmentSettings",
     "BandSettings",
     "DataSettings",
     "Fraction",

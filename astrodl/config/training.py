@@ -1,9 +1,10 @@
 """Settings that all tasks share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from astrodl.config.augmentation import AugmentSettings
 from astrodl.config.section import Fraction, Section
 
 LEARNING_RATES = {
@@ -82,4 +83,16 @@ class TaskSettings(Section):
     """Band of this survey -> band of that model, where names differ; bands without counterpart start from the mean."""
     freeze: tuple[str, ...] = ()
     """Parts of the network that stay as they are at the start, such as `trunk`."""
+    augment: AugmentSettings = AugmentSettings()
+    """Random changes of training images."""
     train: TrainSettings = TrainSettings()
+
+    unused_augmentations: ClassVar[tuple[str, ...]] = ()
+    """Keys of `augment` that have no effect on the task."""
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        for key in self.unused_augmentations:
+            if getattr(self.augment, key) != AugmentSettings.model_fields[key].default:
+                raise ValueError(f"augment.{key} has no effect on this task; leave it out")
+        return self

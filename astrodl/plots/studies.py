@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
 from astrodl.plots.style import (
+    CYCLE,
     NETWORK,
     RULE,
     Array,
@@ -143,6 +145,42 @@ def _tick_sizes(axes: Axes, size: Array) -> None:
         last = np.log(position) if room else last
     axes.set_xticks(positions, texts)
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+@styled
+def compared_curves(
+    panels: Mapping[str, Mapping[str, Sequence[ArrayLike]]], *, heading: str = "Learning curves"
+) -> Figure:
+    """Draw learning curves of several choices: mean over runs, and a band of their standard deviation.
+
+    Parameters
+    ----------
+    panels : mapping label of the axis -> mapping choice -> runs
+        A run is an array of shape (epochs,); of runs of different length the epochs are drawn that all have.
+    """
+    names = list(dict.fromkeys(itertools.chain(*panels.values())))
+    figure = new_figure(3.4 + 0.2 * (len(names) // 4), heading=heading)
+    for axes, (text, curves) in zip(
+        figure.subplots(1, max(1, len(panels)), squeeze=False)[0], panels.items(), strict=False
+    ):
+        for number, name in enumerate(names):
+            if name in curves:
+                # when colours run out, dashes tell the second round from the first
+                style = ("-", (0, (3, 1.2)), (0, (1, 1)))[number // len(CYCLE) % 3]
+                _draw_mean(axes, curves[name], CYCLE[number % len(CYCLE)], style, name)
+        axes.set(xlabel="epoch", ylabel=text)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    legend_below(figure, *figure.axes[0].get_legend_handles_labels())
+    return figure
+
+
+def _draw_mean(axes: Axes, runs: Sequence[ArrayLike], color: str, style: Any, text: str) -> None:
+    arrays = [np.asarray(run, dtype=np.float64) for run in runs]
+    n_epochs = min(len(run) for run in arrays)
+    table = np.stack([run[:n_epochs] for run in arrays])
+    epoch, mean, spread = np.arange(1, n_epochs + 1), table.mean(0), table.std(0, ddof=len(table) > 1)
+    axes.plot(epoch, mean, color=color, linestyle=style, label=text)
+    axes.fill_between(epoch, mean - spread, mean + spread, color=color, alpha=0.13, linewidth=0)
 
 
 @styled

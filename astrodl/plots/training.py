@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from astrodl.plots.style import CYCLE, INK, MUTED, Array, new_figure, say_empty, styled
+from astrodl.diagnosis import diagnose
+from astrodl.plots.style import CYCLE, INK, MUTED, Array, new_figure, say_empty, styled, wrap
 
 Row = Mapping[str, Any]
 
@@ -21,6 +22,8 @@ def learning_curves(
     history: Sequence[Row] | Sequence[Sequence[Row]], heading: str = "Learning curves", *, names: Sequence[str] = ()
 ) -> Figure:
     """Draw every term of the history against the epoch: training dashed, validation solid, the best epoch marked.
+
+    Below it stands what the losses say of the training (`astrodl.diagnosis`).
 
     Parameters
     ----------
@@ -56,6 +59,22 @@ def learning_curves(
         axes.xaxis.get_major_locator().set_params(integer=True)
     _legend(figure, runs, names)
     return figure
+
+
+def _verdict(runs: Sequence[Sequence[Row]], names: Sequence[str]) -> str:
+    """Say how a run went and why, or how each of several went."""
+    found = [diagnose(run) for run in runs]
+    if len(found) == 1:
+        return str(found[0] or "")
+    kinds: dict[str, list[str]] = {}
+    for number, diagnosis in enumerate(found):
+        if diagnosis is not None:
+            kinds.setdefault(diagnosis.kind, []).append(_name(names, number))
+    return "; ".join(f"{kind}: {', '.join(of)}" for kind, of in kinds.items())
+
+
+def _name(names: Sequence[str], number: int) -> str:
+    return names[number] if number < len(names) else f"run {number + 1}"
 
 
 def _runs(history: Sequence[Row] | Sequence[Sequence[Row]]) -> list[Sequence[Row]]:
@@ -132,6 +151,12 @@ def _legend(figure: Figure, runs: Sequence[Sequence[Row]], names: Sequence[str])
         ),
     ]
     for i in range(len(runs) if len(runs) > 1 else 0):
-        label = names[i] if i < len(names) else f"run {i + 1}"
-        handles.append(Line2D([], [], color=CYCLE[i % len(CYCLE)], linewidth=3, label=label))
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(6, len(handles)))
+        handles.append(Line2D([], [], color=CYCLE[i % len(CYCLE)], linewidth=3, label=_name(names, i)))
+    figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=min(6, len(handles)),
+        title=wrap(_verdict(runs, names), 1.3 * figure.get_figwidth()),
+        title_fontproperties={"size": 8.5},
+        alignment="left",
+    )

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from astrodl.augment import random_moves
+from astrodl.augment import degraded, moved, spared
 from astrodl.catalog import Column
-from astrodl.config import TaskSettings
+from astrodl.config import AugmentSettings, TaskSettings
 from astrodl.dataset import Batch, Cutouts, Resident
 from astrodl.metrics.bootstrap import bootstrap
 from astrodl.normalize import Normalization
@@ -171,10 +171,18 @@ class Task(ABC):
         return (parameter for parameter in network.parameters() if parameter.requires_grad)
 
     def augment(self, batch: Batch) -> Batch:
-        """Flip, turn and shift every map of the batch (B, ..., y, x), the same way for an object's maps."""
-        maps = [name for name, tensor in batch.items() if tensor.ndim >= 3]
-        moved = random_moves(*(batch[name] for name in maps))
-        return {**batch, **dict(zip(maps, moved, strict=True))}
+        """Change the images of a batch at random, as the section `augment` says."""
+        chosen: AugmentSettings = self.settings.augment
+        batch = degraded(moved(batch, chosen), chosen, self.context.normalization.stretch)
+        if not chosen.band_dropout:
+            return batch
+        seen_bands = batch.get("coverage", torch.ones_like(batch["image"])).flatten(2).amax(2)
+        return self.without_bands(batch, spared(seen_bands, chosen.band_dropout))
+
+    def without_bands(self, batch: Batch, kept: Tensor) -> Batch:
+        """Take away the bands where `kept` (B, bands) is zero, as if they had not been observed."""
+        maps = {name: batch[name] for name in ("image", "coverage") if name in batch}
+        return {**batch, **{name: tensor * kept[..., None, None].to(tensor.dtype) for name, tensor in maps.items()}}
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,6 +1,6 @@
 """Latent map: a variational autoencoder that orders galaxies without labels."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from astrodl.baselines import latent as rivals
 from astrodl.canonical import canonical
 from astrodl.catalog import Column
-from astrodl.config import Fraction, TaskSettings, TrainSettings
+from astrodl.config import AugmentSettings, Fraction, TaskSettings, TrainSettings
 from astrodl.dataset import Batch, Cutouts
 from astrodl.losses import kl_standard_normal
 from astrodl.metrics import latent as metrics_of
@@ -62,7 +62,11 @@ class LatentSettings(TaskSettings):
     """Columns that the map is compared with by rank; not used in training."""
     widths: tuple[int, ...] = (32, 64, 64)
     """Channels of the encoder."""
+    augment: AugmentSettings = AugmentSettings()
+    """Without effect, and refused: canonical views are trained on as they are."""
     train: LatentTraining = LatentTraining()
+
+    unused_augmentations: ClassVar = tuple(AugmentSettings.model_fields)
 
 
 class Latent(Task):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from astrodl import calibration, ranks
-from astrodl.augment import dihedral
+from astrodl.augment import dihedral, spared
 from astrodl.catalog import Column
 from astrodl.dataset import Batch, Cutouts, Resident
 from astrodl.losses import crps_bins, mixture_bins, mixture_nll, smeared_targets, soft_cross_entropy
@@ -141,21 +141,16 @@ class Photoz(Task):
         return None
 
     def augment(self, batch: Batch) -> Batch:
-        """Flip, turn and shift; then take bands away, where the network is to learn to do without."""
+        """Augment as usual; then take bands away, where the network is to learn to do without."""
         moved = super().augment(batch)
         if not self.settings.band_dropout:
             return moved
         there = batch["features"][:, -len(self.context.bands) :]
-        kept = (ranks.rand_like(there) >= self.settings.band_dropout).to(there.dtype)
-        some_left = (kept * there).sum(1, keepdim=True) > 0
-        return self.without_bands(moved, torch.where(some_left, kept, torch.ones_like(kept)))
+        return self.without_bands(moved, spared(there, self.settings.band_dropout))
 
     def without_bands(self, batch: Batch, kept: Tensor) -> Batch:
         """Take away the bands where `kept` (B, bands) is zero, as if they had not been observed."""
-        batch = dict(batch)
-        for name in ("image", "coverage"):
-            if name in batch:
-                batch[name] = batch[name] * kept[..., None, None].to(batch[name].dtype)
+        batch = super().without_bands(batch, kept)
         features, n_bands, n = batch["features"], kept.shape[1], len(self.context.constants["features"])
         flags = features[:, -n_bands:] * kept
         if not n:

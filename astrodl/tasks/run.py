@@ -20,6 +20,7 @@ from astrodl.atomic import only_one, write_text
 from astrodl.config import canonical_json, parse
 from astrodl.dataset import Batch, Cutouts, Direct, Resident, Streamed, load
 from astrodl.device import choose_device
+from astrodl.diagnosis import diagnose
 from astrodl.errors import DataError, StoreError
 from astrodl.memory import require_room
 from astrodl.progress import progress_bar
@@ -110,11 +111,13 @@ def train(
         if ranks.first():
             config = {"task": task, "fold": fold, "seed": seed, **parsed.model_dump(mode="json")}
             write_text(out / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
-        engine.fit(
+        history = engine.fit(
             job, ready.network, ready.train, ready.validation, parsed.train, out, seed=seed, fingerprint=fingerprint,
             sampling=ready.sampling, label=f"{task} fold {fold} seed {seed}", progress=progress,
         )  # fmt: skip
         if ranks.first():
+            if (diagnosis := diagnose(history)) is not None:
+                print(f"{out / 'history.jsonl'}: {diagnosis}", file=sys.stderr)
             with ranks.alone(), torch.no_grad():
                 job.context.constants.update(job.calibrate(ready.network.eval(), ready.train, ready.validation))
             provenance = {"fingerprint": fingerprint, "store": reader.fingerprint, "fold": str(fold), "seed": str(seed)}

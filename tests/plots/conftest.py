@@ -16,6 +16,7 @@ def texts():
         assert isinstance(figure, Figure)
         figure.draw_without_rendering()
         found = [figure.get_suptitle()] + [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+        found += [legend.get_title().get_text() for legend in figure.legends]
         for axes in figure.axes:
             found += [axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()]
             found += [text.get_text() for text in axes.texts]

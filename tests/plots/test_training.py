@@ -48,6 +48,12 @@ def test_several_runs_are_told_apart_by_name(texts):
     assert len({line.get_color() for line in panel(figure, "loss").lines}) == 2
 
 
+def test_the_figure_says_how_the_training_went(texts):
+    assert "overfit: the validation loss rises" in texts(learning_curves(run(30)))
+    several = texts(learning_curves([run(20), run(20, 1.0)], names=["fold 0", "fold 1"]))
+    assert "overfit: fold 0, fold 1" in several
+
+
 def test_a_loss_that_falls_by_decades_is_drawn_on_a_logarithmic_scale():
     steep = [{"epoch": i, "train": {"loss": 10.0**-i}, "validation": None} for i in range(5)]
     assert panel(learning_curves(steep), "loss").get_yscale() == "log"

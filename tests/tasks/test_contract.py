@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from astrodl import engine, tasks
-from astrodl.config import parse
+from astrodl.config import AugmentSettings, parse
 from astrodl.dataset import Cutouts, Resident
 from astrodl.store import open_store
 from astrodl.tasks import run
@@ -67,6 +67,24 @@ def test_every_parameter_of_a_phase_gets_a_gradient(name: str, store: Path) -> N
             optimizer.step()
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in parameters)
         assert sum(float(p.grad.abs().sum()) > 0 for p in parameters) > 0.9 * len(parameters)
+
+
+@pytest.mark.parametrize("name", sorted(set(tasks.NAMES) - {"latent"}))
+def test_all_augmentations_at_once_leave_shapes_and_lose_bands_whole(name: str, store: Path) -> None:
+    task, data = job(name, store)
+    some = {"rotate": 180, "zoom": 0.2, "noise": 1, "blur": 1, "band_dropout": 0.5, "cutout": 0.25}
+    task.settings = task.settings.model_copy(update={"augment": AugmentSettings.model_validate(some)})
+    batch = data.batch(torch.arange(8, 40))
+    batch["coverage"] = torch.ones_like(batch["image"])
+    made = task.augment(batch)
+    assert {key: tensor.shape for key, tensor in made.items()} == {key: tensor.shape for key, tensor in batch.items()}
+    assert all(torch.isfinite(tensor).all() for tensor in made.values())
+    lost = ~made["image"].flatten(2).any(2)
+    assert 0.2 < float(lost.float().mean()) < 0.6
+    assert not lost.all(1).any()
+    assert torch.equal(lost, ~made["coverage"].flatten(2).any(2))
+    if name == "photoz":
+        assert torch.equal(lost, made["features"][:, -len(task.context.bands) :] == 0)
 
 
 @pytest.mark.parametrize("name", tasks.NAMES)

@@ -20,6 +20,8 @@ from astrodl.tasks import run
 from tests.tasks.test_contract import small
 
 CPU = torch.device("cpu")
+CHANGED: dict[str, Any] = {"rotate": 90, "noise": 0.5, "blur": 1, "band_dropout": 0.3, "cutout": 0.2}
+"""Augmentation of morphology, beside the usual one."""
 WORSE = "latent"
 """The task whose validation loss is turned round, so that it grows and training stops early."""
 # plain gradient descent: Adam's division makes rounding errors of small gradients as large as any
@@ -31,6 +33,8 @@ def settings_of(name: str) -> dict[str, Any]:
     chosen = small(name, **TRAINING)
     if name == "outliers":
         chosen |= {"autoencoder": 1, "critic": 1, "generator": 1}
+    if name == "morphology":
+        chosen["augment"] = CHANGED
     if name == WORSE:
         chosen["train"] |= {"epochs": 6, "patience": 1}
     return {**chosen, "dropout": 0.5} if name in ("photoz", "morphology", "segmentation") else chosen

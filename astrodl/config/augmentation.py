@@ -1,0 +1,35 @@
+"""Settings of the augmentation of training batches."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from astrodl.config.section import Fraction, Section
+
+
+class AugmentSettings(Section):
+    """Random changes of training images that leave the target as it is.
+
+    Symmetries, shift, rotation and zoom move all maps of an object alike; the others change the image alone.
+    """
+
+    symmetries: bool = True
+    """Flip and turn by quarters: each of the eight symmetries of the square for an eighth of the objects."""
+    shift_pixels: Annotated[int, Field(ge=0)] = 2
+    """Largest shift along y and x, the same for a whole batch."""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Largest rotation in degrees, either way; bilinear, which smooths the noise."""
+    zoom: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Largest enlargement: 0.2 is a factor between 1 / 1.2 and 1.2, even in its logarithm. Surface brightness stays,
+    the total flux does not."""
+    noise: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Gaussian noise added to the flux, in units of the typical noise of the sky in each band."""
+    blur: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Largest sigma in pixels of a Gaussian that the flux is convolved with."""
+    band_dropout: Fraction = 0.0
+    """Probability that an object loses a band as if it had not been observed; one is always left."""
+    cutout: Fraction = 0.0
+    """Side of a square that is hidden, as a share of the image's (DeVries & Taylor 2017)."""
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """Parameter alpha of the Beta distribution by which pairs of objects are mixed (Zhang et al. 2018), 0: none; for
+    classes."""
