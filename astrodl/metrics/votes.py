@@ -99,3 +99,45 @@ def _errors(predicted: ArrayLike, actual: ArrayLike, tree: VoteTree) -> Array:
 def _root_mean_square(errors: Array) -> float:
     known = errors[np.isfinite(errors)]
     return float(np.sqrt(np.mean(known**2))) if known.size else float("nan")
+
+
+def nll(concentration: ArrayLike, counts: ArrayLike, tree: VoteTree) -> float:
+    """Compute the mean negative log-likelihood of the votes of a galaxy under Dirichlet-multinomial distributions.
+
+    Parameters
+    ----------
+    concentration, counts
+        Parameters of the distributions and votes for each answer, (N, A).
+    tree
+        The decision tree.
+    """
+    from scipy.special import gammaln
+
+    alpha, votes = _answers(concentration, tree), _answers(counts, tree)
+    total = 0.0
+    for part in tree.slices.values():
+        a, k = alpha[:, part], votes[:, part]
+        n, a0 = k.sum(1), a.sum(1)
+        ways = gammaln(n + 1) - gammaln(k + 1).sum(1)
+        total += np.mean(gammaln(n + a0) - gammaln(a0) - ways - (gammaln(k + a) - gammaln(a)).sum(1))
+    return float(total)
+
+
+def coverage(concentration: ArrayLike, counts: ArrayLike, tree: VoteTree, share: float) -> float:
+    """Compute the fraction of vote counts within the central interval that holds `share` of the probability.
+
+    Each count is beta-binomial; it lies within where half of its own probability and that of all lower counts is
+    between (1 - share) / 2 and (1 + share) / 2. Questions that a galaxy was not asked do not count.
+    """
+    from scipy.stats import betabinom
+
+    alpha, votes = _answers(concentration, tree), _answers(counts, tree)
+    inside, asked = 0, 0
+    for part in tree.slices.values():
+        a, k = alpha[:, part], votes[:, part]
+        n, rest = k.sum(1, keepdims=True), a.sum(1, keepdims=True) - a
+        known = np.broadcast_to(n > 0, k.shape)
+        middle = betabinom.cdf(k, n, a, rest) - 0.5 * betabinom.pmf(k, n, a, rest)
+        inside += int(((np.abs(middle - 0.5) <= share / 2) & known).sum())
+        asked += int(known.sum())
+    return inside / asked if asked else float("nan")

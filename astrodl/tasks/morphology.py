@@ -1,6 +1,7 @@
 """Morphological classes: a network averaged over the symmetries of the square, with calibrated probabilities."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -298,7 +299,7 @@ class Morphology(Task):
         """Forest, support vectors and MLP on magnitudes, colours and structure; a forest without colours."""
         label = self.truth(store, train)["label"]
         every, structure = scale_free_features(store.feature_names), structural_features(store.feature_names)
-        methods = {
+        methods: dict[str, tuple[Callable[..., np.ndarray], Sequence[str]]] = {
             "forest": (rivals.forest, every),
             "svm": (rivals.svm, every),
             "mlp": (rivals.mlp, every),
