@@ -44,9 +44,9 @@ NOISES = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
 """Noise of the sky in units of what it is."""
 ARCHITECTURES = (
     *("lenet5", "alexnet", "vgg11", "vgg16", "googlenet", "resnet18", "resnet34", "xception", "efficientnet_b0"),
-    *("spp", "dilated", "dieleman", "d4", "compact"),
+    *("spp", "dilated", "dieleman", "d4", "compact", "apertures"),
 )
-BUDGET_SECONDS = 100.0
+BUDGET_SECONDS = 75.0
 """CPU seconds of training for each architecture."""
 FEW = 300
 """Training objects with a label, where labels are few."""
@@ -97,8 +97,7 @@ NOISY = ("forest", "mlp")
 
 def architectures() -> list[list[Job]]:
     """List all architectures by name, on images alone, each as long as the budget lasts."""
-    alone = {"photometry": False, "apertures": 0, "joint": [128]}
-    return [[Job(f"network {name}", "main", 0, {"network": name, **alone}) for name in ARCHITECTURES]]
+    return [[Job(f"network {name}", "main", 0, {"network": name, "joint": [128]}) for name in ARCHITECTURES]]
 
 
 def few() -> list[list[Job]]:

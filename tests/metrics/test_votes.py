@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from astrodl.config import VoteTree, parse, read_tree
 from astrodl.errors import ConfigError
 from astrodl.metrics import votes
-from astrodl.survey.population import CLASSES
 
 TREES = Path(__file__).resolve().parents[2] / "config" / "trees"
 YES_NO = ["yes", "no"]
@@ -28,11 +28,10 @@ def test_columns_slices_and_parents_follow_the_tree() -> None:
     assert TREE.parents == {"disk": None, "bar": 0, "ring": 2}
 
 
-def test_galaxy_zoo_2_has_11_questions_and_37_answers_and_the_simulated_tree_the_classes() -> None:
+def test_galaxy_zoo_2_has_11_questions_and_37_answers() -> None:
     tree = read_tree(TREES / "galaxy_zoo_2.yaml")
     assert (len(tree.questions), len(tree.columns)) == (11, 37)
     assert tree.columns[tree.parents["spiral-winding"] or 0] == "has-spiral-arms_yes"
-    assert read_tree(TREES / "simulated.yaml").columns == tuple(f"votes_{name}" for name in CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -115,3 +114,22 @@ def test_what_does_not_fit_is_refused() -> None:
         votes.vote_fraction_rmse(np.ones((3, 7)), np.ones((2, 7)), TREE)
     with pytest.raises(ValueError, match="not finite"):
         votes.vote_fraction_rmse(np.full((2, 7), np.nan), np.ones((2, 7)), TREE)
+
+
+def test_likelihood_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(2)
+    alpha, counts = rng.uniform(0.3, 9, (40, 2)), rng.integers(0, 12, (40, 2)).astype(float)
+    tree = VoteTree.model_validate({"questions": [{"name": "q", "answers": ["a", "b"]}]})
+    expected = [
+        -stats.dirichlet_multinomial.logpmf(k.astype(int), a, int(k.sum())) for a, k in zip(alpha, counts, strict=True)
+    ]
+    assert votes.nll(alpha, counts, tree) == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize(("wider", "low", "high"), [(1.0, 0.64, 0.72), (0.1, 0.75, 1.0), (20.0, 0.0, 0.6)])
+def test_coverage_is_nominal_for_the_true_distribution_alone(wider: float, low: float, high: float) -> None:
+    rng = np.random.default_rng(3)
+    alpha = rng.uniform(1, 8, (3000, 2))
+    counts = np.array([rng.multinomial(60, rng.dirichlet(a)) for a in alpha])
+    tree = VoteTree.model_validate({"questions": [{"name": "q", "answers": ["a", "b"]}]})
+    assert low < votes.coverage(wider * alpha, counts, tree, 0.68) < high
