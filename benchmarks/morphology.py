@@ -8,6 +8,7 @@ go on. It needs about two CPU hours.
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,23 +16,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from astrodl.plots.robustness import architectures_figure, noise_robustness, signal_to_noise
 from astropy.table import Table
-from study import DOCS, Arrays, Job, keep, make_survey, mean_and_spread, read, run_jobs, write_page
+from study import DOCS, ROOT, Arrays, Job, keep, make_survey, mean_and_spread, read, run_jobs, write_page
 
 from astrodl.baselines import morphology as methods
-from astrodl.config import parse
+from astrodl.config import IngestSettings, parse, read_yaml
 from astrodl.dataset import Cutouts, Direct
 from astrodl.metrics import classification
 from astrodl.models.blocks import count_parameters
+from astrodl.plots.morphology import class_gallery, confusion_matrix, reliability_diagram
+from astrodl.plots.robustness import Architecture, accuracy_against_snr, noise_robustness, set_sizes
+from astrodl.plots.robustness import architectures as architectures_figure
 from astrodl.store import Reader
+from astrodl.survey.ingest import ingest
 from astrodl.survey.photometry import measure, structural_features
 from astrodl.tasks import run
 from astrodl.tasks.base import scale_free_features
-from astrodl.tasks.model import load_model
+from astrodl.tasks.colour import colour
+from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.morphology import COVERAGES, Morphology
+from astrodl.tasks.votes import Votes
 
-SURVEYS = {"main": {"n_objects": 10000, "seed": 1, "votes": 40}}
+SURVEY = {"n_objects": 10000, "seed": 1, "votes": 40}
 SEEDS = range(5)
 RIVALS = {
     "forest": (methods.forest, scale_free_features),
@@ -50,6 +56,7 @@ BUDGET_SECONDS = 75.0
 """CPU seconds of training for each architecture."""
 FEW = 300
 """Training objects with a label, where labels are few."""
+RARE = ("elliptical", "lenticular", "merger")
 
 
 def main() -> None:
@@ -59,19 +66,37 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to run (default: all)")
     parser.add_argument("--record", action="store_true", help="write tables and figures of these parts into docs/")
     options = parser.parse_args()
-    for survey, simulate in SURVEYS.items():
-        make_survey(options.folder, survey, simulate, options.jobs, labels=few_labels)
+    if set(options.parts) != {"zoo"}:
+        make_survey(options.folder, "main", SURVEY, options.jobs, labels=other_labels)
+    if "zoo" in options.parts:
+        ingest_zoo(options.folder, options.jobs)
     for part in options.parts:
         for jobs in PARTS[part][0]():  # what a later list needs, an earlier one makes
             run_jobs(options.folder, jobs, work, options.jobs, ("accuracy", "ece"))
     if options.record:
-        write_page(DOCS / "tasks" / "morphology.md", {part: PARTS[part][1](options.folder) for part in options.parts})
+        for part in options.parts:
+            write_page(DOCS / "tasks" / PAGES.get(part, "morphology.md"), {part: PARTS[part][1](options.folder)})
 
 
-def few_labels(catalog: Table) -> None:
-    """Add the column `class_few`: the class of a few objects chosen at random, nothing for the others."""
-    catalog["class_few"] = catalog["class"]
-    catalog["class_few"][np.random.default_rng(0).permutation(len(catalog))[FEW * 10 // 7 :]] = ""
+def other_labels(catalog: Table) -> None:
+    """Add `class_few`, the class of a few objects, and `class_rare`, that of all but nine in ten of `RARE` ones."""
+    order = np.random.default_rng(0).permutation(len(catalog))
+    catalog["class_few"], catalog["class_rare"] = catalog["class"], catalog["class"]
+    catalog["class_few"][order[FEW * 10 // 7 :]] = ""
+    thinned = np.isin(catalog["class"], RARE)
+    thinned[order[: len(catalog) // 10]] = False
+    catalog["class_rare"][thinned] = ""
+
+
+def ingest_zoo(folder: Path, workers: int) -> None:
+    """Ingest the pictures of Galaxy Zoo 1 as config/galaxyzoo.yaml does, with the handedness of spirals kept apart."""
+    if (folder / "zoo.h5").exists():
+        return
+    os.environ.setdefault("ASTRODL_TEST_DATA", str(ROOT.parent / "shared" / "data"))
+    data = read_yaml(ROOT / "config" / "galaxyzoo.yaml")["surveys"]["galaxyzoo"]["data"]
+    data["columns"]["hand"] = "class_name"
+    data["replace"]["hand"] = dict.fromkeys(("elliptical", "edge_on", "merger", "dont_know"), "")
+    ingest(parse(IngestSettings, {"survey": "galaxyzoo", "data": data}), folder / "zoo.h5", workers=workers)
 
 
 # -- what is run -------------------------------------------------------------------------------------------------------
@@ -101,80 +126,179 @@ def architectures() -> list[list[Job]]:
 
 
 def few() -> list[list[Job]]:
-    """List what can be done with few labels: the plain network, a noisy student, triplets, transfer."""
-    common = {"target": "class_few", "train": {"epochs": 60}}
-    teacher = "models/few_plain-{seed}/model.safetensors"
+    """List what can be done with few labels: the plain network, triplets, a noisy student, a class seen once."""
+    common = {"target": "class_few", "train": {"epochs": 60, "validate_every": 10}}
     seeds = SEEDS[:3]
     first = [Job("few plain", "main", seed, common) for seed in seeds]
     first += [Job("few triplets", "main", seed, {**common, "loss": "triplet"}) for seed in seeds]
-    student = {"target": "class_few", "train": {"epochs": 12}, "dropout": 0.5}
-    second = [Job("few student", "main", seed, {**student, "teacher": teacher.format(seed=seed)}) for seed in seeds]
+    taught = {"target": "class_few", "train": {"epochs": 6}, "dropout": 0.5}
+    second = [
+        Job("few noisy student", "main", seed, {**taught, "teacher": f"models/few_plain-{seed}/model.safetensors"})
+        for seed in seeds
+    ]
     return [first, second]
 
 
-def options() -> list[list[Job]]:
-    """List other ways to train: losses, weights, sampling, transfer from half of the bands."""
-    common = {"train": {"epochs": 8}, "n_train": 3000}
+def rare() -> list[list[Job]]:
+    """List ways to deal with rare classes: half of the galaxies are of two classes, the others thinned to a tenth."""
+    common = {"train": {"epochs": 12, "validate_every": 6}, "target": "class_rare"}
     kinds: dict[str, dict[str, Any]] = {
         "plain": {"balance": 0.0},
         "class weights": {"balance": 1.0},
         "balanced sampling": {"balance": 0.0, "sampling": 1.0},
         "focal loss": {"balance": 0.0, "loss": "focal"},
-        "triplets": {"balance": 0.0, "loss": "triplet"},
     }
     return [
-        [Job(f"option {name}", "main", seed, {**common, **kind}) for name, kind in kinds.items() for seed in SEEDS[:2]]
+        [Job(f"rare {name}", "main", seed, {**common, **kind}) for name, kind in kinds.items() for seed in SEEDS[:2]]
     ]
+
+
+def votes() -> list[list[Job]]:
+    """List the two likelihoods of the votes, and the classical methods."""
+    common = {"train": {"epochs": 12, "validate_every": 6}, "n_train": 4000}
+    kinds = {"Dirichlet-multinomial": "dirichlet_multinomial", "squared error": "mse"}
+    jobs = [Job(f"votes {name}", "main", 0, {**common, "likelihood": kind}) for name, kind in kinds.items()]
+    return [jobs + [Job(f"votes {name}", "main", 0, {"n_train": 4000}, name) for name in ("forest", "mean")]]
+
+
+def zoo() -> list[list[Job]]:
+    """List networks and classical methods on the pictures of Galaxy Zoo 1, and both ways to ask for handedness."""
+    train = {"epochs": 60, "validate_every": 10}
+    turned = {"rotate": 180, "zoom": 0.15}
+    chosen = {"classes": ["edge_on", "elliptical", "spiral"], "photometry": True}
+    jobs = [Job("zoo network", "zoo", seed, {**chosen, "train": train, "augment": turned}) for seed in SEEDS]
+    jobs += [
+        Job(f"zoo {name}", "zoo", seed, chosen, name) for name in RIVALS for seed in SEEDS[: 1 if name == "svm" else 5]
+    ]
+    hands = {"target": "hand", "classes": ["spiral_acw", "spiral_cw"], "train": train}
+    sides = {
+        "mirrored": {**hands, "augment": {"rotate": 180}},
+        "not mirrored": {**hands, "augment": {"rotate": 180, "symmetries": False}, "views": 4},
+    }
+    jobs += [Job(f"hand {name}", "zoo", seed, settings) for name, settings in sides.items() for seed in SEEDS[:3]]
+    return [jobs]
 
 
 def work(folder: Path, job: Job) -> tuple[dict[str, float], Arrays]:
     """Train a network or fit a classical method, and measure it on the test objects."""
     with Direct(folder / f"{job.survey}.h5") as store:
-        test = store.select("test")
-        label = truth(store, test)
+        if job.name.startswith("votes "):
+            return of_votes(folder, store, job)
+        classes, test = asked(store, job)
+        label = truth(store, job, classes, test)
         if job.rival:
-            predicted = classical(store, job, test)
-            return {**measured(predicted, label), "n_train": len(store.select("train"))}, predicted
+            train = store.select("train")
+            known = truth(store, job, classes, train)
+            predicted = classical(store, job, train[known >= 0], known[known >= 0], test, len(classes))
+            return {**measured(predicted, label), "n_train": float((known >= 0).sum())}, predicted
         if "noise" in job.settings:
             model = load_model(folder / "models" / "default-0" / "model.safetensors", device="cpu")
             return measured(model.task.finish(model.raw(noisier(store, test, job.settings["noise"]))), label), {}
         return network(folder, store, job, test, label)
 
 
-def truth(store: Reader, indices: np.ndarray) -> np.ndarray:
-    """Give the index of the class among all, sorted."""
-    kinds = store.column("class")
-    return np.searchsorted(np.unique(kinds), kinds[indices])
+def asked(store: Reader, job: Job) -> tuple[list[str], np.ndarray]:
+    """Give the classes in question, and the test objects that are of one."""
+    kinds = store.column(_measured_by(job))
+    classes = job.settings.get("classes") or sorted(set(kinds) - {""})
+    test = store.select("test")
+    return classes, test[np.isin(kinds[test], classes)]
+
+
+def _measured_by(job: Job) -> str:
+    return "hand" if job.settings.get("target") == "hand" else "class"
+
+
+def truth(store: Reader, job: Job, classes: Sequence[str], indices: np.ndarray) -> np.ndarray:
+    """Give the index of the class, -1 for others."""
+    kinds = store.column(_measured_by(job), indices)
+    return np.array([classes.index(kind) if kind in classes else -1 for kind in kinds])
 
 
 def network(
     folder: Path, store: Reader, job: Job, test: np.ndarray, label: np.ndarray
 ) -> tuple[dict[str, float], Arrays]:
     """Train a network and measure it."""
-    settings, out = dict(job.settings), folder / "models" / job.label
+    settings = dict(job.settings)
     if "teacher" in settings:
         settings["teacher"] = str(folder / settings["teacher"])
     if job.name.startswith("network "):
         settings["train"] = {"epochs": affordable(store, settings)}
-    started = time.process_time()
-    path = run.train("morphology", store.path, out, settings=settings, seed=job.seed, threads=1, progress=False)
-    spent = time.process_time() - started
-    model = load_model(path, device="cpu")
+    model, cost = trained("morphology", folder, store, job, settings)
     cutouts = Cutouts.from_store(store, test)
     started = time.process_time()
-    raw = model.raw(cutouts)
+    predicted = model.task.finish(model.raw(cutouts))
     rate = len(test) / (time.process_time() - started)
-    predicted = model.task.finish(raw)
-    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
-    metrics = measured(predicted, label) | {
-        "ece_before": classification.ece(predicted["uncalibrated"], label),
-        "n_train": float(len(run.trainable(Morphology, model.task.settings, store))),
-        "train_seconds": spent,
-        "epochs": float(len(history)),
-        "parameters": float(count_parameters(model.network)),
-        "predicted_per_second": rate,
-    }
+    before = classification.ece(predicted["uncalibrated"], label)
+    metrics = {**measured(predicted, label), **cost, "ece_before": before, "predicted_per_second": rate}
+    if job.name == "few triplets":
+        metrics |= seen_once(model, store, job.seed)
     return metrics, predicted
+
+
+def trained(
+    task: str, folder: Path, store: Reader, job: Job, settings: Mapping[str, Any]
+) -> tuple[Model, dict[str, float]]:
+    """Train a network; give it, and what it cost."""
+    started, out = time.process_time(), folder / "models" / job.label
+    path = run.train(task, store.path, out, settings=settings, seed=job.seed, threads=1, progress=False)
+    model = load_model(path, device="cpu")
+    n_epochs = len((out / "history.jsonl").read_text().splitlines())
+    return model, {
+        "train_seconds": time.process_time() - started,
+        "epochs": float(n_epochs),
+        "n_train": float(len(run.trainable(type(model.task), model.task.settings, store))),
+        "parameters": float(count_parameters(model.network)),
+    }
+
+
+def seen_once(model: Model, store: Reader, seed: int, n_trials: int = 20) -> dict[str, float]:
+    """Measure nearest prototypes made of one, five and twenty labelled galaxies of each class."""
+    job = Job("", "main")
+    classes, test = asked(store, job)
+    label, some = truth(store, job, classes, test), store.select("train")
+    known, rng = truth(store, job, classes, some), np.random.default_rng(seed)
+    theirs = vectors_of(model, store, test)
+    metrics = {}
+    for n_shots in (1, 5, 20):
+        found = []
+        for _ in range(n_trials):
+            shots = [rng.choice(some[known == k], n_shots, replace=False) for k in range(len(classes))]
+            ours = vectors_of(model, store, np.concatenate(shots)).reshape(len(classes), n_shots, -1).mean(1)
+            apart = ((theirs[:, None] - ours[None]) ** 2).sum(2)
+            found.append(classification.accuracy(apart.argmin(1), label))
+        metrics[f"shots_{n_shots}"] = float(np.mean(found))
+    return metrics
+
+
+def vectors_of(model: Model, store: Reader, indices: np.ndarray) -> np.ndarray:
+    """Give the vector of each object, averaged over the views."""
+    order = np.argsort(indices)
+    parts = []
+    for rows in np.array_split(indices[order], max(1, len(indices) // 256)):
+        arrays = model.task.inputs(Cutouts.from_store(store, rows))
+        batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        with torch.no_grad():
+            parts.append(model.task.vectors(model.network, batch).mean(0).numpy())  # type: ignore[attr-defined]
+    found = np.concatenate(parts)
+    return found[np.argsort(order)]
+
+
+def of_votes(folder: Path, store: Reader, job: Job) -> tuple[dict[str, float], Arrays]:
+    """Train on votes, or fit a classical method to them, and measure it."""
+    settings = parse(Votes.Settings, {} if job.rival else job.settings)
+    task = Votes(settings, run.fit_context(Votes, settings, store))
+    test = run.labelled(Votes, settings, store, "test")
+    cost: dict[str, float] = {}
+    if job.rival:
+        train = run.labelled(Votes, parse(Votes.Settings, job.settings), store, "train")
+        predicted, _ = task.baselines(store, train, test)[job.rival]
+        cost["n_train"] = float(len(train))
+    else:
+        model, cost = trained("votes", folder, store, job, job.settings)
+        predicted = model.task.finish(model.raw(Cutouts.from_store(store, test)))
+    metrics = task.score(predicted, task.truth(store, test), {})
+    return {**{name: entry["value"] for name, entry in metrics.items()}, **cost}, predicted
 
 
 def affordable(store: Reader, settings: Mapping[str, Any]) -> int:
@@ -214,17 +338,17 @@ def noisier(store: Reader, indices: np.ndarray, factor: float) -> Cutouts:
     return Cutouts(images, factor * sky, features)
 
 
-def classical(store: Reader, job: Job, test: np.ndarray) -> Arrays:
+def classical(
+    store: Reader, job: Job, train: np.ndarray, label: np.ndarray, test: np.ndarray, n_classes: int
+) -> Arrays:
     """Fit a classical method and predict the test objects."""
     method, pick = RIVALS[job.rival]
     names = pick(store.feature_names)
     columns = [store.feature_names.index(name) for name in names]
-    train = store.select("train")
-    other = noisier(store, test, job.settings.get("noise", 1.0)).features[:, columns]
-    x = store.features(names, train)
-    n_classes = len(np.unique(store.column("class")))
-    probability = method(x, truth(store, train), other, n_classes=n_classes, seed=10 * job.seed)
-    return {"probability": probability}
+    factor = job.settings.get("noise", 1.0)
+    other = store.features(names, test) if factor == 1 else noisier(store, test, factor).features[:, columns]
+    options = {"seed": 10 * job.seed} if job.rival in SEEDED else {}
+    return {"probability": method(store.features(names, train), label, other, n_classes=n_classes, **options)}
 
 
 def measured(predicted: Arrays, label: np.ndarray) -> dict[str, float]:
@@ -252,8 +376,9 @@ def record_headline(folder: Path) -> str:
     """Compare network, its ensemble and the classical methods on 10,000 galaxies."""
     runs = read(folder, "default")
     with Direct(folder / "main.h5") as store:
-        label = truth(store, store.select("test"))
-        snr = store.features(["snr"], store.select("test"))[:, 0]
+        classes, test = asked(store, Job("default", "main"))
+        label, snr = truth(store, Job("default", "main"), classes, test), store.features(["snr"], test)[:, 0]
+        rgb = colour(store, test)
     together = pooled(folder, runs)
     columns = {"network": [found["metrics"] for found in runs]}
     columns[f"ensemble of {len(runs)}"] = [measured(together, label)]
@@ -269,13 +394,25 @@ def record_headline(folder: Path) -> str:
         f"({error[1] / lowest:.2f} the ensemble). ECE before calibration {before}; perfect "
         f"probabilities would have {floor:.3f} on so many objects.\n"
     )
-    correct = {"network": together["probability"].argmax(1) == label}
-    for name in ("mlp", "forest"):
-        found = read(folder, name)
-        if found and "probability" in found[0]["arrays"]:
-            correct[name] = found[0]["arrays"]["probability"].argmax(1) == label
-    keep(folder, signal_to_noise(snr, correct), "morphology-study-snr.png")
-    return "\n".join([about, *rows, "\n![Accuracy against signal to noise](../images/morphology-study-snr.png)"])
+    best = together["probability"].argmax(1)
+    others = {name: read(folder, name)[0]["arrays"]["probability"].argmax(1) == label for name in NOISY}
+    keep(folder, accuracy_against_snr(snr, best == label, baselines=others), "morphology-study-snr.png")
+    keep(folder, set_sizes(together["set_90"], label, nominal=0.9), "morphology-study-sets.png")
+    stated = together["uncalibrated"]
+    figure = reliability_diagram(
+        together["probability"].max(1), best == label, ece=classification.ece(together["probability"], label),
+        before=(stated.max(1), stated.argmax(1) == label), before_ece=classification.ece(stated, label),
+    )  # fmt: skip
+    keep(folder, figure, "morphology-study-reliability.png")
+    keep(folder, class_gallery(rgb, together["probability"], label, classes), "morphology-study-gallery.png")
+    captions = {
+        "snr": "Accuracy against signal to noise",
+        "reliability": "Reliability before and after calibration",
+        "sets": "Sets of classes",
+        "gallery": "The surest of each class, and the worst mistakes",
+    }
+    images = [f"\n![{caption}](../images/morphology-study-{name}.png)" for name, caption in captions.items()]
+    return "\n".join([about, *rows, *images])
 
 
 def pooled(folder: Path, runs: Sequence[Mapping[str, Any]]) -> Arrays:
@@ -325,7 +462,8 @@ def record_noise(folder: Path) -> str:
         n_test = len(store.select("test"))
     values = {name: [run["accuracy"] for run in found] for name, found in runs.items()}
     errors = {name: [np.sqrt(a * (1 - a) / n_test) for a in found] for name, found in values.items()}
-    keep(folder, noise_robustness(NOISES, values, errors), "morphology-study-noise.png")
+    figure = noise_robustness(NOISES, values, errors=errors, n_objects=n_test)
+    keep(folder, figure, "morphology-study-noise.png")
     rows = [f"| noise | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
     for i, factor in enumerate(NOISES):
         cells = [f"{values[name][i]:.3f} ± {errors[name][i]:.3f}" for name in names]
@@ -347,12 +485,16 @@ def record_architectures(folder: Path) -> str:
             f"| `{name}` | {run_['accuracy']:.3f} ± {error:.3f} | {run_['ece']:.3f} | {run_['parameters']:,.0f} "
             f"| {speed:.0f} | {run_['predicted_per_second']:.0f} | {run_['epochs']:.0f} |"
         )
-    figure = architectures_figure(
-        list(runs),
-        [run_["accuracy"] for run_ in runs.values()],
-        [run_["predicted_per_second"] for run_ in runs.values()],
-        [run_["parameters"] for run_ in runs.values()],
-    )
+    points = {
+        name: Architecture(
+            run_["accuracy"],
+            float(np.sqrt(run_["accuracy"] * (1 - run_["accuracy"]) / n_test)),
+            run_["n_train"] * run_["epochs"] / run_["train_seconds"],
+            int(run_["parameters"]),
+        )
+        for name, run_ in runs.items()
+    }
+    figure = architectures_figure(points, heading=f"Accuracy after {BUDGET_SECONDS:.0f} CPU seconds of training")
     keep(folder, figure, "morphology-study-networks.png")
     return "\n".join([*rows, "\n![Accuracy against speed](../images/morphology-study-networks.png)"])
 
@@ -370,21 +512,54 @@ def record_rows(prefix: str, metrics: Sequence[str]) -> Any:
             "| --- |" + " --- |" * (len(metrics) + 1),
         ]
         for name, runs in found.items():
-            cells = [mean_and_spread([run_[m] for run_ in runs], 3) for m in metrics]
+            cells = [mean_and_spread([run_[m] for run_ in runs], 3) if m in runs[0] else "" for m in metrics]
             rows.append(f"| {name} | {' | '.join(cells)} | {len(runs)} |")
         return "\n".join(rows)
 
     return write
 
 
+def record_zoo(folder: Path) -> str:
+    """Tabulate Galaxy Zoo, with the mistakes and the two ways to ask for handedness."""
+    columns = {name: [found["metrics"] for found in read(folder, f"zoo {name}")] for name in ("network", *RIVALS)}
+    runs = read(folder, "zoo network")
+    with Direct(folder / "zoo.h5") as store:
+        job = Job("zoo", "zoo", 0, runs[0]["job"]["settings"])
+        classes, test = asked(store, job)
+        label, rgb = truth(store, job, classes, test), colour(store, test)
+    probability = np.mean([found["arrays"]["probability"] for found in runs], 0)
+    names = [name.replace("_", " ") for name in classes]
+    keep(folder, class_gallery(rgb, probability, label, names), "morphology-zoo-gallery.png")
+    figure = confusion_matrix(classification.confusion(probability.argmax(1), label, len(names)), names)
+    keep(folder, figure, "morphology-zoo-confusion.png")
+    together = measured({"probability": probability}, label)
+    metrics = ("accuracy", "balanced_accuracy", "ece")
+    about = (
+        f"{runs[0]['metrics']['n_train']:,.0f} training and {len(label):,} test galaxies; mean and standard deviation "
+        f"over seeds. The five networks together: accuracy {together['accuracy']:.3f}, balanced "
+        f"{together['balanced_accuracy']:.3f}.\n"
+    )
+    hands = {
+        name: [found["metrics"] for found in read(folder, f"hand {name}")] for name in ("mirrored", "not mirrored")
+    }
+    images = "\n![Confusion matrix](../images/morphology-zoo-confusion.png)"
+    images += "\n\n![The surest of each class, and the worst mistakes](../images/morphology-zoo-gallery.png)"
+    return "\n".join(
+        [about, *table(columns, metrics), images, "", "Handedness of spirals:\n", *table(hands, ("accuracy",))]
+    )
+
+
 PARTS = {
     "headline": (headline, record_headline),
     "noise": (noise, record_noise),
     "architectures": (architectures, record_architectures),
-    "few": (few, record_rows("few", ("accuracy", "balanced_accuracy", "ece"))),
-    "options": (options, record_rows("option", ("accuracy", "balanced_accuracy", "macro_f1", "ece"))),
+    "few": (few, record_rows("few", ("accuracy", "balanced_accuracy", "ece", "shots_1", "shots_5", "shots_20"))),
+    "rare": (rare, record_rows("rare", ("accuracy", "balanced_accuracy", "macro_f1", "ece"))),
+    "votes": (votes, record_rows("votes", ("vote_rmse", "agreement", "nll", "coverage_68"))),
+    "zoo": (zoo, record_zoo),
 }
 """What is run, and what writes it down."""
+PAGES = {"votes": "votes.md"}
 
 
 if __name__ == "__main__":

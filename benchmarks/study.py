@@ -23,7 +23,8 @@ from astrodl.survey.ingest import ingest
 from astrodl.survey.simulate import data_settings
 from astrodl.survey.simulate import simulate as write_survey
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 Arrays = dict[str, np.ndarray]
 Work = Callable[[Path, "Job"], tuple[dict[str, float], Arrays]]
 """Does a job in a folder: gives its metrics, and arrays to keep."""

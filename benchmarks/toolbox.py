@@ -37,7 +37,6 @@ N_TEST = 1000
 BASE: Settings = {
     "network": "compact",
     "widths": [8, 16, 32],
-    "apertures": 0,
     "photometry": False,
     "dropout": 0.0,
     "label_smoothing": 0.0,

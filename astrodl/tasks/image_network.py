@@ -56,6 +56,9 @@ class ImageSettings(TaskSettings):
     """Give the network the measured features (colours and structure) beside the image."""
     joint: Annotated[tuple[int, ...], Field(min_length=1)] = (256, 128)
     """Widths of the dense layers that join image and features."""
+    views: Literal[8, 4, 1] = 8
+    """Predictions are averaged over flips and quarter turns (8), over quarter turns alone, which tell left from right
+    (4), or not at all (1). To learn handedness switch `augment.symmetries` off as well."""
     dropout: Fraction = 0.3
     """Dropout before the last layers."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from astrodl import calibration
-from astrodl.augment import dihedral
+from astrodl.augment import dihedral, mixup
 from astrodl.baselines import morphology as rivals
 from astrodl.catalog import Column
 from astrodl.config import Fraction, TrainSettings
@@ -20,6 +20,7 @@ from astrodl.errors import DataError
 from astrodl.losses import focal_loss, pooled_mean, triplet_batch_hard
 from astrodl.metrics import classification
 from astrodl.plots.morphology import class_gallery, confusion_matrix, reliability_diagram, roc_curves
+from astrodl.plots.robustness import accuracy_against_snr, set_sizes
 from astrodl.store import Reader
 from astrodl.survey.photometry import structural_features
 from astrodl.tasks import image_network
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 COVERAGES = (90, 95)
 """Per cent of objects whose class is in the conformal sets."""
 FLOOR = 1e-12
+MIXED = ("image", "coverage", "features", "target")
 
 
 class MorphologyTraining(TrainSettings):
@@ -166,6 +168,11 @@ class Morphology(Task):
         """Network by its name, softmax over classes."""
         return image_network.build(self.settings, self.context, self.n_channels, len(self.classes))
 
+    def augment(self, batch: Batch) -> Batch:
+        """Change images at random; mix pairs of objects where that is asked for."""
+        changed, alpha = super().augment(batch), self.settings.augment.mixup
+        return mixup(changed, alpha, MIXED) if alpha else changed
+
     def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted cross-entropy with smoothed labels, or another loss by its name."""
         settings, target = self.settings, batch["target"]
@@ -196,7 +203,7 @@ class Morphology(Task):
         """
         constants: dict[str, Any] = {}
         if self.settings.loss == "triplet":
-            vectors = torch.cat([self._vectors(network, batch).mean(0) for batch in train.in_order(128)])
+            vectors = torch.cat([self.vectors(network, batch).mean(0) for batch in train.in_order(128)])
             label = train.tensors["target"].argmax(1)
             means = torch.stack([vectors[label == k].mean(0) for k in range(len(self.classes))])
             constants["prototypes"] = means.tolist()
@@ -214,7 +221,7 @@ class Morphology(Task):
         return {**constants, "temperature": temperature, "least": least}
 
     def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Average log-probabilities over the eight views, then apply the temperature; conformal sets.
+        """Average log-probabilities over the views, then apply the temperature; conformal sets.
 
         `excess_L` is the logarithm of the probability over the least that the set of L per cent asks for: its mean over
         models averages the thresholds as well.
@@ -229,19 +236,19 @@ class Morphology(Task):
         return predicted
 
     def _mean_logits(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Average the log-probabilities of the eight views, or take those of the averaged vector: (B, C)."""
+        """Average the log-probabilities of the views, or take those of the averaged vector: (B, C)."""
         if self.settings.loss == "triplet":
             prototypes = self.constant("prototypes", next(network.parameters()).device)
             # vectors of length one are at most 2 apart; the temperature finds the scale
-            return -10 * torch.cdist(self._vectors(network, batch).mean(0), prototypes).square()
+            return -10 * torch.cdist(self.vectors(network, batch).mean(0), prototypes).square()
         maps = seen(batch)
-        views = [network(dihedral(maps, element), batch.get("features")) for element in range(8)]
+        views = [network(dihedral(maps, element), batch.get("features")) for element in range(self.settings.views)]
         return torch.stack([view.float().log_softmax(1) for view in views]).mean(0)
 
-    def _vectors(self, network: nn.Module, batch: Batch) -> Tensor:
+    def vectors(self, network: nn.Module, batch: Batch) -> Tensor:
         """Give the vector of length one of each view, (8, B, D)."""
         maps, extra = seen(batch), batch.get("features")
-        views = [network.represent(dihedral(maps, element), extra).float() for element in range(8)]  # type: ignore[operator]
+        views = [network.represent(dihedral(maps, element), extra).float() for element in range(self.settings.views)]  # type: ignore[operator]
         return functional.normalize(torch.stack(views), dim=2)
 
     def finish(self, predictions: Arrays) -> Arrays:
@@ -314,8 +321,9 @@ class Morphology(Task):
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
     ) -> "dict[str, Figure]":
-        """Confusion matrix, reliability, ROC, gallery."""
+        """Confusion matrix, reliability, ROC, sets of classes, accuracy against signal to noise, gallery."""
         probability, label = predictions["probability"], truth["label"]
+        stated = predictions["uncalibrated"]
         best, rivals = probability.argmax(1), report.of("probability")
         names = [name.replace("_", " ") for name in self.classes]
         return {
@@ -330,9 +338,17 @@ class Morphology(Task):
                 probability.max(1),
                 best == label,
                 ece=report.network["ece"]["value"],
+                before=(stated.max(1), stated.argmax(1) == label),
+                before_ece=classification.ece(stated, label),
                 baselines={name: (other.max(1), other.argmax(1) == label) for name, other in rivals.items()},
             ),
             "roc": roc_curves(probability, label, names, baselines=rivals),
+            "sets": set_sizes(predictions[f"set_{COVERAGES[0]}"], label, nominal=COVERAGES[0] / 100),
+            "snr": accuracy_against_snr(
+                store.features(["snr"], indices)[:, 0],
+                best == label,
+                baselines={name: other.argmax(1) == label for name, other in rivals.items()},
+            ),
             "gallery": class_gallery(colour(store, indices), probability, label, names),
         }
 

@@ -1,6 +1,6 @@
 """Votes of volunteers on a tree of questions: expected fractions with their uncertainty, from the image."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -48,6 +48,8 @@ class VotesTraining(TrainSettings):
 
 class VotesSettings(image_network.ImageSettings):
     """Votes on a tree of questions."""
+
+    unused_augmentations: ClassVar = ("mixup",)
 
     tree: Tree = VoteTree.model_validate(SIMULATED)
     """Questions and answers, or a YAML file that holds them such as config/trees/galaxy_zoo_2.yaml; the number of votes
@@ -139,9 +141,11 @@ class Votes(Task):
         return {"factors": factors}
 
     def _concentration(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Give the parameters of the Dirichlet distributions, (B, A), averaged over the eight views."""
+        """Give the parameters of the Dirichlet distributions, (B, A), averaged over the views."""
         maps = seen(batch)
-        views = [network(dihedral(maps, element), batch.get("features")).float() for element in range(8)]
+        views = [
+            network(dihedral(maps, element), batch.get("features")).float() for element in range(self.settings.views)
+        ]
         if self.settings.likelihood == "dirichlet_multinomial":
             return torch.stack([_positive(view) for view in views]).mean(0)
         fractions = [torch.cat([view[:, part].softmax(1) for part in self.parts], 1) for view in views]

@@ -47,6 +47,29 @@ def test_probabilities_are_invariant_under_flips_and_quarter_turns(
     np.testing.assert_allclose(moved["probability"], model.raw(cutouts)["probability"], rtol=0, atol=1e-6)
 
 
+def test_handedness_can_be_told_with_quarter_turns_alone(store: Path, tmp_path: Path) -> None:
+    model = trained(store, tmp_path, views=4, train={"epochs": 1, "batch_size": 16})
+    cutouts = some(store)
+    before = model.raw(cutouts)["probability"]
+    for element, same in ((1, True), (4, False)):
+        images = dihedral(torch.from_numpy(cutouts.images), element).contiguous().numpy()
+        after = model.raw(Cutouts(images, cutouts.sky_sigma, cutouts.features))["probability"]
+        assert np.allclose(after, before, rtol=0, atol=1e-6) == same
+
+
+def test_mixed_objects_have_mixed_targets(store: Path) -> None:
+    settings = parse(Morphology.Settings, {**SMALL, "augment": {"mixup": 1.0, "symmetries": False, "shift_pixels": 0}})
+    with open_store(store) as reader:
+        task = Morphology(settings, run.fit_context(Morphology, settings, reader))
+        arrays = run.arrays(task, reader, np.arange(6))
+    batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    mixed = task.augment(batch)
+    share, partner = mixed["share"], mixed["partner"]
+    expected = share[:, None] * batch["target"] + (1 - share[:, None]) * batch["target"][partner]
+    torch.testing.assert_close(mixed["target"], expected)
+    assert torch.isfinite(task.loss(task.build(), mixed, "main", 0.0)[0])
+
+
 def test_sets_hold_the_best_class_and_grow_with_the_level(model: Model, store: Path) -> None:
     predicted = model.task.finish(model.raw(some(store, 90)))
     best = predicted["probability"].argmax(1)
