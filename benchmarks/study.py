@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from astropy.table import Table
 
 from astrodl.atomic import replacing, write_text
 from astrodl.config import IngestSettings, SimulateSettings
@@ -44,8 +45,15 @@ class Job:
         return f"{self.name}-{self.seed}".replace(" ", "_").replace("/", "_")
 
 
-def make_survey(folder: Path, name: str, simulate: Mapping[str, Any], workers: int) -> None:
-    """Simulate and ingest a survey, if that is not done."""
+def make_survey(
+    folder: Path,
+    name: str,
+    simulate: Mapping[str, Any],
+    workers: int,
+    *,
+    labels: Callable[[Table], None] | None = None,
+) -> None:
+    """Simulate and ingest a survey, if that is not done; `labels` adds columns to its catalogue."""
     store = folder / f"{name}.h5"
     if store.exists():
         return

@@ -111,7 +111,8 @@ def columns(task: str) -> str:
 class _Arrays(dict[str, np.ndarray]):
     """Predictions of one object, whatever is asked for."""
 
-    SHAPES: ClassVar = {"probability": (1, len(CLASSES)), "latent": (1, 2), "latent_error": (1, 2)}
+    OF_CLASSES = ("probability", "set_90", "set_95", "fraction", "error")
+    SHAPES: ClassVar = {**dict.fromkeys(OF_CLASSES, (1, len(CLASSES))), "latent": (1, 2), "latent_error": (1, 2)}
 
     def __missing__(self, name: str) -> np.ndarray:
         return np.zeros(self.SHAPES.get(name, (1,)))

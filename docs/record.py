@@ -45,7 +45,8 @@ Rows = list[list[str]]
 
 def record(results: Path) -> None:
     """Rewrite the blocks of all pages, and the copies of the figures."""
-    documents = {task: read_metrics(results / task / "metrics.json") for task in tasks.NAMES}
+    files = {task: results / task / "metrics.json" for task in tasks.NAMES}
+    documents = {task: read_metrics(path) for task, path in files.items() if path.exists()}
     jobs = list(read_jobs(results / "benchmarks"))
     copy_figures(results)
     headline = headline_table(documents)

@@ -3,19 +3,13 @@
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from astrodl.baselines.features import impute
 from astrodl.baselines.histograms import check, median
-from astrodl.config import TrainSettings
+from astrodl.baselines.networks import ensemble
 from astrodl.losses import crps_bins, smeared_targets, soft_cross_entropy
-from astrodl.models.blocks import MLP, initialize
-from astrodl.optimize import make_optimizer, move, schedule
 
 Array = NDArray[np.float64]
-
-# Where features are cut, in units of their scatter: as the photo-z task cuts them.
-FAR = 5.0
 
 
 def mlp(
@@ -84,55 +78,27 @@ def mlp(
     ValueError
         Fewer than two training objects, no network, or arrays that do not fit together.
     """
-    x, test = (torch.from_numpy(array) for array in _prepare(train_x, test_x))
     z, bounds = check(np.asarray(train_x), train_z, edges)
-    if n_networks < 1:
-        raise ValueError(f"n_networks is {n_networks}, must be 1 or more")
     truth = torch.as_tensor(np.clip(z, bounds[0], bounds[-1]), dtype=torch.float32)
     bins = torch.as_tensor(bounds, dtype=torch.float32)
-    settings = TrainSettings(learning_rate=learning_rate, weight_decay=weight_decay)
-    share = _dropout(len(x)) if dropout is None else dropout
-    n_batches = max(1, len(x) // batch_size)
-    n_updates = max(epochs * n_batches, min_updates)
-    probability = np.zeros((len(test), bounds.size - 1))
-    with torch.random.fork_rng(devices=[]), torch.autocast("cpu", enabled=False), torch.enable_grad():
-        for number in range(n_networks):
-            torch.default_generator.manual_seed(seed + number)
-            network = nn.Sequential(MLP(x.shape[1], widths, dropout=share), nn.Linear(widths[-1], bounds.size - 1))
-            initialize(network)
-            optimizer = make_optimizer(network.parameters(), settings)
-            for step in range(n_updates):
-                if step % n_batches == 0:
-                    batches = torch.randperm(len(x))[: n_batches * batch_size].split(batch_size)
-                rows = batches[step % n_batches]
-                noisy = x[rows] + feature_noise * torch.randn(len(rows), x.shape[1])
-                loss = _loss(network(noisy), truth[rows], bins, smear, crps_weight)
-                optimizer.zero_grad()
-                loss.backward()
-                move(optimizer, learning_rate * schedule(step / n_updates, settings), torch.tensor(False))
-            network.eval()
-            with torch.no_grad():
-                probability += network(test).double().softmax(1).numpy()
-    pdf = probability / n_networks / np.diff(bounds)
+    probability = ensemble(
+        train_x,
+        test_x,
+        bounds.size - 1,
+        lambda logits, rows: _loss(logits, truth[rows], bins, smear, crps_weight),
+        n_networks=n_networks,
+        widths=widths,
+        dropout=dropout,
+        feature_noise=feature_noise,
+        epochs=epochs,
+        min_updates=min_updates,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        seed=seed,
+    )
+    pdf = probability / np.diff(bounds)
     return {"z": median(pdf, bounds), "pdf": pdf}
-
-
-def _prepare(train_x: ArrayLike, test_x: ArrayLike) -> list[NDArray[np.float32]]:
-    """Scale by median and 16-84 % range of the training objects, and append 0/1 columns where they miss values."""
-    filled = impute(train_x, test_x)
-    low, middle, high = np.percentile(filled[0], [16, 50, 84], axis=0)
-    scale = np.maximum((high - low) / 2, 1e-3)
-    missing = [~np.isfinite(np.asarray(x, dtype=np.float64)) for x in (train_x, test_x)]
-    told = missing[0].any(axis=0) & ~missing[0].all(axis=0)
-    return [
-        np.concatenate([((x - middle) / scale).clip(-FAR, FAR), gone[:, told]], axis=1).astype(np.float32)
-        for x, gone in zip(filled, missing, strict=True)
-    ]
-
-
-def _dropout(n_train: int) -> float:
-    """Give the dropout for a number of training objects; the power joins what was best for 500, 2,500 and 7,000."""
-    return min(max(0.2 * (7000 / n_train) ** 0.35, 0.1), 0.5)
 
 
 def _loss(logits: Tensor, z: Tensor, edges: Tensor, smear: float, crps_weight: float) -> Tensor:

@@ -17,6 +17,7 @@ from astrodl.config.survey import (
     PsfSettings,
 )
 from astrodl.config.training import TaskSettings, TrainSettings
+from astrodl.config.votes import Question, VoteTree, read_tree
 
 __all__ = [
     "SURVEY_DEFAULTS",
@@ -32,14 +33,17 @@ __all__ = [
     "NoiseSettings",
     "PlaneSettings",
     "PsfSettings",
+    "Question",
     "Section",
     "SimulateSettings",
     "SplitSettings",
     "TaskSettings",
     "TrainSettings",
+    "VoteTree",
     "canonical_json",
     "expand",
     "parse",
     "read_settings",
+    "read_tree",
     "read_yaml",
 ]

@@ -48,16 +48,3 @@ class HybridNetwork(nn.Module):
         """Give the vector of each galaxy before the head, (B, widths[-1])."""
         parts = [] if self.trunk is None else [self.trunk(image)]
         return self.join(torch.cat([*parts, *([] if features is None else [features])], dim=1))
-
-
-class SideBySide(nn.Module):
-    """Image networks that look at the same image; their vectors are joined: (B, in, H, W) -> (B, sum of theirs)."""
-
-    def __init__(self, networks: Sequence[nn.Module]):
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-        self.out_features = sum(int(network.out_features) for network in networks)  # type: ignore[arg-type]
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Give the feature vectors of each image."""
-        return torch.cat([network(image) for network in self.networks], dim=1)

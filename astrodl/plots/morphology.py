@@ -83,6 +83,8 @@ def reliability_diagram(
     correct: ArrayLike,
     *,
     ece: float | None = None,
+    before: tuple[ArrayLike, ArrayLike] | None = None,
+    before_ece: float | None = None,
     baselines: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
     n_bins: int = 12,
     heading: str = "Reliability of the class probabilities",
@@ -97,11 +99,16 @@ def reliability_diagram(
         Whether the predicted class is the true one.
     ece : float, optional
         Expected calibration error to print.
+    before : (confidence, correct), optional
+        The same network before its calibration.
+    before_ece : float, optional
+        Its expected calibration error.
     baselines : mapping name -> (confidence, correct), optional
         Other classifiers.
     """
-    sets = {"network": (confidence, correct), **(baselines or {})}
-    colors = {"network": NETWORK, **baseline_colors(list(baselines or {}))}
+    earlier = {"before calibration": before} if before is not None else {}
+    sets = {"network": (confidence, correct), **earlier, **(baselines or {})}
+    colors = {"network": NETWORK, "before calibration": MUTED, **baseline_colors(list(baselines or {}))}
     n_objects = int(np.isfinite(np.asarray(confidence, dtype=float)).sum())
     figure = new_figure(6.6, width=6.2, heading=counted(heading, n_objects))
     top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3.2, 1)})
@@ -109,8 +116,10 @@ def reliability_diagram(
     edges = np.linspace(0, 1, n_bins + 1)
     for name, (stated, right) in sets.items():
         _draw_reliability(top, bottom, stated, right, edges, name, colors[name])
-    if ece is not None:
-        note(top, f"ECE = {ece:.3f}", x=0.97, y=0.04)
+    errors = [f"ECE = {ece:.3f}"] if ece is not None else []
+    errors += [f"ECE before calibration = {before_ece:.3f}"] if before_ece is not None else []
+    if errors:
+        note(top, "\n".join(errors), x=0.97, y=0.04)
     if n_objects == 0:
         say_empty(top)
     top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="fraction correct")

@@ -8,7 +8,7 @@ from astrodl.errors import ConfigError
 if TYPE_CHECKING:
     from astrodl.tasks.base import Task
 
-NAMES = ("photoz", "morphology", "segmentation", "latent", "outliers")
+NAMES = ("photoz", "morphology", "votes", "segmentation", "latent", "outliers")
 
 
 def get(name: str) -> "type[Task]":

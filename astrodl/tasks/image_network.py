@@ -9,9 +9,9 @@ from torch import nn
 from astrodl.config import Fraction, Section, TaskSettings
 from astrodl.dataset import Cutouts
 from astrodl.models import architectures
-from astrodl.models.apertures import LearnedApertures
+from astrodl.models.apertures import ApertureResNet
 from astrodl.models.cnn import CompactResNet
-from astrodl.models.hybrid import HybridNetwork, SideBySide
+from astrodl.models.hybrid import HybridNetwork
 from astrodl.models.style import Style
 from astrodl.normalize import N_SIGMA
 from astrodl.store import Reader
@@ -41,17 +41,18 @@ class StyleSettings(Section):
 class ImageSettings(TaskSettings):
     """Base of the tasks that turn an image into a few numbers."""
 
-    network: Named | Literal["none"] = "compact"
-    """What looks at the image: an architecture by name, or nothing."""
+    network: Literal["apertures", "none"] | Named = "apertures"
+    """What looks at the image: a small residual network that also measures colours in apertures of its own, an
+    architecture by name, or nothing."""
     share: Annotated[float, Field(gt=0)] = 0.25
-    """Channels of a published architecture as a share of the published ones (`compact` has `widths`)."""
-    widths: Annotated[tuple[int, ...], Field(min_length=1)] = (24, 48, 96)
-    """Channels of the stages of `compact`."""
+    """Channels of a published architecture as a share of the published ones."""
+    widths: Annotated[tuple[int, ...], Field(min_length=1)] = (32, 64, 128, 256)
+    """Channels of the stages of `apertures` and of `compact`."""
     style: StyleSettings = StyleSettings()
     """Activation, normalisation, initialisation, pooling, dropout of the architecture."""
-    apertures: Annotated[int, Field(ge=0)] = 8
-    """Learned apertures beside the architecture, which measure colours; 0: none."""
-    photometry: bool = True
+    apertures: Annotated[int, Field(ge=1)] = 8
+    """Number of learned apertures of `apertures`."""
+    photometry: bool = False
     """Give the network the measured features (colours and structure) beside the image."""
     joint: Annotated[tuple[int, ...], Field(min_length=1)] = (256, 128)
     """Widths of the dense layers that join image and features."""
@@ -77,29 +78,24 @@ def features(constants: dict[str, Any], cutouts: Cutouts) -> Arrays:
 
 def build(settings: ImageSettings, context: Context, n_channels: int, n_outputs: int) -> HybridNetwork:
     """Make the network, initialised."""
-    trunks: list[nn.Module] = []
+    trunk = None if settings.network == "none" else _trunk(settings, context, n_channels)
+    n_features = 2 * len(context.constants["features"])
+    return HybridNetwork(trunk, n_features, n_outputs, widths=settings.joint, dropout=settings.dropout)
+
+
+def _trunk(settings: ImageSettings, context: Context, n_channels: int) -> nn.Module:
     style = Style(**settings.style.model_dump())
+    if settings.network == "apertures":
+        return ApertureResNet(
+            n_channels,
+            len(context.bands),
+            widths=settings.widths,
+            n_apertures=settings.apertures,
+            dropout=settings.dropout,
+            stretch=context.normalization.stretch,
+            noise=1 / N_SIGMA,
+            style=style,
+        )
     if settings.network == "compact":
-        trunks.append(CompactResNet(n_channels, widths=settings.widths, dropout=settings.dropout, style=style))
-    elif settings.network != "none":
-        trunks.append(
-            architectures.trunk(settings.network, n_channels, size=context.size, share=settings.share, style=style)
-        )
-    if settings.apertures:
-        trunks.append(
-            LearnedApertures(
-                n_channels,
-                len(context.bands),
-                n_apertures=settings.apertures,
-                width=settings.widths[0],
-                stretch=context.normalization.stretch,
-                noise=1 / N_SIGMA,
-            )
-        )
-    return HybridNetwork(
-        SideBySide(trunks) if len(trunks) > 1 else trunks[0] if trunks else None,
-        2 * len(context.constants["features"]),
-        n_outputs,
-        widths=settings.joint,
-        dropout=settings.dropout,
-    )
+        return CompactResNet(n_channels, widths=settings.widths, dropout=settings.dropout, style=style)
+    return architectures.trunk(settings.network, n_channels, size=context.size, share=settings.share, style=style)

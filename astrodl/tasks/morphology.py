@@ -1,6 +1,7 @@
 """Morphological classes: a network averaged over the symmetries of the square, with calibrated probabilities."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -203,11 +204,11 @@ class Morphology(Task):
         if validation is None:
             return constants
         logits = torch.cat([self._mean_logits(network, batch) for batch in validation.in_order(128)])
-        label = validation.tensors["target"].argmax(1).cpu().numpy()
-        temperature = calibration.fit_temperature(logits.cpu().numpy(), label)
+        truth = validation.tensors["target"].argmax(1).cpu().numpy()
+        temperature = calibration.fit_temperature(logits.cpu().numpy(), truth)
         probability = (logits / temperature).softmax(1).cpu().numpy()
         least = [
-            1 - calibration.conformal_threshold(probability, label, level / 100, "least_ambiguous")
+            1 - calibration.conformal_threshold(probability, truth, level / 100, "least_ambiguous")
             for level in COVERAGES
         ]
         return {**constants, "temperature": temperature, "least": least}
@@ -298,7 +299,7 @@ class Morphology(Task):
         """Forest, support vectors and MLP on magnitudes, colours and structure; a forest without colours."""
         label = self.truth(store, train)["label"]
         every, structure = scale_free_features(store.feature_names), structural_features(store.feature_names)
-        methods = {
+        methods: dict[str, tuple[Callable[..., np.ndarray], Sequence[str]]] = {
             "forest": (rivals.forest, every),
             "svm": (rivals.svm, every),
             "mlp": (rivals.mlp, every),

@@ -1,24 +1,53 @@
+from functools import partial
+
 import numpy as np
 import pytest
+import torch
+from sklearn.svm import SVC
 
-from astrodl.baselines.morphology import forest
+from astrodl.baselines.morphology import _couple, forest, mlp, svm
+
+METHODS = [partial(forest, n_trees=30), svm, partial(mlp, n_networks=1, widths=(32,), epochs=1, min_updates=150)]
+every_method = pytest.mark.parametrize("classify", METHODS, ids=["forest", "svm", "mlp"])
 
 
-def test_classes_far_apart_are_told_apart_and_probabilities_sum_to_one() -> None:
+@every_method
+def test_classes_far_apart_are_told_apart_and_probabilities_sum_to_one(classify) -> None:
     random = np.random.default_rng(0)
     label = np.repeat([0, 1, 2], 40)
     x = random.normal(size=(120, 4)) + 6 * np.eye(4)[label]
     x[::7, 3] = np.nan
-    probability = forest(x[::2], label[::2], x[1::2], n_trees=30)
+    probability = classify(x[::2], label[::2], x[1::2])
     assert np.mean(probability.argmax(axis=1) == label[1::2]) > 0.95
     assert probability.sum(axis=1) == pytest.approx(np.ones(60))
 
 
-def test_columns_are_class_numbers_even_where_a_class_has_no_training_object() -> None:
-    probability = forest(np.arange(10.0)[:, None], np.repeat([0, 3], 5), [[0.0], [9.0]], n_classes=5, n_trees=10)
+@every_method
+def test_columns_are_class_numbers_even_where_a_class_has_no_training_object(classify) -> None:
+    probability = classify(np.arange(10.0)[:, None], np.repeat([0, 3], 5), [[0.0], [9.0]], n_classes=5)
     assert probability.shape == (2, 5)
-    assert (probability[:, [1, 2, 4]] == 0).all()
+    assert (probability[:, [1, 2, 4]] < 0.05).all()
     assert list(probability.argmax(axis=1)) == [0, 3]
+
+
+@every_method
+def test_classes_with_one_or_two_training_objects_are_no_obstacle(classify) -> None:
+    x = np.random.default_rng(0).normal(size=(13, 3))
+    label = np.array([0] * 10 + [1, 2, 2])
+    probability = classify(x, label, x[:4])
+    assert probability.sum(axis=1) == pytest.approx(np.ones(4))
+    assert (classify(x, np.zeros(13, int), x[:4]) == 1).all()
+
+
+@every_method
+def test_a_curved_border_and_its_probabilities_are_learned(classify) -> None:
+    random = np.random.default_rng(1)
+    x = random.normal(size=(1200, 2))
+    truth = 1 / (1 + np.exp(4 * (np.hypot(*x.T) - 1.2)))
+    label = (random.random(1200) < truth).astype(int)
+    probability = classify(x[:800], label[:800], x[800:])[:, 1]
+    assert np.mean((probability > 0.5) == (truth[800:] > 0.5)) > 0.88
+    assert np.mean((probability - truth[800:]) ** 2) < 0.04
 
 
 def test_the_seed_decides_the_forest() -> None:
@@ -28,7 +57,36 @@ def test_the_seed_decides_the_forest() -> None:
     assert not np.array_equal(same[0], forest(x, label, x, n_trees=5, seed=2))
 
 
+@every_method
 @pytest.mark.parametrize("label", [np.zeros(3, int), np.zeros(4), np.array([0, 1, -1, 0]), np.array(["a"] * 4)])
-def test_what_are_no_classes_is_refused(label: np.ndarray) -> None:
+def test_what_are_no_classes_is_refused(classify, label: np.ndarray) -> None:
     with pytest.raises(ValueError, match="train_class"):
-        forest(np.ones((4, 2)), label, np.ones((1, 2)))
+        classify(np.ones((4, 2)), label, np.ones((1, 2)))
+
+
+def test_coupling_gives_back_the_classes_that_the_pairs_were_made_of() -> None:
+    p = np.random.default_rng(0).dirichlet(np.ones(4), 30)
+    wins = p[:, :, None] / (p[:, :, None] + p[:, None, :]) * (1 - np.eye(4))
+    assert _couple(wins) == pytest.approx(p)
+    assert _couple(np.array([[[0, 0.3], [0.7, 0]]])) == pytest.approx(np.array([[0.3, 0.7]]))
+
+
+@pytest.mark.filterwarnings("ignore:The `probability` parameter")
+def test_pairs_are_coupled_as_libsvm_couples_them() -> None:
+    random = np.random.default_rng(2)
+    label = np.arange(400) % 4
+    x = random.normal(size=(400, 3)) + 1.5 * np.eye(4)[label][:, :3]
+    ours = svm(x[:300], label[:300], x[300:])
+    theirs = SVC(C=10, gamma=0.1, probability=True, random_state=0).fit(x[:300], label[:300]).predict_proba(x[300:])
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
+
+
+def test_networks_leave_the_generator_of_torch_as_it_was_and_average() -> None:
+    x, label = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    state = torch.random.get_rng_state()
+    one, two, both = (
+        mlp(x, label, x, widths=(8,), epochs=1, min_updates=20, n_networks=n, seed=seed)
+        for n, seed in ((1, 0), (1, 1), (2, 0))
+    )
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert both == pytest.approx((one + two) / 2)

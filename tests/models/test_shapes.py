@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from astrodl.models.apertures import ApertureResNet
 from astrodl.models.autoencoders import VAE
 from astrodl.models.blocks import MLP, ConvBlock, ResidualBlock, normalization
 from astrodl.models.cnn import CompactResNet
 from astrodl.models.gan import EncoderGAN
-from astrodl.models.hybrid import HybridNetwork, SideBySide
+from astrodl.models.hybrid import HybridNetwork
 from astrodl.models.unet import DecompositionUNet, UNet, summed_fractions
 
 CASES = [
@@ -20,7 +21,7 @@ CASES = [
     (MLP(5, (7, 3)), (4, 5), (4, 3)),
     (CompactResNet(5, widths=(8, 16, 24)), (2, 5, 64, 64), (2, 24)),
     (HybridNetwork(CompactResNet(2, widths=(8, 16)), 0, 11, widths=(16,)), (3, 2, 32, 32), (3, 11)),
-    (SideBySide([CompactResNet(2, widths=(8, 16)), CompactResNet(2, widths=(4, 8))]), (3, 2, 32, 32), (3, 24)),
+    (ApertureResNet(4, 2, widths=(8, 16), n_apertures=3), (3, 4, 32, 32), (3, 16 + 12)),
     (EncoderGAN(3, 4, size=32, widths=(8, 16), critic_widths=(8, 16)), (2, 3, 32, 32), (2, 3, 32, 32)),
 ]
 

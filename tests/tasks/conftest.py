@@ -66,6 +66,8 @@ def write_store(path: Path, n_objects: int = N_OBJECTS, seed: int = 0) -> Path:
                 "fold": np.where(split == 2, -1, 0).astype(np.int16),
                 "catalog/z": drawn["z"],
                 "catalog/class": np.where(drawn["bt"] > 0.5, "early", "late"),
+                "catalog/votes_early": np.round(20 * drawn["bt"]),
+                "catalog/votes_late": 20 - np.round(20 * drawn["bt"]),
                 "catalog/bt": drawn["bt"],
                 "catalog/sersic_index": 1 + 3 * drawn["bt"],
                 "catalog/magnitude": 23.9 - 2.5 * np.log10(drawn["flux"]),

@@ -21,7 +21,12 @@ from astrodl.tasks.predictions import Predictions
 CPU = torch.device("cpu")
 SMALL: dict[str, dict[str, Any]] = {
     "photoz": {"n_bins": 20, "widths": [8, 16], "joint": [32, 16]},
-    "morphology": {"widths": [8, 16]},
+    "morphology": {"widths": [8, 16], "joint": [16]},
+    "votes": {
+        "widths": [8, 16],
+        "joint": [16],
+        "tree": {"questions": [{"name": "votes", "answers": ["early", "late"]}]},
+    },
     "segmentation": {"widths": [8, 16]},
     "latent": {"view": 16, "widths": [8, 16]},
     "outliers": {"latent": 4, "widths": [8, 16], "critic_widths": [8, 16]},
@@ -157,8 +162,8 @@ def test_evaluation_measures_all_metrics_and_draws_figures(trained: tuple[str, P
     assert report["baselines"]
     for rival in report["baselines"].values():
         missing = set(kind.metric_names) - set(rival)
-        # only networks have conformal intervals
-        assert all(metric.startswith("conformal") for metric in missing)
+        # what only networks give: conformal intervals and sets, distributions of votes
+        assert all(metric.startswith(("conformal", "set_size", "nll", "coverage")) for metric in missing)
     drawn = {path.stem for path in (folder / "figures").glob("*.png")}
     assert "learning_curves" in drawn
     assert len(drawn) >= 3

@@ -78,7 +78,14 @@ def test_every_loss_learns_the_classes(store: Path, tmp_path: Path, loss: str) -
 
 @pytest.mark.parametrize("network", ["none", "resnet18", "d4"])
 def test_networks_are_built_by_name(store: Path, tmp_path: Path, network: str) -> None:
-    model = trained(store, tmp_path, network=network, share=0.05, apertures=0, train={"epochs": 1, "batch_size": 16})
+    model = trained(
+        store,
+        tmp_path,
+        network=network,
+        share=0.05,
+        photometry=network == "none",
+        train={"epochs": 1, "batch_size": 16},
+    )
     assert np.isfinite(model.raw(some(store))["probability"]).all()
 
 

@@ -11,7 +11,7 @@ from astrodl.errors import ConfigError
 from astrodl.tasks import run
 from astrodl.tasks.transfer import band_mapping, rearranged
 
-SMALL: dict[str, Any] = {"widths": [8, 16], "apertures": 0, "photometry": False, "joint": [16]}
+SMALL: dict[str, Any] = {"network": "compact", "widths": [8, 16], "joint": [16]}
 
 
 def trained(store: Path, folder: Path, **settings: Any) -> dict[str, torch.Tensor]:
