@@ -87,7 +87,7 @@ class TaskSettings(Section):
     """Random changes of training images."""
     train: TrainSettings = TrainSettings()
 
-    unused_augmentations: ClassVar[tuple[str, ...]] = ()
+    unused_augmentations: ClassVar[tuple[str, ...]] = ("mixup",)
     """Keys of `augment` that have no effect on the task."""
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """Outliers: a Wasserstein GAN with an encoder learns what galaxies look like; what it cannot redraw is odd."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -82,8 +82,6 @@ class OutlierSettings(TaskSettings):
     critic_widths: tuple[int, ...] = (16, 32, 64, 64)
     """Channels of the critic; its gradient penalty is the dearest part of an update."""
     train: OutlierTraining = OutlierTraining()
-
-    unused_augmentations: ClassVar = ("mixup",)
 
 
 class Outliers(Task):

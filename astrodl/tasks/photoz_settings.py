@@ -1,6 +1,6 @@
 """Settings of photo-z."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -61,5 +61,3 @@ class PhotozSettings(TaskSettings):
     feature_noise: Annotated[float, Field(ge=0)] = 0.02
     """Gaussian noise on the standardised features while training."""
     train: PhotozTraining = PhotozTraining()
-
-    unused_augmentations: ClassVar = ("mixup",)

@@ -1,6 +1,6 @@
 """Segmentation: star-forming clumps, and the light of bulge and disk, with the bulge-to-total ratio."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -51,8 +51,6 @@ class SegmentationSettings(TaskSettings):
     dropout: Fraction = 0.1
     """Dropout in the bulge-to-total head."""
     train: SegmentationTraining = SegmentationTraining()
-
-    unused_augmentations: ClassVar = ("mixup",)
 
 
 class Segmentation(Task):
