@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class MorphologyTraining(TrainSettings):
 
 class MorphologySettings(image_network.ImageSettings):
     """Morphological classes."""
+
+    unused_augmentations: ClassVar = ()
 
     target: str = "class"
     """Column with the class name; objects with an empty name, or one not in `classes`, are predicted only."""
