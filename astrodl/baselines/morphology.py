@@ -145,8 +145,8 @@ def mlp(
 ) -> Array:
     """Classify by an ensemble of fully connected networks trained with cross-entropy; see `networks.ensemble`.
 
-    Their schedule is that of the networks for redshifts. On 7,000 simulated galaxies neither more epochs, dropout or
-    noise nor less weight decay gave a better accuracy on a validation split.
+    Their schedule is that of the networks for redshifts. With 7,000 simulated galaxies, other epochs, dropout, noise,
+    widths and weight decay changed the accuracy on a validation split by less than its error of 0.013.
 
     Parameters
     ----------

@@ -99,3 +99,16 @@ def test_none_or_one_object_is_drawn(rng, n, texts):
     assert f"{n} galax" in texts(class_gallery(np.ones((n, 8, 8, 3)), probability, truth, NAMES))
     assert f"{n} galax" in texts(roc_curves(probability, truth, NAMES))
     assert f"{n} galax" in texts(reliability_diagram(probability.max(axis=1, initial=0), np.ones(n)))
+
+
+def test_what_was_stated_before_calibration_is_drawn_beside(rng, texts):
+    confidence = rng.uniform(0.42, 1, 20000)
+    right = rng.random(20000) < confidence
+    figure = reliability_diagram(confidence, right, ece=0.01, before=(confidence**0.3, right), before_ece=0.2)
+    words = texts(figure)
+    assert "ECE = 0.010\nECE before calibration = 0.200" in words
+    assert "before calibration" in words.split("\n")
+    now, before = (container.lines[0] for container in figure.axes[0].containers)
+    assert np.allclose(now.get_xdata(), now.get_ydata(), atol=0.05)
+    assert (before.get_xdata() > before.get_ydata()).all()
+    assert now.get_color() != before.get_color()
