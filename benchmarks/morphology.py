@@ -163,7 +163,7 @@ def votes() -> list[list[Job]]:
 
 def zoo() -> list[list[Job]]:
     """List networks and classical methods on the pictures of Galaxy Zoo 1, and both ways to ask for handedness."""
-    train = {"epochs": 60, "validate_every": 10}
+    train = {"epochs": 50, "validate_every": 10}
     turned = {"rotate": 180, "zoom": 0.15}
     chosen = {"classes": ["edge_on", "elliptical", "spiral"], "photometry": True}
     jobs = [Job("zoo network", "zoo", seed, {**chosen, "train": train, "augment": turned}) for seed in SEEDS]
