@@ -161,6 +161,10 @@ def votes() -> list[list[Job]]:
     return [jobs + [Job(f"votes {name}", "main", 0, {"n_train": 4000}, name) for name in ("forest", "mean")]]
 
 
+ZOO = ("network", "images alone", "transferred")
+"""Networks on Galaxy Zoo: with measured features, without, and started from the network of the simulated survey."""
+
+
 def zoo() -> list[list[Job]]:
     """List networks and classical methods on the pictures of Galaxy Zoo 1, and both ways to ask for handedness."""
     train = {"epochs": 50, "validate_every": 10}
@@ -176,7 +180,14 @@ def zoo() -> list[list[Job]]:
         "not mirrored": {**hands, "augment": {"rotate": 180, "symmetries": False}, "views": 4},
     }
     jobs += [Job(f"hand {name}", "zoo", seed, settings) for name, settings in sides.items() for seed in SEEDS[:3]]
-    return [jobs]
+    start = {
+        "init_from": "models/default-0/model.safetensors",
+        "init_bands": {"g": "F435W", "r": "F606W", "i": "F775W"},
+    }
+    settings = {**chosen, "photometry": False, "train": train, "augment": turned}
+    jobs += [Job("zoo images alone", "zoo", seed, settings) for seed in SEEDS[:3]]
+    moved = [Job("zoo transferred", "zoo", seed, {**settings, **start}) for seed in SEEDS[:3]]
+    return [[*headline()[1][:1], *jobs], moved]
 
 
 def work(folder: Path, job: Job) -> tuple[dict[str, float], Arrays]:
@@ -220,8 +231,8 @@ def network(
 ) -> tuple[dict[str, float], Arrays]:
     """Train a network and measure it."""
     settings = dict(job.settings)
-    if "teacher" in settings:
-        settings["teacher"] = str(folder / settings["teacher"])
+    for key in settings.keys() & {"teacher", "init_from"}:
+        settings[key] = str(folder / settings[key])
     if job.name.startswith("network "):
         settings["train"] = {"epochs": affordable(store, settings)}
     model, cost = trained("morphology", folder, store, job, settings)
@@ -521,7 +532,7 @@ def record_rows(prefix: str, metrics: Sequence[str]) -> Any:
 
 def record_zoo(folder: Path) -> str:
     """Tabulate Galaxy Zoo, with the mistakes and the two ways to ask for handedness."""
-    columns = {name: [found["metrics"] for found in read(folder, f"zoo {name}")] for name in ("network", *RIVALS)}
+    columns = {name: [found["metrics"] for found in read(folder, f"zoo {name}")] for name in (*ZOO, *RIVALS)}
     runs = read(folder, "zoo network")
     with Direct(folder / "zoo.h5") as store:
         job = Job("zoo", "zoo", 0, runs[0]["job"]["settings"])

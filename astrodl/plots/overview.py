@@ -13,7 +13,7 @@ Metrics = Mapping[str, Any]
 
 HIGHER_IS_BETTER = frozenset(
     (
-        *("accuracy", "balanced_accuracy", "macro_f1", "auc"),
+        *("accuracy", "balanced_accuracy", "macro_f1", "auc", "agreement"),
         *("clump_dice", "clump_completeness", "clump_purity", "bt_within_01"),
         *("knn_recall", "rho_bt", "rho_sersic"),
         *("average_precision", "recall_top1", "recall_top5"),
@@ -23,8 +23,11 @@ IDEAL = {
     "coverage_68": 0.68,
     "coverage_95": 0.95,
     "conformal_68": 0.68,
+    "conformal_90": 0.90,
     "conformal_95": 0.95,
     "chi2": 1.0,
+    "set_size_90": 1.0,
+    "set_size_95": 1.0,
 }
 """Metrics whose best value is a number; of all others zero is best, or minus infinity."""
 LARGEST_RATIO = 5.0

@@ -280,10 +280,9 @@ class Morphology(Task):
         return columns
 
     def _named(self, sets: np.ndarray) -> np.ndarray:
-        """Write sets of classes (N, C) as text."""
-        return np.array(
-            [" ".join(name for name, there in zip(self.classes, row, strict=True) if there) for row in sets]
-        )
+        """Write sets of classes (N, C) as text, as wide as that of all classes."""
+        texts = [" ".join(name for name, there in zip(self.classes, row, strict=True) if there) for row in sets]
+        return np.array(texts, dtype=f"U{len(' '.join(self.classes))}")
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Index of the class in `classes`, -1 where it is not known."""
