@@ -30,6 +30,7 @@ FIGURES = {
         "examples": "Examples of p(z)",
     },
     "morphology": {"confusion": "Confusion matrix", "reliability": "Reliability diagram"},
+    "votes": {"fractions": "Fractions of votes", "errors": "Errors of the fractions"},
     "segmentation": {
         "gallery": "Clumps and bulge light, true and predicted",
         "bt": "Bulge-to-total ratio",
