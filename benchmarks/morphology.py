@@ -111,10 +111,8 @@ def headline() -> list[list[Job]]:
 
 def noise() -> list[list[Job]]:
     """List predictions of the default network and of two classical methods on noisier images."""
-    return [
-        [Job(f"noise {factor}", "main", 0, {"noise": factor}) for factor in NOISES]
-        + [Job(f"noise {factor} {name}", "main", 0, {"noise": factor}, name) for factor in NOISES for name in NOISY]
-    ]
+    jobs = [Job("noise network", "main")] + [Job(f"noise {name}", "main", rival=name) for name in NOISY]
+    return [headline()[1][:1], jobs]
 
 
 NOISY = ("forest", "mlp")
@@ -197,14 +195,15 @@ def work(folder: Path, job: Job) -> tuple[dict[str, float], Arrays]:
             return of_votes(folder, store, job)
         classes, test = asked(store, job)
         label = truth(store, job, classes, test)
+        if job.name.startswith("noise "):
+            return under_noise(folder, store, job, test, label), {}
         if job.rival:
             train = store.select("train")
             known = truth(store, job, classes, train)
-            predicted = classical(store, job, train[known >= 0], known[known >= 0], test, len(classes))
+            names = RIVALS[job.rival][1](store.feature_names)
+            x = store.features(names, train[known >= 0])
+            predicted = classical(job, x, known[known >= 0], store.features(names, test), len(classes))
             return {**measured(predicted, label), "n_train": float((known >= 0).sum())}, predicted
-        if "noise" in job.settings:
-            model = load_model(folder / "models" / "default-0" / "model.safetensors", device="cpu")
-            return measured(model.task.finish(model.raw(noisier(store, test, job.settings["noise"]))), label), {}
         return network(folder, store, job, test, label)
 
 
@@ -349,17 +348,28 @@ def noisier(store: Reader, indices: np.ndarray, factor: float) -> Cutouts:
     return Cutouts(images, factor * sky, features)
 
 
-def classical(
-    store: Reader, job: Job, train: np.ndarray, label: np.ndarray, test: np.ndarray, n_classes: int
-) -> Arrays:
-    """Fit a classical method and predict the test objects."""
-    method, pick = RIVALS[job.rival]
-    names = pick(store.feature_names)
-    columns = [store.feature_names.index(name) for name in names]
-    factor = job.settings.get("noise", 1.0)
-    other = store.features(names, test) if factor == 1 else noisier(store, test, factor).features[:, columns]
+def under_noise(folder: Path, store: Reader, job: Job, test: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """Measure a network, or a classical method that is fitted once, on test objects of growing noise."""
+    noisy = [noisier(store, test, factor) for factor in NOISES]
+    if job.rival:
+        names = RIVALS[job.rival][1](store.feature_names)
+        columns = [store.feature_names.index(name) for name in names]
+        train = store.select("train")
+        known = truth(store, job, asked(store, job)[0], train)
+        every = np.concatenate([cutouts.features[:, columns] for cutouts in noisy])
+        predicted = classical(job, store.features(names, train), known, every, known.max() + 1)["probability"]
+        found = np.split(predicted, len(NOISES))
+    else:
+        model = load_model(folder / "models" / "default-0" / "model.safetensors", device="cpu")
+        found = [model.task.finish(model.raw(cutouts))["probability"] for cutouts in noisy]
+    accuracies = [classification.accuracy(probability.argmax(1), label) for probability in found]
+    return {f"accuracy_{factor:g}": accuracy for factor, accuracy in zip(NOISES, accuracies, strict=True)}
+
+
+def classical(job: Job, x: np.ndarray, label: np.ndarray, other: np.ndarray, n_classes: int) -> Arrays:
+    """Fit a classical method and predict other objects."""
     options = {"seed": 10 * job.seed} if job.rival in SEEDED else {}
-    return {"probability": method(store.features(names, train), label, other, n_classes=n_classes, **options)}
+    return {"probability": RIVALS[job.rival][0](x, label, other, n_classes=n_classes, **options)}
 
 
 def measured(predicted: Arrays, label: np.ndarray) -> dict[str, float]:
@@ -465,13 +475,11 @@ def table(columns: Mapping[str, Sequence[Mapping[str, float]]], metrics: Sequenc
 
 def record_noise(folder: Path) -> str:
     """Draw and tabulate the accuracy against the noise that is added."""
-    names = {"network": "", **{name: f" {name}" for name in NOISY}}
-    runs = {
-        name: [read(folder, f"noise {factor}{end}")[0]["metrics"] for factor in NOISES] for name, end in names.items()
-    }
+    names = ("network", *NOISY)
+    runs = {name: read(folder, f"noise {name}")[0]["metrics"] for name in names}
     with Direct(folder / "main.h5") as store:
         n_test = len(store.select("test"))
-    values = {name: [run["accuracy"] for run in found] for name, found in runs.items()}
+    values = {name: [found[f"accuracy_{factor:g}"] for factor in NOISES] for name, found in runs.items()}
     errors = {name: [np.sqrt(a * (1 - a) / n_test) for a in found] for name, found in values.items()}
     figure = noise_robustness(NOISES, values, errors=errors, n_objects=n_test)
     keep(folder, figure, "morphology-study-noise.png")
