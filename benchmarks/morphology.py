@@ -138,8 +138,9 @@ def few() -> list[list[Job]]:
 
 
 def rare() -> list[list[Job]]:
-    """List ways to deal with rare classes: half of the galaxies are of two classes, the others thinned to a tenth."""
-    common = {"train": {"epochs": 12, "validate_every": 6}, "target": "class_rare"}
+    """List ways to deal with rare classes, with a small network on images alone."""
+    small = {"network": "compact", "widths": [16, 32, 64], "joint": [64]}
+    common = {**small, "train": {"epochs": 12, "validate_every": 6}, "target": "class_rare"}
     kinds: dict[str, dict[str, Any]] = {
         "plain": {"balance": 0.0},
         "class weights": {"balance": 1.0},
@@ -147,7 +148,7 @@ def rare() -> list[list[Job]]:
         "focal loss": {"balance": 0.0, "loss": "focal"},
     }
     return [
-        [Job(f"rare {name}", "main", seed, {**common, **kind}) for name, kind in kinds.items() for seed in SEEDS[:2]]
+        [Job(f"rare {name}", "main", seed, {**common, **kind}) for name, kind in kinds.items() for seed in SEEDS[:3]]
     ]
 
 

@@ -60,7 +60,14 @@ def make_survey(
         return
     settings = SimulateSettings(**simulate)
     write_survey(settings, folder / name, workers=workers)
-    ingest(IngestSettings(survey="candels", data=data_settings(settings, folder / name)), store, workers=workers)
+    data = data_settings(settings, folder / name)
+    if labels is not None:
+        catalog = Table.read(folder / name / "catalog.fits")
+        labels(catalog)
+        catalog.write(folder / name / "labels.fits", overwrite=True)
+        columns = {column: column for column in catalog.colnames if column not in ("object_id", "ra", "dec")}
+        data = data.model_copy(update={"catalog": "labels.fits", "columns": columns})
+    ingest(IngestSettings(survey="candels", data=data), store, workers=workers)
 
 
 def run_jobs(folder: Path, jobs: Sequence[Job], work: Work, n_processes: int, shown: Sequence[str]) -> None:
