@@ -83,7 +83,7 @@ def other_labels(catalog: Table) -> None:
     order = np.random.default_rng(0).permutation(len(catalog))
     catalog["class_few"], catalog["class_rare"] = catalog["class"], catalog["class"]
     catalog["class_few"][order[FEW * 10 // 7 :]] = ""
-    thinned = np.isin(catalog["class"], RARE)
+    thinned = np.isin(catalog["class"].astype(str), RARE)
     thinned[order[: len(catalog) // 10]] = False
     catalog["class_rare"][thinned] = ""
 
