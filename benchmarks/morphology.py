@@ -553,6 +553,8 @@ def record_zoo(folder: Path) -> str:
     figure = confusion_matrix(classification.confusion(probability.argmax(1), label, len(names)), names)
     keep(folder, figure, "morphology-zoo-confusion.png")
     together = measured({"probability": probability}, label)
+    forest = np.mean([found["arrays"]["probability"] for found in read(folder, "zoo forest")], 0).argmax(1)
+    agree = forest == probability.argmax(1)
     metrics = ("accuracy", "balanced_accuracy", "ece")
     about = (
         f"{runs[0]['metrics']['n_train']:,.0f} training and {len(label):,} test galaxies; mean and standard deviation "
