@@ -559,9 +559,8 @@ def record_zoo(folder: Path) -> str:
     about = (
         f"{runs[0]['metrics']['n_train']:,.0f} training and {len(label):,} test galaxies; mean and standard deviation "
         f"over seeds. The five networks together: accuracy {together['accuracy']:.3f}, balanced "
-        f"{together['balanced_accuracy']:.3f}. Networks and forest, which see images and numbers, give the same class to "
-        f"{agree.mean():.0%} of the test galaxies; {(forest[agree] != label[agree]).mean():.0%} of these have another "
-        "label.\n"
+        f"{together['balanced_accuracy']:.3f}. Networks and forest, which see images and numbers, give the same class "
+        f"to {agree.mean():.0%} of the galaxies, {(forest != label)[agree].mean():.0%} of them with another label.\n"
     )
     hands = {
         name: [found["metrics"] for found in read(folder, f"hand {name}")] for name in ("mirrored", "not mirrored")
