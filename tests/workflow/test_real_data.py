@@ -141,7 +141,7 @@ def test_galaxy_zoo_classes_are_renamed(few_galaxies: Path, tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize(("config", "n_trained"), [(EGS, 3), (GALAXYZOO, 5)])
+@pytest.mark.parametrize(("config", "n_trained"), [(EGS, 3), (GALAXYZOO, 7)])
 def test_a_dry_run_plans_the_training_of_one_survey(
     config: Path, n_trained: int, real_data: Path, tmp_path: Path
 ) -> None:
