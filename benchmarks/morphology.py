@@ -576,8 +576,8 @@ def record_zoo(folder: Path) -> str:
 
 OF_FEW = """### Few labels
 
-Three hundred training galaxies have a class, the other 6,800 have none. `shots_N`: nearest of prototypes that are made of
-N galaxies of each class.
+Three hundred training galaxies have a class, the other 6,800 have none. `shots_N`: nearest of prototypes that are made
+of N galaxies of each class.
 """
 OF_RARE = """### Rare classes
 
