@@ -495,7 +495,8 @@ def record_noise(folder: Path) -> str:
 
 def record_architectures(folder: Path) -> str:
     """Tabulate and draw all architectures at equal budget."""
-    runs = {name: read(folder, f"network {name}")[0]["metrics"] for name in ARCHITECTURES}
+    found = {name: read(folder, f"network {name}") for name in ARCHITECTURES}
+    runs = {name: jobs[0]["metrics"] for name, jobs in found.items() if jobs}
     with Direct(folder / "main.h5") as store:
         n_test = len(store.select("test"))
     rows = ["| network | accuracy | ECE | parameters | images/s (training) | images/s (8 views) | epochs |"]
