@@ -571,7 +571,7 @@ def record_zoo(folder: Path) -> str:
     images = "\n![Confusion matrix](../images/morphology-zoo-confusion.png)"
     images += "\n\n![The surest of each class, and the worst mistakes](../images/morphology-zoo-gallery.png)"
     return "\n".join(
-        [about, *table(columns, metrics), images, "", "Handedness of spirals:\n", *table(hands, ("accuracy",))]
+        [OF_ZOO, about, *table(columns, metrics), images, "", "Handedness of spirals:\n", *table(hands, ("accuracy",))]
     )
 
 
@@ -579,6 +579,12 @@ OF_FEW = """### Few labels
 
 Three hundred training galaxies have a class, the other 6,800 have none. `shots_N`: nearest of prototypes that are made
 of N galaxies of each class.
+"""
+OF_ZOO = """### Galaxy Zoo
+
+Pictures of real galaxies in `gz1_morphology`, three classes, a held-out fifth; see [real data](../real_data.md).
+`network` also has measured features, `transferred` starts from the network of the simulated survey (g, r, i from F435W, F606W,
+F775W).
 """
 OF_RARE = """### Rare classes
 

@@ -1,13 +1,14 @@
 """Image networks by name, beside catalogue features: what morphology and votes have in common."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from astrodl.config import Fraction, Section, TaskSettings
 from astrodl.dataset import Cutouts
+from astrodl.errors import ConfigError
 from astrodl.models import architectures
 from astrodl.models.apertures import ApertureResNet
 from astrodl.models.cnn import CompactResNet
@@ -62,6 +63,12 @@ class ImageSettings(TaskSettings):
     dropout: Fraction = 0.3
     """Dropout before the last layers."""
 
+    @model_validator(mode="after")
+    def _sees_something(self) -> Self:
+        if self.network == "none" and not self.photometry:
+            raise ValueError("network 'none' without photometry sees nothing; set photometry: true or name a network")
+        return self
+
 
 def fit_features(settings: ImageSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
     """Choose the features that the network is given, and their scaling."""
@@ -101,4 +108,9 @@ def _trunk(settings: ImageSettings, context: Context, n_channels: int) -> nn.Mod
         )
     if settings.network == "compact":
         return CompactResNet(n_channels, widths=settings.widths, dropout=settings.dropout, style=style)
-    return architectures.trunk(settings.network, n_channels, size=context.size, share=settings.share, style=style)
+    try:
+        return architectures.trunk(settings.network, n_channels, size=context.size, share=settings.share, style=style)
+    except ValueError as error:
+        raise ConfigError(
+            f"network = {settings.network}: {error}; choose another network, or ingest other sizes"
+        ) from None

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ from astrodl.survey.photometry import structural_features
 from astrodl.tasks import image_network
 from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, missing_column, scale_free_features, seen
 from astrodl.tasks.colour import colour
-from astrodl.tasks.model import load_model
+from astrodl.tasks.model import Model, load_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,7 +124,7 @@ class Morphology(Task):
         """Give the objects without a class, if there is a teacher for them."""
         if settings.teacher is None:
             return indices[:0]
-        return np.setdiff1d(indices, cls.labelled(settings, store, indices))
+        return indices[store.column(settings.target, indices) == ""]
 
     @classmethod
     def models_used(cls, settings: MorphologySettings) -> tuple[str, ...]:
@@ -150,14 +151,18 @@ class Morphology(Task):
 
     def _taught(self, cutouts: Cutouts) -> np.ndarray:
         """Ask the teacher."""
+        return self._teacher.raw(cutouts)["probability"]
+
+    @cached_property
+    def _teacher(self) -> Model:
         teacher = load_model(self.settings.teacher, device="cpu")
-        theirs = getattr(teacher.task, "classes", None)
-        if theirs != self.classes:
+        theirs, ours = (getattr(teacher.task, "classes", None), teacher.bands), (self.classes, self.context.bands)
+        if theirs != ours:
             raise DataError(
-                f"tasks.morphology.teacher: {self.settings.teacher} knows classes {theirs}, here they are "
-                f"{self.classes}; give a morphology network of the same classes"
+                f"tasks.morphology.teacher: {self.settings.teacher} knows classes {theirs[0]} in bands {theirs[1]}, "
+                f"here they are {ours[0]} in {ours[1]}; give a morphology network of the same classes and bands"
             )
-        return teacher.raw(cutouts)["probability"]
+        return teacher
 
     def sampling(self, store: Reader, indices: np.ndarray) -> np.ndarray | None:
         """Draw objects of rare classes more often, if that is asked for; unlabelled ones as the average."""

@@ -11,7 +11,7 @@ import torch
 from astrodl.augment import dihedral
 from astrodl.config import parse
 from astrodl.dataset import Cutouts
-from astrodl.errors import DataError
+from astrodl.errors import ConfigError, DataError
 from astrodl.store import open_store
 from astrodl.tasks import run
 from astrodl.tasks.model import Model, load_model
@@ -163,3 +163,10 @@ def test_a_teacher_of_other_classes_is_refused(model: Model, store: Path, tmp_pa
         task = Morphology(settings, model.task.context)
         with pytest.raises(DataError, match="knows classes None"):
             task._taught(Cutouts.from_store(reader, np.arange(2)))
+
+
+def test_a_network_that_cannot_look_at_the_images_is_one_line(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="network = dieleman: size 32 is not accepted"):
+        trained(store, tmp_path, network="dieleman", share=0.05)
+    with pytest.raises(ConfigError, match="sees nothing"):
+        trained(store, tmp_path, network="none")
