@@ -583,8 +583,8 @@ of N galaxies of each class.
 OF_ZOO = """### Galaxy Zoo
 
 Pictures of real galaxies in `gz1_morphology`, three classes, a held-out fifth; see [real data](../real_data.md).
-`network` also has measured features, `transferred` starts from the network of the simulated survey (g, r, i from F435W, F606W,
-F775W).
+`network` also has measured features, `transferred` starts from the network of the simulated survey
+(g, r, i from F435W, F606W, F775W).
 """
 OF_RARE = """### Rare classes
 
