@@ -5,7 +5,7 @@ batch of all ranks.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -131,6 +131,17 @@ def spared(there: Tensor, share: float) -> Tensor:
     kept = (ranks.rand_like(there) >= share).to(there.dtype)
     some_left = (kept * there).sum(1, keepdim=True) > 0
     return torch.where(some_left, kept, torch.ones_like(kept))
+
+
+def mirrored(batch: Batch, exchanged: Sequence[int]) -> dict[str, Tensor]:
+    """Mirror every second object (B, ..., y, x) or so, at random, and exchange the classes of its `target` (B, C)."""
+    chosen = ranks.rand_like(batch["target"][:, 0]) < 0.5
+    changed = dict(batch)
+    for name, tensor in batch.items():
+        if name == "target" or tensor.ndim >= 3:
+            other = tensor[:, exchanged] if name == "target" else tensor.flip(-1)
+            changed[name] = torch.where(chosen.view(-1, *[1] * (tensor.ndim - 1)), other, tensor)
+    return changed
 
 
 def mixup(batch: Batch, alpha: float, names: Collection[str] = ("image", "coverage", "features")) -> dict[str, Tensor]:

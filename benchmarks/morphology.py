@@ -164,6 +164,9 @@ def votes() -> list[list[Job]]:
 ZOO = ("network", "images alone", "transferred")
 """Networks on Galaxy Zoo: with measured features, without, and started from the network of the simulated survey."""
 
+HANDS = ("mirrored", "not mirrored", "exchanged")
+"""Handedness asked of a network whose images are mirrored, are not, or are mirrored and change their class."""
+
 
 def zoo() -> list[list[Job]]:
     """List networks and classical methods on the pictures of Galaxy Zoo 1, and both ways to ask for handedness."""
@@ -176,9 +179,11 @@ def zoo() -> list[list[Job]]:
     ]
     longer = {"epochs": 120, "batch_size": 16, "learning_rate": 1e-3, "validate_every": 20}
     hands = {"target": "hand", "classes": ["spiral_acw", "spiral_cw"], "dropout": 0.2, "train": longer}
+    turning = {"rotate": 180, "symmetries": False}
     sides = {
         "mirrored": {**hands, "augment": {"rotate": 180}},
-        "not mirrored": {**hands, "augment": {"rotate": 180, "symmetries": False}, "views": 4},
+        "not mirrored": {**hands, "augment": turning, "views": 4},
+        "exchanged": {**hands, "augment": turning, "mirror": {"spiral_acw": "spiral_cw"}},
     }
     jobs += [Job(f"hand {name}", "zoo", seed, settings) for name, settings in sides.items() for seed in SEEDS[:2]]
     start = {
@@ -565,9 +570,7 @@ def record_zoo(folder: Path) -> str:
         f"{together['balanced_accuracy']:.3f}. Networks and forest, which see images and numbers, give the same class "
         f"to {agree.mean():.0%} of the galaxies, {(forest != label)[agree].mean():.0%} of them with another label.\n"
     )
-    hands = {
-        name: [found["metrics"] for found in read(folder, f"hand {name}")] for name in ("mirrored", "not mirrored")
-    }
+    hands = {name: [found["metrics"] for found in read(folder, f"hand {name}")] for name in HANDS}
     images = "\n![Confusion matrix](../images/morphology-zoo-confusion.png)"
     images += "\n\n![The surest of each class, and the worst mistakes](../images/morphology-zoo-gallery.png)"
     return "\n".join(

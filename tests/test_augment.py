@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from astrodl import ranks
-from astrodl.augment import blurred, degraded, dihedral, mixup, moved, random_moves, resampled, spared, square
+from astrodl.augment import blurred, degraded, dihedral, mirrored, mixup, moved, random_moves, resampled, spared, square
 from astrodl.config import AugmentSettings, TaskSettings, parse
 from astrodl.errors import ConfigError
 from astrodl.normalize import N_SIGMA
@@ -176,6 +176,17 @@ def test_mixing_says_with_whom_and_how_much() -> None:
     assert made["label"] is batch["label"]
 
 
+def test_about_half_are_mirrored_and_change_their_class() -> None:
+    batch = {"image": torch.rand(400, 2, 8, 8), "target": torch.eye(3)[torch.arange(400) % 3], "id": torch.arange(400)}
+    changed = mirrored(batch, [1, 0, 2])
+    flipped = (changed["image"] == batch["image"].flip(-1)).flatten(1).all(1)
+    assert 140 < flipped.sum() < 260
+    assert torch.equal(changed["image"][~flipped], batch["image"][~flipped])
+    expected = torch.where(flipped[:, None], batch["target"][:, [1, 0, 2]], batch["target"])
+    assert torch.equal(changed["target"], expected)
+    assert changed["id"] is batch["id"]
+
+
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0])
 def test_shares_follow_the_beta_distribution(alpha: float) -> None:
     share = mixup({"image": torch.zeros(20000, 1)}, alpha)["share"]
@@ -186,16 +197,17 @@ def test_shares_follow_the_beta_distribution(alpha: float) -> None:
 def test_several_processes_augment_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def changed(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         torch.manual_seed(9)
-        made = mixup(augmented(batch, EVERYTHING), 0.4)
+        made = mixup(augmented(mirrored(batch, [1, 0]), EVERYTHING), 0.4)
         return {**made, "kept": spared(torch.ones(len(made["image"]), 3), 0.5)}
 
     batch = {"image": galaxies(16) + torch.randn(16, 3, 32, 32), "mask": torch.randn(16, 32, 32)}
+    batch["target"] = torch.eye(2)[torch.arange(16) % 2]
     whole = changed(batch)
     for number in (0, 1):
         monkeypatch.setattr(ranks, "size", lambda: 2)
         monkeypatch.setattr(ranks, "number", lambda number=number: number)
         part = changed({name: tensor[number::2] for name, tensor in batch.items()})
-        for name in ("image", "mask", "share", "kept"):
+        for name in ("image", "mask", "target", "share", "kept"):
             torch.testing.assert_close(part[name], whole[name][number::2])
         assert torch.equal(2 * part["partner"] + number, whole["partner"][number::2])
 

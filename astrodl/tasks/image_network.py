@@ -59,7 +59,7 @@ class ImageSettings(TaskSettings):
     """Widths of the dense layers that join image and features."""
     views: Literal[8, 4, 1] = 8
     """Predictions are averaged over flips and quarter turns (8), over quarter turns alone, which tell left from right
-    (4), or not at all (1). To learn handedness switch `augment.symmetries` off as well."""
+    (4), or not at all (1). To learn handedness, switch `augment.symmetries` off."""
     dropout: Fraction = 0.3
     """Dropout before the last layers."""
 

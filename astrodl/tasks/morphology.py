@@ -3,21 +3,21 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from astrodl import calibration
-from astrodl.augment import dihedral, mixup
+from astrodl.augment import dihedral, mirrored, mixup
 from astrodl.baselines import morphology as rivals
 from astrodl.catalog import Column
 from astrodl.config import Fraction, TrainSettings
 from astrodl.dataset import Batch, Cutouts, Resident
-from astrodl.errors import DataError
+from astrodl.errors import ConfigError, DataError
 from astrodl.losses import focal_loss, pooled_mean, triplet_batch_hard
 from astrodl.metrics import classification
 from astrodl.plots.morphology import class_gallery, confusion_matrix, reliability_diagram, roc_curves
@@ -68,10 +68,22 @@ class MorphologySettings(image_network.ImageSettings):
     """Exponent of the inverse class frequency in the loss; 0: no weights."""
     sampling: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Exponent of the inverse class frequency with which training objects are drawn; 0: each once an epoch."""
+    mirror: dict[str, str] = Field(default={})
+    """Pairs of classes that a mirror exchanges, `{spiral_cw: spiral_acw}`: half of the training images are mirrored and
+    belong to the other class, and so do the mirrored ones of eight views."""
     teacher: str | None = None
     """Model file of a morphology network: what it says of unlabelled training objects is trained on as well (noisy
     student, Xie et al. 2020)."""
     train: MorphologyTraining = MorphologyTraining()
+
+    @model_validator(mode="after")
+    def _mirrors_once(self) -> Self:
+        if self.mirror and (self.augment.symmetries or self.loss == "triplet"):
+            raise ValueError(
+                "mirror flips images itself and exchanges class probabilities; set augment.symmetries: false, and a "
+                "loss other than triplet"
+            )
+        return self
 
 
 class Morphology(Task):
@@ -176,7 +188,9 @@ class Morphology(Task):
         return image_network.build(self.settings, self.context, self.n_channels, len(self.classes))
 
     def augment(self, batch: Batch) -> Batch:
-        """Change images at random; mix pairs of objects where that is asked for."""
+        """Change images at random; exchange classes by a mirror, and mix pairs of objects, where that is asked for."""
+        if self.settings.mirror:
+            batch = mirrored(batch, self._other_hand)
         changed, alpha = super().augment(batch), self.settings.augment.mixup
         return mixup(changed, alpha, MIXED) if alpha else changed
 
@@ -250,7 +264,20 @@ class Morphology(Task):
             return -10 * torch.cdist(self.vectors(network, batch).mean(0), prototypes).square()
         maps = seen(batch)
         views = [network(dihedral(maps, element), batch.get("features")) for element in range(self.settings.views)]
-        return torch.stack([view.float().log_softmax(1) for view in views]).mean(0)
+        stated = [view.float().log_softmax(1) for view in views]
+        stated[4:] = [view[:, self._other_hand] for view in stated[4:]]  # the mirrored ones
+        return torch.stack(stated).mean(0)
+
+    @cached_property
+    def _other_hand(self) -> list[int]:
+        """Place of the class that each class is in a mirror."""
+        pairs = self.settings.mirror
+        both = {name: name for name in self.classes} | pairs | {other: name for name, other in pairs.items()}
+        if unknown := set(both) - set(self.classes):
+            raise ConfigError(
+                f"tasks.morphology.mirror: no class '{min(unknown)}'; the classes are {', '.join(self.classes)}"
+            )
+        return [self.classes.index(both[name]) for name in self.classes]
 
     def vectors(self, network: nn.Module, batch: Batch) -> Tensor:
         """Give the vector of length one of each view, (8, B, D)."""

@@ -57,6 +57,33 @@ def test_handedness_can_be_told_with_quarter_turns_alone(store: Path, tmp_path: 
         assert np.allclose(after, before, rtol=0, atol=1e-6) == same
 
 
+MIRROR: dict[str, Any] = {"mirror": {"early": "late"}, "augment": {"symmetries": False}}
+
+
+@pytest.mark.parametrize("element", range(8))
+def test_a_mirror_exchanges_the_probabilities_of_the_pair(store: Path, tmp_path: Path, element: int) -> None:
+    model = trained(store, tmp_path, **MIRROR, train={"epochs": 1, "batch_size": 16})
+    cutouts = some(store)
+    images = dihedral(torch.from_numpy(cutouts.images), element).contiguous().numpy()
+    before, after = (
+        model.raw(Cutouts(maps, cutouts.sky_sigma, cutouts.features))["uncalibrated"]
+        for maps in (cutouts.images, images)
+    )
+    assert not np.allclose(before[:, 0], before[:, 1], atol=1e-3)
+    np.testing.assert_allclose(after, before[:, ::-1] if element >= 4 else before, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"augment": {}}, {"loss": "triplet"}])
+def test_a_mirror_that_does_not_fit_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="mirror"):
+        parse(Morphology.Settings, {**MIRROR, **wrong})
+
+
+def test_a_mirror_of_an_unknown_class_is_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no class 'left'; the classes are early, late"):
+        trained(store, tmp_path, **{**MIRROR, "mirror": {"left": "late"}})
+
+
 def test_mixed_objects_have_mixed_targets(store: Path) -> None:
     settings = parse(Morphology.Settings, {**SMALL, "augment": {"mixup": 1.0, "symmetries": False, "shift_pixels": 0}})
     with open_store(store) as reader:
