@@ -226,8 +226,12 @@ def triplet_batch_hard(vectors: Tensor, label: Tensor, margin: float) -> tuple[T
     return (gap + margin).relu(), gap.isfinite().to(vectors.dtype)
 
 
+SSIM_WIDTH = 11
+"""Side in pixels of the window of structural similarity (Wang et al. 2004)."""
+
+
 def ssim(
-    image: Tensor, reference: Tensor, data_range: Tensor | float, *, width: int = 11, sigma: float = 1.5
+    image: Tensor, reference: Tensor, data_range: Tensor | float, *, width: int = SSIM_WIDTH, sigma: float = 1.5
 ) -> Tensor:
     r"""Structural similarity of images under a Gaussian window, averaged over bands and the pixels it fits around.
 

@@ -16,14 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from study import DOCS, Arrays, Job, keep, make_survey, mean_and_spread, read, run_jobs, write_page
 
 from astrodl.config import parse
 from astrodl.config.training import LEARNING_RATES
 from astrodl.dataset import Cutouts, Direct
 from astrodl.diagnosis import judge
+from astrodl.losses import ssim
+from astrodl.plots.images import blue_to_red, sheet_of_rows
 from astrodl.plots.studies import compared_curves
 from astrodl.tasks import run
+from astrodl.tasks.latent import Latent
 from astrodl.tasks.model import load_model
 from astrodl.tasks.morphology import Morphology
 
@@ -33,7 +37,7 @@ SURVEY = {"n_objects": 10000, "seed": 1}
 SEEDS = range(3)
 FACTORS = (1 / 3, 1.0, 3.0)
 """Learning rates that an optimizer is tried at, in units of its usual one."""
-N_TEST = 1000
+N_TEST, N_DRAWN = 1000, 9
 BASE: Settings = {
     "network": "compact",
     "widths": [8, 16, 32],
@@ -101,7 +105,16 @@ GROUPS: Mapping[str, Mapping[str, Settings]] = {
         "absolute error": {"loss": "l1"},
     },
     "poolings": styles("pooling", "mean", "max", "lp", "mean_max"),
+    "reconstructions": {
+        "Gaussian": {"reconstruction": "gaussian"},
+        "squared error": {"reconstruction": "mse"},
+        "absolute error": {"reconstruction": "l1"},
+        "structural similarity": {"reconstruction": "ssim"},
+    },
 }
+VIEWS = "reconstructions"
+"""The group that is tried on the latent map, not on the classes."""
+OF_VIEWS: Settings = {"n_train": 1500, "dimensions": 8, "train": {"epochs": 40}}
 
 
 def main() -> None:
@@ -117,19 +130,20 @@ def main() -> None:
     if "optimizers" in options.groups:
         run_jobs(options.folder, list(trials()), work, options.jobs, shown)
     jobs = [
-        job(f"{group} {name}", settings, seed)
+        job(f"{group} {name}", settings, seed, OF_VIEWS if group == VIEWS else BASE)
         for group in options.groups
         for name, settings in choices(options.folder, group).items()
         for seed in range(options.seeds)
     ]
     run_jobs(options.folder, jobs, work, options.jobs, shown)
     if options.record:
-        write_page(DOCS / "toolbox.md", {group: table(options.folder, group) for group in options.groups})
+        made = {group: (views if group == VIEWS else table)(options.folder, group) for group in options.groups}
+        write_page(DOCS / "toolbox.md", made)
 
 
-def job(name: str, changed: Settings, seed: int = 0) -> Job:
+def job(name: str, changed: Settings, seed: int = 0, base: Settings = BASE) -> Job:
     """Give a training: what all share, with something changed."""
-    return Job(f"toolbox {name}", "main", seed, merged(BASE, changed))
+    return Job(f"toolbox {name}", "main", seed, merged(base, changed))
 
 
 def merged(settings: Settings, changed: Settings) -> dict[str, Any]:
@@ -167,6 +181,8 @@ def work(folder: Path, job: Job) -> tuple[dict[str, float], Arrays]:
     """Train a network and measure it on test objects, as the task predicts: averaged over views, with a temperature."""
     out = folder / "models" / job.label
     store_path = folder / f"{job.survey}.h5"
+    if job.name.startswith(f"toolbox {VIEWS}"):
+        return redrawn(out, store_path, job)
     path = run.train("morphology", store_path, out, settings=job.settings, seed=job.seed, threads=1, progress=False)
     model = load_model(path, device="cpu")
     with Direct(store_path) as store:
@@ -186,6 +202,24 @@ def work(folder: Path, job: Job) -> tuple[dict[str, float], Arrays]:
         "validation": float(curves["validation_loss"][-1]),
     }
     return metrics, curves
+
+
+def redrawn(out: Path, store_path: Path, job: Job) -> tuple[dict[str, float], Arrays]:
+    """Train a latent map and measure what it makes of the views of test objects."""
+    path = run.train("latent", store_path, out, settings=job.settings, seed=job.seed, threads=1, progress=False)
+    model = load_model(path, device="cpu")
+    with Direct(store_path) as store:
+        train, test = run.labelled(Latent, model.task.settings, store, "train"), store.select("test")[:N_TEST]
+        theirs, ours = (model.raw(Cutouts.from_store(store, part)) for part in (train, test))
+        classes = {f"truth_{name}": values for name, values in model.task.truth(store, train).items()}
+        scores = model.task.score(ours, model.task.truth(store, test), {**theirs, **classes})
+        view = torch.from_numpy(model.task.inputs(Cutouts.from_store(store, test))["image"])
+        bands = blue_to_red(store.bands)
+    with torch.no_grad():
+        made = model.network.decoder(torch.from_numpy(ours["latent"]))  # type: ignore[operator,union-attr]
+    alike = ssim(made, view, view.amax((1, 2, 3), keepdim=True).clamp(min=1)).mean()
+    metrics = {"ssim": float(alike), **{name: scores[name]["value"] for name in ("chi2", "knn_recall")}}
+    return metrics, {"view": view[:N_DRAWN, bands].numpy(), "made": made[:N_DRAWN, bands].numpy()}
 
 
 # -- what is written ---------------------------------------------------------------------------------------------------
@@ -209,6 +243,31 @@ def table(folder: Path, group: str) -> str:
     file = f"toolbox-{group}.png"
     keep(folder, compared_curves(panels, heading=f"Choices of {group}"), file)
     return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", f"![Learning curves: {group}](images/{file})"])
+
+
+def views(folder: Path, group: str) -> str:
+    """Draw views of test objects beside their reconstructions, and tabulate how alike they are."""
+    found = {name: read(folder, f"toolbox {group} {name}") for name in GROUPS[group]}
+    metrics = ("ssim", "chi2", "knn_recall", "cpu_seconds")
+    rows = [f"| choice | {' | '.join(metrics[:3])} | CPU s |", "| --- |" + " --- |" * len(metrics)]
+    for name, runs in found.items():
+        digits = {"cpu_seconds": 0, "chi2": 2}
+        cells = [mean_and_spread([each["metrics"][key] for each in runs], digits.get(key, 3)) for key in metrics]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    arrays = {name: runs[0]["arrays"] for name, runs in found.items()}
+    tiles = np.concatenate([next(iter(arrays.values()))["view"], *(each["made"] for each in arrays.values())])
+    rgb = (tiles / tiles[:N_DRAWN].max((1, 2, 3)).mean()).clip(0, 1).transpose(0, 2, 3, 1)
+    figure = sheet_of_rows(
+        rgb,
+        np.arange(len(tiles)).reshape(-1, N_DRAWN).tolist(),
+        ["view", *arrays],
+        title=lambda i: "",
+        frame=lambda i: None,
+        n_columns=N_DRAWN,
+        heading="Test galaxies in canonical view, redrawn from eight numbers",
+    )
+    keep(folder, figure, f"toolbox-{group}.png")
+    return "\n".join([*rows, "", f"![Reconstructions](images/toolbox-{group}.png)"])
 
 
 def diagnoses(curves: list[Arrays]) -> str:

@@ -1,10 +1,10 @@
 """Latent map: a variational autoencoder that orders galaxies without labels."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from astrodl.baselines import latent as rivals
@@ -12,7 +12,7 @@ from astrodl.canonical import canonical
 from astrodl.catalog import Column
 from astrodl.config import AugmentSettings, Fraction, TaskSettings, TrainSettings
 from astrodl.dataset import Batch, Cutouts
-from astrodl.losses import kl_standard_normal
+from astrodl.losses import SSIM_WIDTH, kl_standard_normal, ssim
 from astrodl.metrics import latent as metrics_of
 from astrodl.metrics.classification import balanced_accuracy
 from astrodl.models.autoencoders import VAE
@@ -54,6 +54,10 @@ class LatentSettings(TaskSettings):
 
     With a small floor faint galaxies weigh little and gather in the middle of the map.
     """
+    reconstruction: Literal["gaussian", "mse", "l1", "ssim"] = "gaussian"
+    """How a view is compared with its reconstruction: chi^2 with the noise of each pixel and the floor; squared error
+    with the floor alone; absolute error over the noise, as of a Laplace distribution; or one minus the structural
+    similarity (Wang et al. 2004)."""
     effective_pixels: Annotated[float, Field(gt=0)] = 3000.0
     """Number of independent pixels that the likelihood counts; the smaller, the more the KL term smooths the map."""
     classes: str = "class"
@@ -67,6 +71,12 @@ class LatentSettings(TaskSettings):
     train: LatentTraining = LatentTraining()
 
     unused_augmentations: ClassVar = tuple(AugmentSettings.model_fields)
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        if self.reconstruction == "ssim" and self.view < SSIM_WIDTH:
+            raise ValueError(f"reconstruction 'ssim' looks at {SSIM_WIDTH} pixels at a time; set view to 16 or more")
+        return self
 
 
 class Latent(Task):
@@ -104,17 +114,28 @@ class Latent(Task):
         return batch
 
     def loss(self, network: Any, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Evidence lower bound with a Gaussian likelihood of known noise, and its weight on the KL term."""
+        """Evidence lower bound, with its weight on the KL term; by default for Gaussian errors."""
         decoded, mean, log_variance = network(batch["image"])
-        variance = batch["error"] ** 2 + self.settings.noise_floor**2
-        chi2 = ((batch["image"] - decoded.float()) ** 2 / variance).mean((1, 2, 3))
         kl = kl_standard_normal(mean.float(), log_variance.float()).sum(1)
-        reconstruction = 0.5 * self.settings.effective_pixels * chi2.mean()
+        reconstruction = self.settings.effective_pixels * self._misfit(batch, decoded.float()).mean()
         warm = min(1.0, 4 * done)
         return reconstruction + warm * self.settings.beta * kl.mean(), {
             "reconstruction": reconstruction,
             "kl": kl.mean(),
         }
+
+    def _misfit(self, batch: Batch, decoded: Tensor) -> Tensor:
+        """Give the loss of each reconstruction per pixel, (B,)."""
+        image, kind, floor = batch["image"], self.settings.reconstruction, self.settings.noise_floor
+        if kind == "ssim":
+            return 1 - ssim(decoded, image, image.amax((1, 2, 3), keepdim=True).clamp(min=1))
+        apart = image - decoded
+        if kind == "mse":
+            return 0.5 * (apart / floor).square().mean((1, 2, 3))
+        variance = batch["error"] ** 2 + floor**2
+        if kind == "l1":
+            return (apart.abs() / variance.sqrt()).mean((1, 2, 3))
+        return 0.5 * (apart**2 / variance).mean((1, 2, 3))
 
     def predict(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         """Latent mean and width, chi^2 per pixel against the sky noise."""
