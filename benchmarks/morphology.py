@@ -121,8 +121,7 @@ NOISY = ("forest", "mlp")
 
 def architectures() -> list[list[Job]]:
     """List all architectures by name, on images alone, each as long as the budget lasts."""
-    common = {"joint": [128], "augment": {"shift_pixels": 2}}
-    return [[Job(f"network {name}", "main", 0, {**common, "network": name}) for name in ARCHITECTURES]]
+    return [[Job(f"network {name}", "main", 0, {"network": name, "joint": [128]}) for name in ARCHITECTURES]]
 
 
 def few() -> list[list[Job]]:

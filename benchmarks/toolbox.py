@@ -47,7 +47,6 @@ BASE: Settings = {
     "balance": 0.0,
     "n_train": 1500,
     "train": {"epochs": 8, "weight_decay": 0.0, "ema": 0.0},
-    "augment": {"shift_pixels": 2},
 }
 """What all trainings share: nothing that is compared is switched on, but flips, quarter turns and shifts."""
 PLAIN: Settings = {"augment": {"symmetries": False, "shift_pixels": 0}}
