@@ -62,7 +62,7 @@ def degraded(batch: Batch, settings: AugmentSettings, stretch: float) -> dict[st
     return {**batch, "image": image}
 
 
-def random_moves(*tensors: Tensor, max_pixels: int = 0, symmetries: bool = True) -> tuple[Tensor, ...]:
+def random_moves(*tensors: Tensor, max_pixels: int = 2, symmetries: bool = True) -> tuple[Tensor, ...]:
     """Flip, turn and shift each object, all maps of an object (B, ..., y, x) alike; the batch is permuted nowhere.
 
     An eighth of the objects, chosen at random, gets each of the eight symmetries of the square; then the whole batch is

@@ -213,7 +213,8 @@ def redrawn(out: Path, store_path: Path, job: Job) -> tuple[dict[str, float], Ar
         classes = {f"truth_{name}": values for name, values in model.task.truth(store, train).items()}
         scores = model.task.score(ours, model.task.truth(store, test), {**theirs, **classes})
         view = torch.from_numpy(model.task.inputs(Cutouts.from_store(store, test))["image"])
-        bands = blue_to_red(store.bands)
+        blue, *_, red = order = blue_to_red(store.bands)
+        bands = [red, order[len(order) // 2], blue]
     with torch.no_grad():
         made = model.network.decoder(torch.from_numpy(ours["latent"]))  # type: ignore[operator,union-attr]
     alike = ssim(made, view, view.amax((1, 2, 3), keepdim=True).clamp(min=1)).mean()

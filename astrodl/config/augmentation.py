@@ -15,9 +15,9 @@ class AugmentSettings(Section):
 
     symmetries: bool = True
     """Flip and turn by quarters: each of the eight symmetries of the square for an eighth of the objects."""
-    shift_pixels: Annotated[int, Field(ge=0)] = 0
-    """Largest shift along y and x, the same for a whole batch: for catalogues whose positions are off by pixels. Where
-    objects are centred, it takes from a network what it can learn from their centre."""
+    shift_pixels: Annotated[int, Field(ge=0)] = 2
+    """Largest shift along y and x, the same for a whole batch. Without it a network takes for granted that objects are
+    centred, and gains a little where they are."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Largest rotation in degrees, either way; bilinear, which smooths the noise."""
     zoom: Annotated[float, Field(ge=0, le=1)] = 0.0
