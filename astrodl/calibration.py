@@ -1,7 +1,5 @@
 """What is fitted on objects that a network has not seen, so that its probabilities mean what they say."""
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -104,29 +102,12 @@ def fit_temperature(log_probability: ArrayLike, label: ArrayLike) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
-ClassScore = Literal["adaptive", "least_ambiguous"]
+def least_probability(probability: ArrayLike, label: ArrayLike, coverage: float) -> float:
+    """Choose the least probability of the classes in an object's set, that a share `coverage` of sets hold the truth.
 
-
-def _reluctance(probability: ArrayLike, score: ClassScore) -> Array:
-    """Give how far a set must go to hold each class: (N, C), from 0 to 1."""
-    values = np.asarray(probability, np.float64)
-    if score == "least_ambiguous":
-        return 1 - values
-    order = np.argsort(-values, axis=1, kind="stable")
-    falling = np.take_along_axis(values, order, axis=1)
-    ahead = np.empty_like(values)
-    np.put_along_axis(ahead, order, np.cumsum(falling, axis=1) - falling, axis=1)
-    return ahead.clip(0, 1)
-
-
-def conformal_threshold(
-    probability: ArrayLike, label: ArrayLike, coverage: float, score: ClassScore = "adaptive"
-) -> float:
-    """Choose how much goes into the class sets of `conformal_sets`, that a share `coverage` of them hold the truth.
-
-    Split conformal prediction: for objects exchangeable with those given, the true class is in the set with a
-    probability of at least `coverage`, whatever the probabilities are, and of 1 / (N + 1) more at most where no two
-    scores are equal.
+    Split conformal prediction with the least ambiguous sets, the smallest on average (Sadinle, Lei & Wasserman 2019,
+    JASA 114, 223): for objects exchangeable with those given, the true class is in the set with a probability of at
+    least `coverage`, whatever the probabilities are, and of 1 / (N + 1) more at most where no two are equal.
 
     Parameters
     ----------
@@ -136,27 +117,14 @@ def conformal_threshold(
         True classes as integers from 0, (N,).
     coverage
         Share of objects, between 0 and 1.
-    score
-        "adaptive": the probability of the classes ahead of it, which covers objects about alike (Romano, Sesia & Candès
-        2020, arXiv:2006.02544, without their random numbers); where the most probable class is right more often than
-        `coverage`, sets hold it alone and cover more. "least_ambiguous": one minus the probability of the class, which
-        gives the smallest sets on average and covers objects less evenly (Sadinle, Lei & Wasserman 2019, JASA 114,
-        223).
 
     Returns
     -------
     float
-        Threshold of the score; 1, with which sets hold all classes, where there are too few objects to promise less.
+        0, with which sets hold all classes, where there are too few objects to promise less.
     """
     truth = np.asarray(label)
-    scores = np.sort(_reluctance(probability, score)[np.arange(len(truth)), truth])
+    falling = np.sort(np.asarray(probability, np.float64)[np.arange(len(truth)), truth])[::-1]
     # A rounding error must not ask for one object more.
-    rank = int(np.ceil((len(scores) + 1) * coverage - 1e-9))
-    return float(scores[rank - 1]) if 0 < rank <= len(scores) else float(rank > 0)
-
-
-def conformal_sets(probability: ArrayLike, threshold: float, score: ClassScore = "adaptive") -> NDArray[np.bool_]:
-    """Tell which classes are in the set of each object, the most probable one in any case: (N, C) -> (N, C)."""
-    sets = _reluctance(probability, score) <= threshold
-    sets[np.arange(len(sets)), np.argmax(probability, axis=1)] = True
-    return sets
+    rank = int(np.ceil((len(falling) + 1) * coverage - 1e-9))
+    return float(falling[rank - 1]) if 0 < rank <= len(falling) else float(rank <= 0)

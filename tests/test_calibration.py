@@ -5,15 +5,13 @@ import pytest
 from scipy import special, stats
 
 from astrodl.calibration import (
-    ClassScore,
     conformal_levels,
-    conformal_sets,
-    conformal_threshold,
     fit_pit,
     fit_temperature,
+    least_probability,
     pit_map,
 )
-from astrodl.metrics.classification import set_coverage, set_size
+from astrodl.metrics.classification import set_coverage
 from astrodl.metrics.pdf import pit_ks
 
 
@@ -89,49 +87,24 @@ def test_temperature_is_the_best_of_a_grid_and_bounded_for_a_perfect_classifier(
     assert fit_temperature(logits[:10], label[:10]) == 1
 
 
-@pytest.mark.parametrize("score", ["adaptive", "least_ambiguous"])
 @pytest.mark.parametrize("sharpness", [0.3, 1.0, 3.0])
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
 def test_class_sets_cover_what_they_promise_even_if_the_probabilities_are_wrong(
-    score: ClassScore, sharpness: float, coverage: float
+    sharpness: float, coverage: float
 ) -> None:
     random = np.random.default_rng(5)
     share = []
     for _ in range(300):
         probability, label = classified(random, 500)
         stated = probability**sharpness / (probability**sharpness).sum(1, keepdims=True)
-        threshold = conformal_threshold(stated[:200], label[:200], coverage, score)
-        share.append(set_coverage(conformal_sets(stated[200:], threshold, score), label[200:]))
+        least = least_probability(stated[:200], label[:200], coverage)
+        share.append(set_coverage(stated[200:] >= least, label[200:]))
     error = np.std(share) / np.sqrt(len(share))
     assert coverage - 3 * error < np.mean(share) < coverage + 1 / 201 + 3 * error
 
 
-@pytest.mark.parametrize("score", ["adaptive", "least_ambiguous"])
-def test_class_sets_hold_the_most_probable_classes_and_are_never_empty(score: ClassScore) -> None:
-    probability, _ = classified(np.random.default_rng(6), 300)
-    smaller = np.zeros(probability.shape, bool)
-    for threshold in (0.0, 0.3, 0.7, 1.0):
-        sets = conformal_sets(probability, threshold, score)
-        assert sets[np.arange(300), probability.argmax(1)].all()
-        inside, outside = np.where(sets, probability, 1), np.where(sets, 0, probability)
-        assert (inside.min(1) >= outside.max(1)).all()
-        assert (sets >= smaller).all()
-        smaller = sets
-    assert smaller.all()
-
-
-def test_least_ambiguous_sets_are_smaller_and_adaptive_ones_cover_objects_more_evenly() -> None:
-    probability, label = classified(np.random.default_rng(7), 20_000)
-    size, spread = {}, {}
-    for score in ("adaptive", "least_ambiguous"):
-        sets = conformal_sets(probability, conformal_threshold(probability, label, 0.9, score), score)
-        size[score], spread[score] = set_size(sets), (probability * sets).sum(1).std()
-    assert size["least_ambiguous"] < size["adaptive"]
-    assert spread["adaptive"] < 0.8 * spread["least_ambiguous"]
-
-
 def test_too_few_objects_promise_all_classes() -> None:
     probability = np.full((8, 3), 1 / 3)
-    assert conformal_threshold(probability, np.zeros(8, int), 0.9) == 1.0
-    assert conformal_sets(probability, 1.0).all()
-    assert conformal_threshold(probability[:0], np.zeros(0, int), 0.9) == 1.0
+    assert least_probability(probability, np.zeros(8, int), 0.9) == 0.0
+    assert least_probability(probability[:0], np.zeros(0, int), 0.9) == 0.0
+    assert least_probability(probability, np.zeros(8, int), 0.0) == 1.0

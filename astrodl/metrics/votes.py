@@ -78,27 +78,13 @@ def vote_fraction_rmse(predicted: ArrayLike, actual: ArrayLike, tree: VoteTree) 
     ValueError
         A prediction that counts is not finite, or arrays that do not fit together.
     """
-    return _root_mean_square(_errors(predicted, actual, tree))
-
-
-def question_rmse(predicted: ArrayLike, actual: ArrayLike, tree: VoteTree) -> dict[str, float]:
-    """Compute `vote_fraction_rmse` of the answers to each question alone."""
-    errors = _errors(predicted, actual, tree)
-    return {name: _root_mean_square(errors[:, part]) for name, part in tree.slices.items()}
-
-
-def _errors(predicted: ArrayLike, actual: ArrayLike, tree: VoteTree) -> Array:
     ours, truth = cumulative(predicted, tree), cumulative(actual, tree)
     if ours.shape != truth.shape:
         raise ValueError(f"predicted has shape {ours.shape}, actual {truth.shape}; they must be of the same galaxies")
-    if not np.isfinite(ours[np.isfinite(truth)]).all():
+    known = np.isfinite(truth)
+    if not np.isfinite(ours[known]).all():
         raise ValueError("predicted holds values that are not finite; leave those objects out")
-    return ours - truth
-
-
-def _root_mean_square(errors: Array) -> float:
-    known = errors[np.isfinite(errors)]
-    return float(np.sqrt(np.mean(known**2))) if known.size else float("nan")
+    return float(np.sqrt(np.mean((ours - truth)[known] ** 2))) if known.any() else float("nan")
 
 
 def nll(concentration: ArrayLike, counts: ArrayLike, tree: VoteTree) -> float:

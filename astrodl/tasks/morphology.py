@@ -235,10 +235,7 @@ class Morphology(Task):
         truth = validation.tensors["target"].argmax(1).cpu().numpy()
         temperature = calibration.fit_temperature(logits.cpu().numpy(), truth)
         probability = (logits / temperature).softmax(1).cpu().numpy()
-        least = [
-            1 - calibration.conformal_threshold(probability, truth, level / 100, "least_ambiguous")
-            for level in COVERAGES
-        ]
+        least = [calibration.least_probability(probability, truth, level / 100) for level in COVERAGES]
         return {**constants, "temperature": temperature, "least": least}
 
     def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
