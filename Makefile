@@ -49,8 +49,9 @@ lint: $(READY)
 docs: $(READY)
 	sphinx-build -W --keep-going -b html docs docs/_build/html
 
+# Speed and memory. The other scripts of benchmarks/ are studies of accuracy: hours each, in a folder that they are given.
 bench: $(READY)
-	for script in benchmarks/*.py; do python "$$script"; done
+	for name in read ingest simulate dag memory gpu; do python "benchmarks/$$name.py"; done
 
 clean:
 	rm -rf results .snakemake docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache
