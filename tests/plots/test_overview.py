@@ -50,6 +50,13 @@ def test_the_table_names_the_best_baseline_and_writes_errors(texts):
     assert "–" in words
 
 
+def test_what_looks_at_no_object_is_never_the_best_baseline(texts):
+    document = {**DOCUMENT, "baselines": {**DOCUMENT["baselines"], "trainz": {"coverage_68": item(0.68)}}}
+    words = texts(metrics_overview([document])).split("\n")
+    assert "trainz" not in words
+    assert "0.600 ± 0.010" in words
+
+
 def test_the_table_marks_equality_and_what_is_off_its_scale():
     axes = metrics_overview([DOCUMENT]).axes[0]
     assert any(np.array_equal(line.get_xdata(), [1, 1]) for line in axes.lines)
