@@ -55,7 +55,8 @@ def degraded(batch: Batch, settings: AugmentSettings, stretch: float) -> dict[st
         if settings.blur:
             flux = blurred(flux, settings.blur * ranks.rand_like(flux[:, 0, 0, 0]))
         if settings.noise:
-            flux = flux + settings.noise / N_SIGMA * ranks.randn_like(flux)
+            level = settings.noise / N_SIGMA * ranks.rand_like(flux[:, :1, :1, :1])
+            flux = flux + level * ranks.randn_like(flux)
         image = torch.arcsinh(flux) / stretch * batch.get("coverage", torch.ones_like(flux[:1]))
     if settings.cutout:
         image = image * ~square(image[:, 0], settings.cutout)[:, None]

@@ -14,7 +14,7 @@ from typing import Any
 import morphology_pages as pages
 import numpy as np
 from astropy.table import Table
-from morphology_work import ARCHITECTURES, MOVES, NOISY, RIVALS, SEEDED, SEEDS, SHOTS, work
+from morphology_work import ARCHITECTURES, MOVES, NOISY, NOISY_NETWORKS, RIVALS, SEEDED, SEEDS, SHOTS, work
 from study import DOCS, ROOT, Job, make_survey, run_jobs, write_page
 
 from astrodl.config import IngestSettings, parse, read_yaml
@@ -76,9 +76,10 @@ def headline() -> list[list[Job]]:
 
 
 def noise() -> list[list[Job]]:
-    """List predictions of the default network and of two classical methods on noisier images."""
-    jobs = [Job("noise network", "main")] + [Job(f"noise {name}", "main", rival=name) for name in NOISY]
-    return [headline()[1][:1], jobs]
+    """List predictions on noisier images: the default network, one that trained on such, and two classical methods."""
+    networks = [headline()[1][0], Job("more noise", "main", 0, {"augment": {"noise": 2.0}})]
+    jobs = [Job(f"noise {name}", "main") for name in NOISY_NETWORKS]
+    return [networks, jobs + [Job(f"noise {name}", "main", rival=name) for name in NOISY]]
 
 
 def centring() -> list[list[Job]]:

@@ -13,6 +13,7 @@ from morphology_work import (
     MOVES,
     NOISES,
     NOISY,
+    NOISY_NETWORKS,
     PIXELS,
     RIVALS,
     ZOO,
@@ -114,7 +115,7 @@ def table(columns: Mapping[str, Sequence[Mapping[str, float]]], metrics: Sequenc
 
 def noise(folder: Path) -> str:
     """Draw and tabulate the accuracy against the noise that is added."""
-    names = ("network", *NOISY)
+    names = (*NOISY_NETWORKS, *NOISY)
     runs = {name: read(folder, f"noise {name}")[0]["metrics"] for name in names}
     with Direct(folder / "main.h5") as store:
         n_test = len(store.select("test"))

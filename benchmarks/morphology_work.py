@@ -39,6 +39,8 @@ ARCHITECTURES = (
 BUDGET_SECONDS = 75.0
 """CPU seconds of training for each architecture."""
 SHOTS = (1, 5, 20)
+NOISY_NETWORKS = {"network": "default-0", "trained on noise": "more_noise-0"}
+"""Networks that are tried on noisier images, and their models."""
 NOISY = ("forest", "mlp")
 """Classical methods that are tried on noisier images."""
 MOVES = {"default": "default-0", "no shift": "no_shift-0"}
@@ -225,7 +227,8 @@ def under_noise(folder: Path, store: Reader, job: Job, test: np.ndarray, label: 
         predicted = classical(job, store.features(names, train), known, every, known.max() + 1)["probability"]
         found = np.split(predicted, len(NOISES))
     else:
-        model = load_model(folder / "models" / "default-0" / "model.safetensors", device="cpu")
+        name = NOISY_NETWORKS[job.name.removeprefix("noise ")]
+        model = load_model(folder / "models" / name / "model.safetensors", device="cpu")
         found = [model.task.finish(model.raw(cutouts))["probability"] for cutouts in noisy]
     accuracies = [classification.accuracy(probability.argmax(1), label) for probability in found]
     return {f"accuracy_{factor:g}": accuracy for factor, accuracy in zip(NOISES, accuracies, strict=True)}

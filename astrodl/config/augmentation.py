@@ -24,7 +24,8 @@ class AugmentSettings(Section):
     """Largest enlargement: 0.2 is a factor between 1 / 1.2 and 1.2, even in its logarithm. Surface brightness stays,
     the total flux does not."""
     noise: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Gaussian noise added to the flux, in units of the typical noise of the sky in each band."""
+    """Largest Gaussian noise added to the flux, in units of the typical noise of the sky in each band; any level from
+    zero to that is as likely."""
     blur: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Largest sigma in pixels of a Gaussian that the flux is convolved with."""
     band_dropout: Fraction = 0.0
