@@ -1,8 +1,9 @@
 """Photo-z from magnitudes alone on two real catalogues: every baseline beside published nearest neighbours.
 
 `python benchmarks/photoz_tables.py` divides each catalogue into random halves, trains on one and measures on the other,
-and prints a table per catalogue (ten minutes on one core). The catalogues are described in photoz_catalogs/SOURCE.md
-of the folder of real data (`--data`, else ASTRODL_TEST_DATA, else ../shared/data beside the project).
+and prints a table per catalogue (ten minutes on one core); `--record` writes them into docs/tasks/photoz.md. The
+catalogues are described in photoz_catalogs/SOURCE.md of the folder of real data (`--data`, else ASTRODL_TEST_DATA, else
+../shared/data beside the project).
 """
 
 import argparse
@@ -18,13 +19,13 @@ import numpy as np
 import torch
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
+from study import DOCS, ROOT, write_page
 
 from astrodl.baselines import photoz
 from astrodl.baselines.photoz_mlp import mlp
 from astrodl.baselines.photoz_svm import svm
 from astrodl.photoz import OF_POINTS, evaluate
 
-ROOT = Path(__file__).resolve().parents[1]
 METRICS = ("sigma_mad", "bias_mean", "eta_005", "eta_015", "crps", "pit_ks", "cde_loss")
 SVM_OBJECTS = 5000
 
@@ -73,22 +74,29 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=default, help=f"folder of real data (default: {default})")
     parser.add_argument("--out", type=Path, help="JSON file for the numbers of every seed")
     parser.add_argument("--seeds", type=int, default=5, help="random divisions (default: 5)")
+    parser.add_argument("--record", action="store_true", help="write the tables into docs/")
     parser.add_argument("--share", type=float, default=0.5, help="share of the galaxies to train on (default: 0.5)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    results = {}
+    results, tables = {}, []
     for catalogue in CATALOGUES:
         path = options.data / "photoz_catalogs" / catalogue.file
         if not path.is_file():
             print(f"{catalogue.title}: no {path}; set ASTRODL_TEST_DATA or give --data\n")
             continue
-        results[catalogue.file] = compare(catalogue, path, options.seeds, options.share)
+        results[catalogue.file], text = compare(catalogue, path, options.seeds, options.share)
+        print(text, flush=True)
+        tables.append(text)
         if options.out:
             options.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    if options.record and tables:
+        write_page(DOCS / "tasks" / "photoz.md", {"tables": "\n".join(tables)})
 
 
-def compare(catalogue: Catalogue, path: Path, n_seeds: int, share: float) -> dict[str, list[dict[str, float]]]:
-    """Measure all methods over the random divisions, and print their table."""
+def compare(
+    catalogue: Catalogue, path: Path, n_seeds: int, share: float
+) -> tuple[dict[str, list[dict[str, float]]], str]:
+    """Measure all methods over the random divisions; give the numbers, and their table."""
     magnitudes, errors, z = read(path, catalogue)
     n_train = round(share * len(z))
     found: dict[str, list[dict[str, float]]] = {}
@@ -98,25 +106,24 @@ def compare(catalogue: Catalogue, path: Path, n_seeds: int, share: float) -> dic
         for name, row in values.items():
             found.setdefault(name, []).append(row)
         print(f"{catalogue.title}: division {seed + 1} of {n_seeds} done", file=sys.stderr, flush=True)
-    print("\n".join(table(catalogue, found, n_train, len(z) - n_train)), flush=True)
-    return found
+    return found, table(catalogue, found, n_train, len(z) - n_train)
 
 
-def table(catalogue: Catalogue, found: dict[str, list[dict[str, float]]], n_train: int, n_test: int) -> list[str]:
+def table(catalogue: Catalogue, found: dict[str, list[dict[str, float]]], n_train: int, n_test: int) -> str:
     columns = (*METRICS, "own_mad", "cpu_s")
     n_seeds = len(found["trainz"])
     lines = [
-        f"{catalogue.title}: {n_train:,} galaxies to train (SVM {min(n_train, SVM_OBJECTS):,}), {n_test:,} to measure. "
-        f"Mark of SOURCE.md, for {n_train + n_test:,} to train and others to measure: sigma_mad "
-        f"{catalogue.published:.4f}. Mean and standard deviation over {n_seeds} random divisions; metrics are of the "
-        "median of p(z), own_mad is the sigma_mad of the method's own z.\n",
-        "| method | " + " | ".join(columns) + " |",
+        f"**{catalogue.title}**: {n_train:,} galaxies to train (SVM {min(n_train, SVM_OBJECTS):,}), {n_test:,} to "
+        f"measure; {n_seeds} divisions. Mark of the data folder, for {n_train + n_test:,} to train and others to "
+        f"measure: σ_MAD {catalogue.published:.4f}. Metrics are of the median of p(z); `own_mad` is the σ_MAD of the "
+        "method's own z.\n",
+        "| method | " + " | ".join(f"`{column}`" for column in columns) + " |",
         "| --- " * (len(columns) + 1) + "|",
     ]
     for name, rows in found.items():
         cells = [cell(column, [row[column] for row in rows if column in row]) for column in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return [*lines, ""]
+    return "\n".join([*lines, ""])
 
 
 def read(path: Path, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -196,7 +203,7 @@ def cell(column: str, values: list[float]) -> str:
     if not values:
         return ""
     digits = {"cde_loss": 2, "cpu_s": 1}.get(column, 4)
-    spread = f" ± {np.std(values):.{digits}f}" if len(values) > 1 else ""
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{spread}"
 
 
