@@ -181,7 +181,7 @@ def rows(prefix: str, metrics: Sequence[str]) -> Callable[[Path], str]:
             name = json.loads(path.read_text())["job"]["name"].removeprefix(f"{prefix} ")
             found.setdefault(name, []).append(json.loads(path.read_text())["metrics"])
         rows = [
-            f"| {prefix} | {' | '.join(f'`{m}`' for m in metrics)} | seeds |",
+            f"| training | {' | '.join(f'`{m}`' for m in metrics)} | seeds |",
             "| --- |" + " --- |" * (len(metrics) + 1),
         ]
         for name, runs in found.items():
