@@ -124,7 +124,7 @@ def rare() -> list[list[Job]]:
 
 def votes() -> list[list[Job]]:
     """List the two likelihoods of the votes, and the classical methods."""
-    common = {"train": {"epochs": 30, "validate_every": 10}, "n_train": 4000}
+    common = {"train": {"epochs": 12, "validate_every": 6}, "n_train": 4000}
     kinds = {"Dirichlet-multinomial": "dirichlet_multinomial", "squared error": "mse"}
     jobs = [Job(f"votes {name}", "main", 0, {**common, "likelihood": kind}) for name, kind in kinds.items()]
     return [jobs + [Job(f"votes {name}", "main", 0, {"n_train": 4000}, name) for name in ("forest", "mean")]]
