@@ -3,7 +3,7 @@
 `python benchmarks/morphology.py FOLDER --jobs 2 --record` simulates a survey of 10,000 galaxies of `candels` on which
 volunteers vote, trains every network of the study on CPUs, one thread each, measures all on the test split beside the
 classical methods, and writes tables and figures into the documentation. What is done is kept in FOLDER: run it again to
-go on. It needs about two CPU hours.
+go on. It needs about three CPU hours.
 """
 
 import argparse

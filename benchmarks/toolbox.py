@@ -1,9 +1,9 @@
 """The study of docs/toolbox.md: what each choice of training a network changes, on the classes of simulated galaxies.
 
 `python benchmarks/toolbox.py FOLDER --jobs 2 --record` simulates a survey of 10,000 galaxies of `candels`, trains a
-small network on 1,500 of them with each choice and three seeds, on CPUs with one thread each, measures all on the test
-split, and writes tables and figures into the page. What is done is kept in FOLDER: run it again to go on. It needs
-about an hour of CPU time.
+small network on 1,500 of them with each choice and three seeds, on CPUs with one thread each (a latent map for each way
+to compare reconstructions), measures all on the test split, and writes tables and figures into the page. What is done
+is kept in FOLDER: run it again to go on. It needs about an hour of CPU time.
 
 Each optimizer is first tried with one seed at three learning rates, a third, once and three times its usual one; the
 rate of the lowest validation loss is taken. The test split has no part in that.
@@ -48,7 +48,7 @@ BASE: Settings = {
     "n_train": 1500,
     "train": {"epochs": 8, "weight_decay": 0.0, "ema": 0.0},
 }
-"""What all trainings share: nothing that is compared is switched on, but flips, quarter turns and shifts."""
+"""What trainings on classes share: nothing that is compared is switched on, but flips, quarter turns and shifts."""
 PLAIN: Settings = {"augment": {"symmetries": False, "shift_pixels": 0}}
 
 
