@@ -194,6 +194,28 @@ def dirichlet_multinomial_nll(concentration: Tensor, counts: Tensor) -> Tensor:
     return (n_votes + total).lgamma() - total.lgamma() - ways - drawn.sum(1)
 
 
+def multinomial_nll(probability: Tensor, counts: Tensor) -> Tensor:
+    r"""Negative log-likelihood of the votes on a question, whose probabilities are known.
+
+    .. math:: -\log \frac{n!}{\prod_i k_i!} - \sum_i k_i \log p_i
+
+    It is the limit of `dirichlet_multinomial_nll` for large concentrations.
+
+    Parameters
+    ----------
+    probability : (B, A) tensor
+        Positive; each row sums to one.
+    counts : (B, A) tensor
+        Votes for each answer, of the same type.
+
+    Returns
+    -------
+    (B,) tensor
+    """
+    ways = (counts.sum(1) + 1).lgamma() - (counts + 1).lgamma().sum(1)
+    return -ways - (counts * probability.log()).sum(1)
+
+
 def triplet_batch_hard(vectors: Tensor, label: Tensor, margin: float) -> tuple[Tensor, Tensor]:
     r"""Triplet loss of each object with the farthest of its class and the nearest of another class in the batch.
 

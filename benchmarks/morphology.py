@@ -21,6 +21,10 @@ from astrodl.config import IngestSettings, parse, read_yaml
 from astrodl.survey.ingest import ingest
 
 SURVEY = {"n_objects": 10000, "seed": 1, "votes": 40}
+SPIRALS = {"n_objects": 20000, "seed": 2, "bands": ("F775W",), "magnitude_limit": 22.0, "oddity_fraction": 0.0}
+"""Bright galaxies, whose spirals show which way they wind."""
+STEEPEST = 60.0
+"""Inclination in degrees up to which one sees how arms wind."""
 FEW = 300
 """Training objects with a label, where labels are few."""
 RARE = ("elliptical", "lenticular", "merger")
@@ -34,7 +38,9 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write tables and figures of these parts into docs/")
     options = parser.parse_args()
     make_survey(options.folder, "main", SURVEY, options.jobs, labels=other_labels)
-    if "zoo" in options.parts:
+    if "hands" in options.parts:
+        make_survey(options.folder, "spirals", SPIRALS, options.jobs, labels=handedness)
+    if {"zoo", "hands"} & set(options.parts):
         ingest_zoo(options.folder, options.jobs)
     for part in options.parts:
         for jobs in PARTS[part][0]():  # what a later list needs, an earlier one makes
@@ -52,6 +58,12 @@ def other_labels(catalog: Table) -> None:
     thinned = np.isin(catalog["class"].astype(str), RARE)
     thinned[order[: len(catalog) // 10]] = False
     catalog["class_rare"][thinned] = ""
+
+
+def handedness(catalog: Table) -> None:
+    """Add `hand`: how the arms wind, where the disk is not seen too much from the side."""
+    seen = np.asarray(catalog["inclination"]) < STEEPEST
+    catalog["hand"] = np.where(seen, catalog["winding"].astype(str), "")
 
 
 def ingest_zoo(folder: Path, workers: int) -> None:
@@ -123,15 +135,21 @@ def rare() -> list[list[Job]]:
 
 
 def votes() -> list[list[Job]]:
-    """List the two likelihoods of the votes, and the classical methods."""
+    """List the likelihoods of the votes, and the classical methods."""
     common = {"train": {"epochs": 12, "validate_every": 6}, "n_train": 4000}
-    kinds = {"Dirichlet-multinomial": "dirichlet_multinomial", "squared error": "mse"}
-    jobs = [Job(f"votes {name}", "main", 0, {**common, "likelihood": kind}) for name, kind in kinds.items()]
+    kinds: dict[str, dict[str, Any]] = {
+        "Dirichlet-multinomial": {},
+        "Dirichlet-multinomial, no warm-up": {"warm_up": 0.0},
+        "squared error": {"likelihood": "mse"},
+    }
+    jobs = [
+        Job(f"votes {name}", "main", seed, {**common, **kind}) for name, kind in kinds.items() for seed in SEEDS[:2]
+    ]
     return [jobs + [Job(f"votes {name}", "main", 0, {"n_train": 4000}, name) for name in ("forest", "mean")]]
 
 
 def zoo() -> list[list[Job]]:
-    """List networks and classical methods on the pictures of Galaxy Zoo 1, and both ways to ask for handedness."""
+    """List networks and classical methods on the pictures of Galaxy Zoo 1."""
     train = {"epochs": 50, "validate_every": 10}
     turned = {"rotate": 180, "zoom": 0.15}
     chosen = {"classes": ["edge_on", "elliptical", "spiral"], "photometry": True}
@@ -139,15 +157,6 @@ def zoo() -> list[list[Job]]:
     jobs += [
         Job(f"zoo {name}", "zoo", seed, chosen, name) for name in RIVALS for seed in SEEDS[: 1 if name == "svm" else 5]
     ]
-    longer = {"epochs": 120, "batch_size": 16, "learning_rate": 1e-3, "validate_every": 20}
-    hands = {"target": "hand", "classes": ["spiral_acw", "spiral_cw"], "dropout": 0.2, "train": longer}
-    turning = {"rotate": 180, "symmetries": False}
-    sides = {
-        "mirrored": {**hands, "augment": {"rotate": 180}},
-        "not mirrored": {**hands, "augment": turning, "views": 4},
-        "exchanged": {**hands, "augment": turning, "mirror": {"spiral_acw": "spiral_cw"}},
-    }
-    jobs += [Job(f"hand {name}", "zoo", seed, settings) for name, settings in sides.items() for seed in SEEDS[:2]]
     start = {
         "init_from": "models/default-0/model.safetensors",
         "init_bands": {"g": "F435W", "r": "F606W", "i": "F775W"},
@@ -156,6 +165,29 @@ def zoo() -> list[list[Job]]:
     jobs += [Job("zoo images alone", "zoo", seed, settings) for seed in SEEDS[:2]]
     moved = [Job("zoo transferred", "zoo", seed, {**settings, **start}) for seed in SEEDS[:2]]
     return [[*headline()[1][:1], *jobs], moved]
+
+
+def hands() -> list[list[Job]]:
+    """List ways to ask which way spirals wind: of simulated ones, and then of real ones with what was learnt there."""
+    common = {"target": "hand", "network": "resnet18", "photometry": False}
+    turning = {"rotate": 180, "symmetries": False}
+    sides: dict[str, dict[str, Any]] = {
+        "mirrored": {"augment": {"rotate": 180}},
+        "not mirrored": {"augment": turning, "views": 4},
+    }
+    simulated = {**common, "classes": ["anticlockwise", "clockwise"], "train": {"epochs": 40, "validate_every": 10}}
+    ways = {name: {**simulated, **side} for name, side in sides.items()}
+    first = [Job(f"arms {name}", "spirals", seed, way) for name, way in ways.items() for seed in SEEDS[:2]]
+    train = {"epochs": 80, "batch_size": 16, "learning_rate": 1e-3, "validate_every": 20}
+    real = {**common, "classes": ["spiral_acw", "spiral_cw"], "dropout": 0.2, "train": train}
+    start = {
+        "init_from": "models/arms_not_mirrored-0/model.safetensors",
+        "init_bands": dict.fromkeys(("g", "r", "i"), "F775W"),
+    }
+    ways = {name: {**real, **side, **start} for name, side in sides.items()}
+    ways["exchanged"] = {**real, **start, "augment": turning, "mirror": {"spiral_acw": "spiral_cw"}}
+    ways["from nothing"] = {**real, **sides["not mirrored"]}
+    return [first, [Job(f"hand {name}", "zoo", seed, way) for name, way in ways.items() for seed in SEEDS[:3]]]
 
 
 PARTS = {
@@ -167,6 +199,7 @@ PARTS = {
     "rare": (rare, pages.rows("rare", ("accuracy", "balanced_accuracy", "macro_f1", "ece"))),
     "votes": (votes, pages.rows("votes", ("vote_rmse", "agreement", "nll", "coverage_68"))),
     "zoo": (zoo, pages.zoo),
+    "hands": (hands, pages.hands),
 }
 """What is run, and what writes it down."""
 PAGES = {"votes": "votes.md"}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from morphology_work import (
     ARCHITECTURES,
+    ARMS,
     BUDGET_SECONDS,
     HANDS,
     MOVES,
@@ -193,7 +194,7 @@ def rows(prefix: str, metrics: Sequence[str]) -> Callable[[Path], str]:
 
 
 def zoo(folder: Path) -> str:
-    """Tabulate Galaxy Zoo, with the mistakes and the two ways to ask for handedness."""
+    """Tabulate Galaxy Zoo, with the mistakes."""
     columns = {name: [found["metrics"] for found in read(folder, f"zoo {name}")] for name in (*ZOO, *RIVALS)}
     runs = read(folder, "zoo network")
     with Direct(folder / "zoo.h5") as store:
@@ -215,9 +216,31 @@ def zoo(folder: Path) -> str:
         f"{together['balanced_accuracy']:.3f}. Networks and forest, which see images and numbers, give the same class "
         f"to {agree.mean():.0%} of the galaxies, {(forest != label)[agree].mean():.0%} of them with another label.\n"
     )
-    hands = {name: [found["metrics"] for found in read(folder, f"hand {name}")] for name in HANDS}
     images = "\n![Confusion matrix](../images/morphology-zoo-confusion.png)"
     images += "\n\n![The surest of each class, and the worst mistakes](../images/morphology-zoo-gallery.png)"
-    return "\n".join(
-        [about, *table(columns, metrics), images, "", "Handedness of spirals:\n", *table(hands, ("accuracy",))]
-    )
+    return "\n".join([about, *table(columns, metrics), images])
+
+
+def hands(folder: Path) -> str:
+    """Tabulate which way spirals wind, of simulated ones and of real ones, and show the real ones."""
+    lines = []
+    for prefix, ways, survey in (("arms", ARMS, "simulated spirals"), ("hand", HANDS, "spirals of Galaxy Zoo 1")):
+        runs = {name: read(folder, f"{prefix} {name}") for name in ways}
+        first = runs[ways[0]][0]
+        with Direct(folder / f"{first['job']['survey']}.h5") as store:
+            job = Job("", first["job"]["survey"], 0, first["job"]["settings"])
+            classes, test = asked(store, job)
+            label, rgb = truth(store, job, classes, test), colour(store, test)
+        larger = np.bincount(label).max() / len(label)
+        lines.append(
+            f"{first['metrics']['n_train']:,.0f} training and {len(label):,} test {survey}, of which the commoner "
+            f"sense has {larger:.3f}; chance has an error of {0.5 / np.sqrt(len(label)):.3f}.\n"
+        )
+        metrics = {name: [run["metrics"] for run in found] for name, found in runs.items()}
+        lines += [*table(metrics, ("accuracy", "auc", "ece")), ""]
+    probability = np.mean([run["arrays"]["probability"] for run in runs["exchanged"]], 0)
+    figure = class_gallery(rgb, probability, label, ["anticlockwise", "clockwise"])
+    keep(folder, figure, "morphology-hands-gallery.png")
+    together = measured({"probability": probability}, label)["accuracy"]
+    lines.append(f"The {len(runs['exchanged'])} networks of `exchanged` together: accuracy {together:.3f}.\n")
+    return "\n".join([*lines, "![Spirals of both senses](../images/morphology-hands-gallery.png)"])

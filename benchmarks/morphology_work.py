@@ -49,8 +49,10 @@ PIXELS = (0, 1, 2, 3)
 ZOO = ("network", "images alone", "transferred")
 """Networks on Galaxy Zoo: with measured features, without, and started from the network of the simulated survey."""
 
-HANDS = ("mirrored", "not mirrored", "exchanged")
-"""Handedness asked of a network whose images are mirrored, are not, or are mirrored and change their class."""
+ARMS = ("mirrored", "not mirrored")
+HANDS = (*ARMS, "exchanged", "from nothing")
+"""Handedness asked of networks whose images are mirrored, are not, or are mirrored and change their class; the last
+is as the second, but did not start from simulated spirals."""
 
 
 def work(folder: Path, job: Job) -> tuple[dict[str, float], Arrays]:

@@ -149,6 +149,8 @@ def test_dirichlet_multinomial_of_a_sharp_dirichlet_is_multinomial() -> None:
     ours = losses.dirichlet_multinomial_nll(torch.tensor(1e9 * probability), torch.tensor(counts))
     expected = [-stats.multinomial.logpmf(k, k.sum(), p) for k, p in zip(counts, probability, strict=True)]
     np.testing.assert_allclose(ours.numpy(), np.array(expected), atol=1e-4)
+    exact = losses.multinomial_nll(torch.tensor(probability), torch.tensor(counts))
+    np.testing.assert_allclose(exact.numpy(), np.array(expected), rtol=1e-9)
 
 
 def test_dirichlet_multinomial_sums_to_one_over_all_votes() -> None:

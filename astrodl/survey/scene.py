@@ -37,6 +37,9 @@ class Scene:
         Apparent axis ratio of the disk (of the bulge where there is no disk) and the angle of its major axis in
         degrees from +y towards -x, 0 to 180: north through east where the stamp has east to the left. NaN where there
         is no single galaxy.
+    winding
+        "anticlockwise" where spiral arms turn from +x towards +y on their way outwards, "clockwise" where they turn the
+        other way, empty where there are none.
     clumps
         (k, 2 + bands) star-forming clumps: x and y in arcsec from the stamp's centre, flux per band in the unit of
         `Layer.total`.
@@ -48,6 +51,7 @@ class Scene:
     inclination: float = float("nan")
     axis_ratio: float = float("nan")
     position_angle: float = float("nan")
+    winding: str = ""
     clumps: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property

@@ -139,7 +139,13 @@ def _run(settings: SimulateSettings, out: Path, blocks: list[int], workers: int)
 def _identity(settings: SimulateSettings) -> dict[str, Any]:
     # The bands too: a table of throughput may change though its name does not.
     bands = [[band.name, band.zero_point, band.wavelength] for band in bands_of(settings)]
-    return {"format_version": FORMAT_VERSION, "settings": settings.model_dump(mode="json"), "bands": bands}
+    # And the columns: a folder half made by an older version lacks the newer ones.
+    return {
+        "format_version": FORMAT_VERSION,
+        "settings": settings.model_dump(mode="json"),
+        "bands": bands,
+        "columns": list(columns(settings)),
+    }
 
 
 def _has_same_settings(settings: SimulateSettings, out: Path) -> bool:

@@ -28,6 +28,8 @@ class _Pattern:
 
     light: Floats
     dust: Floats
+    sense: int
+    """1 where azimuth grows outwards, else -1."""
 
 
 def paint_spiral(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None:
@@ -46,6 +48,7 @@ def paint_spiral(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None
     flocculent = rng.random() < (0.28 if barred else 0.48)
     draw = _flocculent if flocculent else _grand_design
     pattern = draw(canvas, rng, frame, scale, start, twist if barred else float(rng.uniform(0, np.pi)), z)
+    scene.winding = "anticlockwise" if pattern.sense > 0 else "clockwise"
     # Seen edge-on the arms overlap and the dust takes their place.
     visible = float(np.clip((frame.q - 0.25) / 0.3, 0.1, 1.0))
     share = visible * rng.uniform(0.25, 0.55) * (0.7 if red else 1.0)
@@ -76,8 +79,9 @@ def _grand_design(
     pitch = pitch_angle(rng, z) * 10 ** (0.1 * rng.standard_normal(n))
     late = np.arange(n) >= n_inner
     turns = np.where(late, np.arange(n) + rng.uniform(0.3, 0.7), np.arange(n) * 2 / n_inner) * np.pi
+    sense = int(rng.choice([-1, 1]))
     arms = Arms(
-        pitch=pitch * rng.choice([-1, 1]),
+        pitch=pitch * sense,
         phase=phase + turns + 0.25 * rng.standard_normal(n),
         strength=rng.uniform(0.7, 1.0, n) * np.where(late, 0.7, 1.0),
         start=np.where(late, start + scale * rng.uniform(0.5, 1.3, n), start),
@@ -85,19 +89,18 @@ def _grand_design(
         width=float(rng.uniform(0.24, 0.5)),
     )
     wander, lumps = grid.noise_field(rng, 14), grid.noise_field(rng, 96, 0.7)
-    light, dust = structure.draw_arms(grid, frame, scale, arms, wander, lumps)
-    return _Pattern(light, dust)
+    return _Pattern(*structure.draw_arms(grid, frame, scale, arms, wander, lumps), sense)
 
 
 def _flocculent(
     canvas: Canvas, rng: np.random.Generator, frame: Frame, scale: float, start: float, phase: float, z: float
 ) -> _Pattern:
     """Draw many short pieces of arms: noise sheared along a spiral."""
-    pitch = 1.2 * pitch_angle(rng, z) * float(rng.choice([-1, 1]))
-    light, dust = structure.draw_fleece(
-        canvas.grid, frame, scale, pitch, 0.5 * start, phase, rng.uniform(0.7, 1.1), structure.draw_sheared_noise(rng)
-    )
-    return _Pattern(light, dust)
+    pitch = 1.2 * pitch_angle(rng, z)
+    sense = int(rng.choice([-1, 1]))
+    contrast, noise = rng.uniform(0.7, 1.1), structure.draw_sheared_noise(rng)
+    fleece = structure.draw_fleece(canvas.grid, frame, scale, sense * pitch, 0.5 * start, phase, contrast, noise)
+    return _Pattern(*fleece, sense)
 
 
 def _bar(

@@ -13,7 +13,7 @@ from astrodl.baselines.votes import forest, mean_fractions
 from astrodl.catalog import Column
 from astrodl.config import Fraction, TrainSettings, VoteTree, read_tree
 from astrodl.dataset import Batch, Cutouts, Resident
-from astrodl.losses import dirichlet_multinomial_nll
+from astrodl.losses import dirichlet_multinomial_nll, multinomial_nll
 from astrodl.metrics import votes as vote_metrics
 from astrodl.plots.votes import fraction_errors, fraction_scatter
 from astrodl.store import Reader
@@ -56,6 +56,10 @@ class VotesSettings(image_network.ImageSettings):
     for an answer is in the column `{question}_{answer}`. By default the class of simulated galaxies."""
     likelihood: Literal["dirichlet_multinomial", "mse"] = "dirichlet_multinomial"
     """Likelihood of the counts (Walmsley et al. 2022), or squared error of the fractions."""
+    warm_up: Fraction = 0.5
+    """Share of the training over which the multinomial likelihood, which asks for the fractions alone, passes into the
+    Dirichlet-multinomial one. A network that does not know the fractions yet claims to know nothing (concentrations
+    near zero), and then learns little more than whether an answer had a vote at all."""
     train: VotesTraining = VotesTraining()
 
 
@@ -125,7 +129,12 @@ class Votes(Task):
                 error = (outputs[:, part].softmax(1) - asked / n.clamp_min(1)).square().sum(1)
                 total = total + error * (n[:, 0] > 0)
             else:
-                total = total + dirichlet_multinomial_nll(_positive(outputs[:, part]), asked)
+                alpha = _positive(outputs[:, part])
+                spread = dirichlet_multinomial_nll(alpha, asked)
+                if done < self.settings.warm_up:
+                    known = multinomial_nll(alpha / alpha.sum(1, keepdim=True), asked)
+                    spread = known.lerp(spread, done / self.settings.warm_up)
+                total = total + spread
         return total.mean(), {}
 
     def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:

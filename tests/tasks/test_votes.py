@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from astrodl.config import parse
 from astrodl.errors import ConfigError
@@ -69,6 +70,22 @@ def test_a_question_that_nobody_was_asked_changes_no_loss(store: Path) -> None:
     asked = votes.loss(network, {"image": image[:1], "votes": torch.tensor([[3.0, 5.0]])}, "main", 0.0)[0]
     both = votes.loss(network, {"image": image, "votes": torch.tensor([[3.0, 5.0], [0.0, 0.0]])}, "main", 0.0)[0]
     torch.testing.assert_close(2 * both, asked)
+
+
+def test_the_likelihood_begins_as_that_of_known_fractions(store: Path) -> None:
+    votes, plain = task(store, warm_up=0.4), task(store, warm_up=0.0)
+    network = votes.build().eval()
+    counts = torch.tensor([[3.0, 5.0], [30.0, 10.0]])
+    batch = {"image": torch.randn(2, 3, 32, 32), "votes": counts}
+    alpha = torch.nn.functional.softplus(network(batch["image"])) + 0.05
+    fractions = (alpha / alpha.sum(1, keepdim=True)).detach().numpy()
+    known = -stats.multinomial.logpmf(counts.numpy(), counts.sum(1).numpy(), fractions).mean()
+    spread = -stats.dirichlet_multinomial.logpmf(
+        counts.numpy().astype(int), alpha.detach().double().numpy(), counts.sum(1).numpy().astype(int)
+    ).mean()
+    found = [votes.loss(network, batch, "main", done)[0].item() for done in (0.0, 0.1, 0.4, 1.0)]
+    np.testing.assert_allclose(found, [known, 0.75 * known + 0.25 * spread, spread, spread], rtol=1e-4)
+    assert plain.loss(network, batch, "main", 0.0)[0].item() == pytest.approx(spread, rel=1e-4)
 
 
 def test_the_usual_tree_is_that_of_the_simulated_votes() -> None:
