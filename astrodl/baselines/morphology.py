@@ -1,7 +1,7 @@
 """Morphological classes from catalogue features: a random forest, support vector machines, fully connected networks."""
 
 from itertools import combinations, product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -137,11 +137,7 @@ def mlp(
     test_x: ArrayLike,
     *,
     n_classes: int | None = None,
-    n_networks: int = 5,
-    widths: tuple[int, ...] = (256, 256, 256),
-    epochs: int = 28,
-    min_updates: int = 1000,
-    seed: int = 0,
+    **training: Any,
 ) -> Array:
     """Classify by an ensemble of fully connected networks trained with cross-entropy; see `networks.ensemble`.
 
@@ -152,14 +148,8 @@ def mlp(
     ----------
     train_x, train_class, test_x, n_classes
         As for `forest`. Features may be missing: a 0/1 column more tells the networks.
-    n_networks
-        Networks, from different seeds, whose probabilities are averaged.
-    widths
-        Widths of the hidden layers.
-    epochs, min_updates
-        Passes over the training objects, and the least number of updates, for few objects.
-    seed
-        Seed of the first network; the others count on.
+    **training
+        What else `networks.ensemble` takes: `n_networks`, `widths`, `epochs`, `seed` ...
 
     Returns
     -------
@@ -178,11 +168,7 @@ def mlp(
         test_x,
         n_columns,
         lambda logits, rows: functional.cross_entropy(logits, truth[rows]),
-        n_networks=n_networks,
-        widths=widths,
-        epochs=epochs,
-        min_updates=min_updates,
-        seed=seed,
+        **training,
     )
 
 

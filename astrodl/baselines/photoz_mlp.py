@@ -1,5 +1,7 @@
 """Photometric redshifts from catalogue features by fully connected networks: what the image has to beat."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -18,18 +20,9 @@ def mlp(
     test_x: ArrayLike,
     edges: ArrayLike,
     *,
-    n_networks: int = 5,
-    widths: tuple[int, ...] = (256, 256, 256),
-    dropout: float | None = None,
-    feature_noise: float = 0.02,
     smear: float = 0.01,
     crps_weight: float = 5.0,
-    epochs: int = 28,
-    min_updates: int = 1000,
-    batch_size: int = 128,
-    learning_rate: float = 4e-3,
-    weight_decay: float = 0.5,
-    seed: int = 0,
+    **training: Any,
 ) -> dict[str, Array]:
     """Estimate p(z) by an ensemble of fully connected networks with a softmax over the bins.
 
@@ -46,27 +39,12 @@ def mlp(
         Redshifts of the training objects, (n_train,).
     edges
         Bin edges of p(z), (B + 1,); redshifts outside are moved to the first or last edge.
-    n_networks
-        Networks, from different seeds, whose p(z) are averaged.
-    widths
-        Widths of the hidden layers.
-    dropout
-        Dropout after each hidden layer. By default 0.2 for 7,000 training objects, more for fewer (0.29 for 2,500, 0.5
-        for 500), less for more.
-    feature_noise
-        Gaussian noise on the standardised features while training.
     smear
         Width of the training targets, in units of 1 + z; well below the scatter that is expected.
     crps_weight
         Weight of the CRPS beside the cross-entropy.
-    epochs, min_updates
-        Passes over the training objects, and the least number of updates, for few objects.
-    batch_size
-        Objects in a batch; all where there are fewer.
-    learning_rate, weight_decay
-        Of AdamW, at the top of the schedule; biases and norms do not decay.
-    seed
-        Seed of the first network; the others count on. The generators of torch are left as they were.
+    **training
+        What else `networks.ensemble` takes: `n_networks`, `widths`, `epochs`, `seed` ...
 
     Returns
     -------
@@ -86,16 +64,7 @@ def mlp(
         test_x,
         bounds.size - 1,
         lambda logits, rows: _loss(logits, truth[rows], bins, smear, crps_weight),
-        n_networks=n_networks,
-        widths=widths,
-        dropout=dropout,
-        feature_noise=feature_noise,
-        epochs=epochs,
-        min_updates=min_updates,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        seed=seed,
+        **training,
     )
     pdf = probability / np.diff(bounds)
     return {"z": median(pdf, bounds), "pdf": pdf}

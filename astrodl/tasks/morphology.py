@@ -111,6 +111,10 @@ class Morphology(Task):
                 + (f", none of '{absent[0]}'" if absent else "")
                 + "; at least two classes with training objects are needed: correct tasks.morphology.classes"
             )
+        if unknown := (set(settings.mirror) | set(settings.mirror.values())) - set(classes):
+            raise ConfigError(
+                f"tasks.morphology.mirror: no class '{min(unknown)}'; the classes are {', '.join(classes)}"
+            )
         rarity = counts.mean() / counts
         return {
             "classes": classes,
@@ -270,10 +274,6 @@ class Morphology(Task):
         """Place of the class that each class is in a mirror."""
         pairs = self.settings.mirror
         both = {name: name for name in self.classes} | pairs | {other: name for name, other in pairs.items()}
-        if unknown := set(both) - set(self.classes):
-            raise ConfigError(
-                f"tasks.morphology.mirror: no class '{min(unknown)}'; the classes are {', '.join(self.classes)}"
-            )
         return [self.classes.index(both[name]) for name in self.classes]
 
     def vectors(self, network: nn.Module, batch: Batch) -> Tensor:
