@@ -1,9 +1,9 @@
-"""The morphology study of docs/tasks/morphology.md: accuracy over seeds, architectures, noise, few labels, votes.
+"""The morphology study of docs/tasks/morphology.md: accuracy over seeds, architectures, noise, few labels, handedness.
 
 `python benchmarks/morphology.py FOLDER --jobs 2 --record` simulates a survey of 10,000 galaxies of `candels` on which
 volunteers vote, trains every network of the study on CPUs, one thread each, measures all on the test split beside the
 classical methods, and writes tables and figures into the documentation. What is done is kept in FOLDER: run it again to
-go on. It needs about three CPU hours.
+go on. It needs about three and a half CPU hours.
 """
 
 import argparse
