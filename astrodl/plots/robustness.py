@@ -261,7 +261,10 @@ def _label_points(
     taken = [Bbox([centre - r * scale, centre + r * scale]) for centre, r in zip(centres, radius, strict=True)]
     taken += [Bbox(axes.transData.transform(ends)).padded(scale) for ends in bars]
     frame = axes.get_window_extent()
-    for name, point, r in zip(names, points, radius, strict=True):
+    for k, (name, point, r) in enumerate(zip(names, points, radius, strict=True)):
+        # A name next to another circle would be taken for its name.
+        blocked = [box if i == k else box.padded(5 * scale) for i, box in enumerate(taken[: len(names)])]
+        blocked += taken[len(names) :]
         text = axes.annotate(name, point, (0, 0), textcoords="offset points", fontsize=8.5, zorder=6)
         text.set_in_layout(False)
         best = np.inf
@@ -275,11 +278,14 @@ def _label_points(
                 _put(text, place)
                 box = text.get_window_extent()
                 outside = 0 if frame.contains(*box.min) and frame.contains(*box.max) else 1e6
-                covered = sum(_common_area(box, other) for other in taken)
+                covered = sum(_common_area(box, other) for other in blocked)
                 if covered + outside < best:
                     best, choice = covered + outside, place
         _put(text, choice)
         taken.append(text.get_window_extent())
+        if np.hypot(*choice[:2]) > r + 4:  # too far away to tell whose name it is
+            line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", point, choice[:2], textcoords="offset points", arrowprops=line, zorder=5)
 
 
 def _put(text: Annotation, place: tuple[float, float, str, str]) -> None:
