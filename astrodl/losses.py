@@ -189,9 +189,8 @@ def dirichlet_multinomial_nll(concentration: Tensor, counts: Tensor) -> Tensor:
     (B,) tensor
     """
     n_votes, total = counts.sum(1), concentration.sum(1)
-    ways = (n_votes + 1).lgamma() - (counts + 1).lgamma().sum(1)
     drawn = (counts + concentration).lgamma() - concentration.lgamma()
-    return (n_votes + total).lgamma() - total.lgamma() - ways - drawn.sum(1)
+    return (n_votes + total).lgamma() - total.lgamma() - _log_orders(counts) - drawn.sum(1)
 
 
 def multinomial_nll(probability: Tensor, counts: Tensor) -> Tensor:
@@ -212,8 +211,12 @@ def multinomial_nll(probability: Tensor, counts: Tensor) -> Tensor:
     -------
     (B,) tensor
     """
-    ways = (counts.sum(1) + 1).lgamma() - (counts + 1).lgamma().sum(1)
-    return -ways - (counts * probability.log()).sum(1)
+    return -_log_orders(counts) - (counts * probability.log()).sum(1)
+
+
+def _log_orders(counts: Tensor) -> Tensor:
+    """Give the logarithm of the number of orders in which votes can have come in, (B,)."""
+    return (counts.sum(1) + 1).lgamma() - (counts + 1).lgamma().sum(1)
 
 
 def triplet_batch_hard(vectors: Tensor, label: Tensor, margin: float) -> tuple[Tensor, Tensor]:

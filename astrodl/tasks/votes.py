@@ -58,8 +58,8 @@ class VotesSettings(image_network.ImageSettings):
     """Likelihood of the counts (Walmsley et al. 2022), or squared error of the fractions."""
     warm_up: Fraction = 0.5
     """Share of the training over which the multinomial likelihood, which asks for the fractions alone, passes into the
-    Dirichlet-multinomial one. A network that does not know the fractions yet claims to know nothing (concentrations
-    near zero), and then learns little more than whether an answer had a vote at all."""
+    Dirichlet-multinomial one. At the concentrations below one of a network that does not know the fractions yet, the
+    latter says little more than whether an answer had a vote at all."""
     train: VotesTraining = VotesTraining()
 
 
