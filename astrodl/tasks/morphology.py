@@ -83,6 +83,9 @@ class MorphologySettings(image_network.ImageSettings):
                 "mirror flips images itself and exchanges class probabilities; set augment.symmetries: false, and a "
                 "loss other than triplet"
             )
+        paired = [*self.mirror, *self.mirror.values()]
+        if twice := {name for name in paired if paired.count(name) > 1}:
+            raise ValueError(f"mirror has class '{min(twice)}' twice; each belongs to one pair")
         return self
 
 

@@ -79,6 +79,12 @@ def test_a_mirror_that_does_not_fit_is_refused(wrong: dict[str, Any]) -> None:
         parse(Morphology.Settings, {**MIRROR, **wrong})
 
 
+@pytest.mark.parametrize("pairs", [{"early": "early"}, {"early": "late", "middle": "late"}, {"a": "b", "b": "c"}])
+def test_a_mirror_with_a_class_in_two_pairs_is_refused(pairs: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="twice; each belongs to one pair"):
+        parse(Morphology.Settings, {**MIRROR, "mirror": pairs})
+
+
 def test_a_mirror_of_an_unknown_class_is_refused(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no class 'left'; the classes are early, late"):
         trained(store, tmp_path, **{**MIRROR, "mirror": {"left": "late"}})
