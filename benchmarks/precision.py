@@ -54,7 +54,7 @@ def main() -> None:
 
 def simulated(folder: Path) -> Path:
     """Make the store of a simulated survey."""
-    simulate = SimulateSettings(n_objects=3000)
+    simulate = SimulateSettings(n_objects=3000, votes=40)
     write_survey(simulate, folder / "sky", workers=2)
     ingest(IngestSettings(data=data_settings(simulate, folder / "sky")), folder / "store.h5", workers=2)
     return folder / "store.h5"

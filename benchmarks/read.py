@@ -70,7 +70,7 @@ def about(options: argparse.Namespace) -> str:
 
 
 def write_store(path: Path, n_objects: int) -> Path:
-    """Write a store of random numbers."""
+    """Write a store of random numbers that every task can train on."""
     random = np.random.default_rng(0)
     few = random.standard_normal((2, len(BANDS), SIZE, SIZE), dtype=np.float32)
     _, names = measure(few, sky_sigma=np.ones((2, len(BANDS)), np.float32), pixel_scale_arcsec=0.2, bands=BANDS)
@@ -90,6 +90,9 @@ def write_store(path: Path, n_objects: int) -> Path:
                 "fold": np.zeros(n),
                 "catalog/z": random.uniform(0, 1, n),
                 "catalog/class": random.choice(["disk", "elliptical"], n),
+            }
+            block |= {
+                f"catalog/{name}": random.integers(0, 9, n) for name in tasks.get("votes").Settings().tree.columns
             }
             block |= {f"label/{name}": random.random((n, SIZE, SIZE), dtype=np.float32) for name in LABELS}
             writer.write_block(start, block)

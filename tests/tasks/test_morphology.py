@@ -14,6 +14,7 @@ from astrodl.dataset import Cutouts
 from astrodl.errors import ConfigError, DataError
 from astrodl.store import open_store
 from astrodl.tasks import run
+from astrodl.tasks.base import Report
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.morphology import Morphology
 
@@ -203,3 +204,17 @@ def test_a_network_that_cannot_look_at_the_images_is_one_line(store: Path, tmp_p
         trained(store, tmp_path, network="dieleman", share=0.05)
     with pytest.raises(ConfigError, match="sees nothing"):
         trained(store, tmp_path, network="none")
+
+
+def test_the_confusion_of_the_strongest_baseline_is_drawn(model: Model, store: Path) -> None:
+    rows = np.arange(12)
+    with open_store(store) as reader:
+        predictions = model.task.finish(model.raw(Cutouts.from_store(reader, rows)))
+        truth = model.task.truth(reader, rows)
+        right = np.eye(len(model.task.context.constants["classes"]))[truth["label"]]
+        rivals = {"weak": {"probability": right[:, ::-1]}, "strong": {"probability": right}}
+        report = Report({"ece": {"value": 0.0, "error": 0.0}}, rivals)
+        figure = model.task.figures(reader, rows, predictions, truth, report)["confusion"]
+    titles = [axes.get_title("left") + axes.get_title() for axes in figure.axes]
+    assert any(title.startswith("strong") for title in titles)
+    assert not any(title.startswith("weak") for title in titles)
