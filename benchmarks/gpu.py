@@ -8,7 +8,7 @@
   that a large matrix product reaches in the same precision on the same device.
 
 Ways take turns; ratios are medians of those within a turn. `python benchmarks/gpu.py` prints the tables, `--record`
-writes them into docs/performance.md (some ten minutes on two cores).
+writes them into docs/performance.md (some seventeen minutes on two cores).
 """
 
 import argparse
