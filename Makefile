@@ -15,7 +15,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Found before .venv comes first in PATH: an environment cannot make itself anew.
 BASE_PYTHON := $(shell command -v $(PYTHON))
 export PATH := $(BIN):$(PATH)
-# Folder of the real data that config/egs.yaml, config/galaxyzoo.yaml and some tests read.
+# Folder of the real data that config/examples/egs.yaml, config/examples/galaxyzoo.yaml and some tests read.
 export ASTRODL_TEST_DATA ?= $(abspath ../shared/data)
 # uv reads its own variable for local packages, not pip's.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
@@ -51,7 +51,7 @@ docs: $(READY)
 
 # Speed and memory. The other scripts of benchmarks/ are studies of accuracy: hours each, in a folder that they are given.
 bench: $(READY)
-	for name in read ingest simulate dag memory gpu; do python "benchmarks/$$name.py"; done
+	for name in read ingest simulate dag memory gpu; do python "benchmarks/speed/$$name.py"; done
 
 clean:
 	rm -rf results .snakemake docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache

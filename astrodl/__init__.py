@@ -8,16 +8,28 @@ from typing import Any
 
 _HOMES = {
     "AstrodlError": "astrodl.errors",
-    "open_store": "astrodl.store",
-    "simulate": "astrodl.survey.simulate",
-    "ingest": "astrodl.survey.ingest",
+    "baseline": "astrodl.pipeline.baseline",
+    "catalog": "astrodl.pipeline.catalog",
+    "check": "astrodl.pipeline.check",
+    "evaluate": "astrodl.pipeline.evaluate",
+    "ingest": "astrodl.ingestion.run",
+    "init": "astrodl.discover",
+    "inspect": "astrodl.pipeline.inspect",
+    "load_config": "astrodl.pipeline.schema",
     "load_model": "astrodl.tasks.model",
-    "load_config": "astrodl.schema",
+    "open_store": "astrodl.store",
+    "overview": "astrodl.pipeline.overview",
+    "predict": "astrodl.pipeline.predict",
+    "schema": "astrodl.pipeline.schema",
+    "shard": "astrodl.ingestion.shard",
+    "simulate": "astrodl.simulator.survey",
+    "summary": "astrodl.pipeline.summary",
+    "train": "astrodl.pipeline.train",
 }
 
 _MODULES = ("photoz",)
 
-__all__ = ["AstrodlError", "__version__", "ingest", "load_config", "load_model", "open_store", "photoz", "simulate"]
+__all__ = ["__version__", *_HOMES, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,12 +1,15 @@
 """Files that come into being whole or not at all, and by one process at a time."""
 
 import fcntl
+import json
+import math
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -66,3 +69,16 @@ def only_one(lock: Path, doing: str) -> Iterator[None]:
             finally:
                 lock.unlink(missing_ok=True)
             return
+
+
+def write_json(path: Path, report: Mapping[str, Any]) -> None:
+    """Write JSON atomically; what is not finite becomes null."""
+    write_text(path, json.dumps(_finite(report), indent=2) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

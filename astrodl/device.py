@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from astrodl.errors import AstrodlError
 
 
-def choose_device(name: str) -> torch.device:
-    """Turn auto, cpu or cuda into a device.
+def choose_device(name: str, threads: int | None = None) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`, and set the number of CPU threads where one is given.
 
     Raises
     ------
     AstrodlError
         CUDA is asked for and there is none.
     """
+    if threads is not None:
+        torch.set_num_threads(threads)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():

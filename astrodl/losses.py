@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astrodl import ranks
+from astrodl import distributed
 
 
 def crps_bins(probability: Tensor, edges: Tensor, z: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def mixture_nll(outputs: Tensor, edges: Tensor, z: Tensor) -> Tensor:
 def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
     """Dice loss 1 - 2 |A B| / (|A| + |B|), pooled over the batch (Milletari et al. 2016, arXiv:1606.04797)."""
     probability = torch.sigmoid(logits)
-    common, both = ranks.total(torch.stack([(probability * target).sum(), probability.sum() + target.sum()]))
+    common, both = distributed.total(torch.stack([(probability * target).sum(), probability.sum() + target.sum()]))
     return 1 - (2 * common + 1) / (both + 1)
 
 
@@ -114,7 +114,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     Gulrajani et al. 2017, arXiv:1704.00028, eq. 3.
     """
     with torch.autocast(real.device.type, enabled=False):
-        share = ranks.rand_like(real[:, :1, :1, :1])
+        share = distributed.rand_like(real[:, :1, :1, :1])
         mixed = torch.lerp(real.float(), fake.detach().float(), share).requires_grad_(True)
         (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
         return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
@@ -122,17 +122,17 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 
 def moment_penalty(codes: Tensor) -> Tensor:
     """Squared distance of the batch's mean and covariance from those of a standard normal: (B, D) -> scalar."""
-    n_objects = len(codes) * ranks.size()
-    mean = ranks.total(codes.sum(0)) / n_objects
+    n_objects = len(codes) * distributed.size()
+    mean = distributed.total(codes.sum(0)) / n_objects
     centred = codes - mean
-    covariance = ranks.total(centred.T @ centred) / max(n_objects - 1, 1)
+    covariance = distributed.total(centred.T @ centred) / max(n_objects - 1, 1)
     identity = torch.eye(codes.shape[1], device=codes.device)
     return mean.square().mean() + (covariance - identity).square().mean()
 
 
 def pooled_mean(values: Tensor, weight: Tensor, *, least: float = 0.0) -> Tensor:
     """Sum `values` over the batch and divide by the sum of their weights, which is at least `least`."""
-    above, below = ranks.total(torch.stack([values.sum(), weight.sum()]))
+    above, below = distributed.total(torch.stack([values.sum(), weight.sum()]))
     return above / below.clamp_min(least)
 
 

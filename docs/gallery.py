@@ -17,14 +17,14 @@ from PIL import Image
 from scipy.stats import ks_2samp
 
 from astrodl.config import SimulateSettings
+from astrodl.photometry.measure import measure
 from astrodl.plots.gallery import structure_planes
 from astrodl.plots.images import balance_bands, contact_sheet, lupton_rgb, sheet_of_rows
 from astrodl.plots.style import save
-from astrodl.survey.galaxies import Scene
-from astrodl.survey.oddities import KINDS, add_company
-from astrodl.survey.photometry import measure
-from astrodl.survey.population import CLASSES, Galaxy
-from astrodl.survey.simulator import Simulator
+from astrodl.simulator.draw import Simulator
+from astrodl.simulator.kinds.galaxies import Scene
+from astrodl.simulator.kinds.oddities import KINDS, add_company
+from astrodl.simulator.population import CLASSES, Galaxy
 
 SEED = 3
 COLUMNS = 10

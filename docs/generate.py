@@ -11,9 +11,9 @@ import numpy as np
 
 from astrodl import tasks
 from astrodl.config import TrainSettings
-from astrodl.normalize import Normalization
-from astrodl.schema import json_schema
-from astrodl.survey.population import CLASSES
+from astrodl.data.normalize import Normalization
+from astrodl.pipeline.schema import schema as json_schema
+from astrodl.simulator.population import CLASSES
 from astrodl.tasks.base import Context
 
 DOCS = Path(__file__).parent
@@ -120,7 +120,8 @@ class _Arrays(dict[str, np.ndarray]):
 
 def _descriptions() -> dict[str, dict[str, str]]:
     """Give what every section says of its keys; a key that only changes the default inherits what was said of it."""
-    from astrodl import config, schema
+    from astrodl import config
+    from astrodl.pipeline import schema
 
     sections = [getattr(config, name) for name in dir(config)] + [schema.SurveySettings]
     for task in tasks.NAMES:

@@ -18,8 +18,8 @@ from generate import DOCS, write_block
 from PIL import Image
 
 from astrodl import __version__, open_store, tasks
+from astrodl.pipeline.summary import read_metrics
 from astrodl.plots.overview import HIGHER_IS_BETTER, IDEAL
-from astrodl.summary import read_metrics
 
 LARGEST_BYTES = 250_000
 FIGURES = {

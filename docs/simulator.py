@@ -1,7 +1,7 @@
 """Draw the figures of simulator.md and write its tables of the population.
 
-`python docs/simulator.py` rewrites the images and what stands between the page's markers; `benchmarks/simulate.py`
-writes the table of speeds.
+`python docs/simulator.py` rewrites the images and what stands between the page's markers;
+`benchmarks/speed/simulate.py` writes the table of speeds.
 """
 
 from pathlib import Path
@@ -15,10 +15,10 @@ from record import shrink, table
 from astrodl.config import SURVEY_DEFAULTS, SimulateSettings
 from astrodl.plots.population import SizePanel, color_redshift, number_counts, size_magnitude
 from astrodl.plots.style import save
-from astrodl.survey.colors import TEMPLATES, Spectrum
-from astrodl.survey.population import CLASSES, KINDS, SIZE_SCATTER, Population
-from astrodl.survey.simulator import Simulator
-from astrodl.survey.surveys import SURVEYS, bands_of
+from astrodl.simulator.colors import TEMPLATES, Spectrum
+from astrodl.simulator.draw import Simulator
+from astrodl.simulator.instruments import SURVEYS, bands_of
+from astrodl.simulator.population import CLASSES, KINDS, SIZE_SCATTER, Population
 
 N_DRAWN = 20_000
 N_PAINTED = 1_500

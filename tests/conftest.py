@@ -29,3 +29,11 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}: set ASTRODL_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny store with known truth."""
+    from tests.small_store import write_store
+
+    return write_store(tmp_path_factory.mktemp("store") / "store.h5")

@@ -14,7 +14,7 @@ import pytest
 from astrodl import cli
 from astrodl.cli import reports
 from astrodl.errors import ConfigError, DataError
-from astrodl.summary import summary
+from astrodl.pipeline.summary import summary
 from astrodl.tasks import NAMES
 
 VERBS = {

@@ -17,7 +17,8 @@ from astrodl.config import (
     read_yaml,
 )
 from astrodl.errors import ConfigError
-from astrodl.schema import json_schema, load_config, root
+from astrodl.pipeline.schema import load_config, root
+from astrodl.pipeline.schema import schema as json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = {"surveys": {"demo": {"simulate": {}}}, "tasks": {"photoz": {}}}
@@ -56,7 +57,11 @@ def test_partial_section_keeps_the_task_s_own_defaults() -> None:
     assert parse(kind, {"train": {"epochs": 3}}).train.betas == kind().train.betas != SplitSettings()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    sorted([*(ROOT / "config").glob("*.yaml"), *(ROOT / "config" / "examples").glob("*.yaml")]),
+    ids=lambda path: path.name,
+)
 def test_shipped_configurations_are_valid(path: Path) -> None:
     assert load_config(path).surveys
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from astrodl import cli, tasks
 from astrodl.config import parse
-from astrodl.schema import root
+from astrodl.pipeline.schema import root
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -154,7 +154,7 @@ def test_figures_are_shrunk_below_the_limit(tmp_path):
 
 
 def test_a_run_is_recorded_in_all_pages(tmp_path, monkeypatch):
-    from tests.tasks.conftest import write_store
+    from tests.small_store import write_store
 
     record, generate = module_record(), module("generate")
     shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("_build", "__pycache__", "images"))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from astrodl.baselines.features import impute
 from astrodl.config import TrainSettings
 from astrodl.models.blocks import MLP, initialize
-from astrodl.optimize import make_optimizer, move, schedule
+from astrodl.training.optimizers import make_optimizer, move, schedule
 
 Array = NDArray[np.float64]
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
+import astrodl
 from astrodl.cli import data, reports, tasks
 from astrodl.errors import AstrodlError
 
@@ -67,7 +68,5 @@ class _Version(argparse.Action):
     """Print the version; looked up only when asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *args: Any, **also: Any) -> None:
-        import astrodl
-
         print(f"astrodl {astrodl.__version__}")
         parser.exit()

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import astrodl
 from astrodl.cli.arguments import add_settings, add_verb, add_workers, count
 from astrodl.errors import ConfigError
 
@@ -25,10 +26,9 @@ def _simulate(args: argparse.Namespace) -> None:
     astrodl simulate --out survey --settings '{"n_objects": 100, "size": 32}' --workers 2
     """
     from astrodl.config import SimulateSettings, parse, read_settings
-    from astrodl.survey.simulate import simulate
 
     settings = parse(SimulateSettings, *read_settings(args.settings))
-    print(simulate(settings, args.out, workers=args.workers, progress=args.progress))
+    print(astrodl.simulate(settings, args.out, workers=args.workers, progress=args.progress))
 
 
 def add_init(verbs: Any) -> None:
@@ -54,9 +54,7 @@ def _init(args: argparse.Namespace) -> None:
 
     astrodl init --catalog cat.fits --images 'cutouts/{id}.fits' --out survey.yaml
     """
-    from astrodl.discover import init
-
-    print(init(args.catalog, args.images, args.out, name=args.name, force=args.force))
+    print(astrodl.init(args.catalog, args.images, args.out, name=args.name, force=args.force))
 
 
 def add_shard(verbs: Any) -> None:
@@ -72,15 +70,13 @@ def _shard(args: argparse.Namespace) -> None:
 
     astrodl shard --out shards --settings survey.yaml --shards 100
     """
-    from astrodl.survey.shard import shard
-
     settings, n_shards = _read_survey(args)
     number = n_shards if args.shards is None else args.shards
     if not isinstance(number, int) or number < 1:
         raise ConfigError(
             f"shards = {number!r}: must be a number from 1; give --shards N or the key `shards` of the survey"
         )
-    shard(settings, args.out, number)
+    astrodl.shard(settings, args.out, number)
     print(args.out / "shards.json")
 
 
@@ -104,10 +100,10 @@ def _ingest(args: argparse.Namespace) -> None:
 
     astrodl ingest --out store.h5 --settings survey.yaml --workers 2
     """
-    from astrodl.survey.ingest import ingest
-
     settings, _ = _read_survey(args)
-    ingest(settings, args.out, shard=args.shard, workers=args.workers, strict=args.strict, progress=args.progress)
+    astrodl.ingest(
+        settings, args.out, shard=args.shard, workers=args.workers, strict=args.strict, progress=args.progress
+    )
     print(args.out)
 
 
@@ -126,7 +122,7 @@ def _add_survey(verb: argparse.ArgumentParser) -> None:
 def _read_survey(args: argparse.Namespace) -> "tuple[IngestSettings, int | None]":
     """Read the settings of a survey, and its number of shards."""
     from astrodl.config import IngestSettings, SimulateSettings, parse, read_settings
-    from astrodl.survey.simulate import data_settings
+    from astrodl.simulator.survey import data_settings
 
     values, source = read_settings(args.settings)
     values = _one_survey(values, source, args.survey)
@@ -176,11 +172,8 @@ def _inspect(args: argparse.Namespace) -> None:
 
     astrodl inspect results/demo/store.h5 --out sheet.png
     """
-    from astrodl.contents import contact, contents
-
     out = args.out or args.store.with_name(f"{args.store.stem}_sheet.png")
-    print(contents(args.store))
-    contact(args.store, out)
+    print(astrodl.inspect(args.store, out))
     print(f"contact sheet: {out}")
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import astrodl
 from astrodl.cli.arguments import add_verb
 
 
@@ -22,9 +23,7 @@ def _overview(args: argparse.Namespace) -> None:
 
     astrodl overview store.h5 photoz/metrics.json --out figures
     """
-    from astrodl.overview import overview
-
-    overview(args.store, args.metrics, args.out)
+    astrodl.overview(args.store, args.metrics, args.out)
 
 
 def add_check(verbs: Any) -> None:
@@ -44,9 +43,7 @@ def _check(args: argparse.Namespace) -> int:
 
     astrodl check config/config.yaml results/demo/store.h5
     """
-    from astrodl.check import problems
-
-    found = {path: problems(path) for path in args.files}
+    found = {path: astrodl.check(path) for path in args.files}
     for path, lines in found.items():
         print("\n".join(lines) if lines else f"{path}: ok")
     return int(any(found.values()))
@@ -63,9 +60,7 @@ def _schema(args: argparse.Namespace) -> None:
 
     astrodl schema --out workflow/schemas/config.schema.json
     """
-    from astrodl.schema import json_schema
-
-    text = json.dumps(json_schema(), indent=2) + "\n"
+    text = json.dumps(astrodl.schema(), indent=2) + "\n"
     if args.out is None:
         sys.stdout.write(text)
     else:
@@ -83,9 +78,7 @@ def _summary(args: argparse.Namespace) -> None:
 
     astrodl summary results/demo
     """
-    from astrodl.summary import summary
-
-    print(summary(args.folder))
+    print(astrodl.summary(args.folder))
 
 
 VERBS = (add_overview, add_check, add_schema, add_summary)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import astrodl
 from astrodl.cli.arguments import add_machine, add_settings, add_task, add_threads, add_verb, count, index
 
 
@@ -34,14 +35,13 @@ def _train(args: argparse.Namespace) -> int | None:
 
     astrodl train photoz store.h5 --out models/photoz --settings '{"train": {"epochs": 5}}'
     """
-    from astrodl import ranks
+    from astrodl import distributed
     from astrodl.config import read_settings
 
-    if args.processes > 1 and ranks.launched() is None:
-        return ranks.launch(args.processes, args.command)
-    from astrodl.tasks import run
+    if args.processes > 1 and distributed.launched() is None:
+        return distributed.launch(args.processes, args.command)
 
-    run.train(
+    astrodl.train(
         args.task,
         args.store,
         args.out,
@@ -69,9 +69,7 @@ def _predict(args: argparse.Namespace) -> None:
 
     astrodl predict photoz store.h5 models/photoz/model.safetensors --out predictions.h5
     """
-    from astrodl.tasks import run
-
-    run.predict(
+    astrodl.predict(
         args.task, args.store, args.models, args.out, device=args.device, threads=args.threads, progress=args.progress
     )
 
@@ -91,9 +89,8 @@ def _baseline(args: argparse.Namespace) -> None:
     astrodl baseline photoz store.h5 --out baseline.json
     """
     from astrodl.config import read_settings
-    from astrodl.tasks.evaluate import baseline
 
-    baseline(args.task, args.store, args.out, settings=read_settings(args.settings)[0], threads=args.threads)
+    astrodl.baseline(args.task, args.store, args.out, settings=read_settings(args.settings)[0], threads=args.threads)
 
 
 def add_evaluate(verbs: Any) -> None:
@@ -118,9 +115,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     astrodl evaluate photoz store.h5 predictions.h5 --baseline baseline.json --out metrics.json --figures figures
     """
     from astrodl.config import read_settings
-    from astrodl.tasks.evaluate import evaluate
 
-    evaluate(
+    astrodl.evaluate(
         args.task,
         args.store,
         args.predictions,
@@ -146,9 +142,7 @@ def _catalog(args: argparse.Namespace) -> None:
 
     astrodl catalog store.h5 photoz.h5 morphology.h5 --out catalog.fits --pdfs photoz_pdf.hdf5
     """
-    from astrodl.tasks.join import catalog
-
-    catalog(args.store, args.predictions, args.out, pdfs=args.pdfs)
+    astrodl.catalog(args.store, args.predictions, args.out, pdfs=args.pdfs)
 
 
 def add_hats(verbs: Any) -> None:
@@ -167,8 +161,7 @@ def _hats(args: argparse.Namespace) -> None:
 
     astrodl hats shards/0000/catalog.fits shards/0001/catalog.fits --out hats --name survey
     """
-    import astrodl
-    from astrodl.catalog.hats import ROWS, write_hats
+    from astrodl.products.hats import ROWS, write_hats
 
     builder = f"astrodl {astrodl.__version__}"
     write_hats(args.catalogs, args.out, name=args.name, n_most=args.rows or ROWS, builder=builder)

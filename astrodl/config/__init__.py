@@ -1,6 +1,7 @@
 """Configuration sections shared by all tasks: frozen, typed, unknown keys refused.
 
-The sections of the tasks live with the tasks; `astrodl.schema` composes all of them into the root configuration.
+The sections of the tasks live with the tasks; `astrodl.pipeline.schema` composes all of them into the root
+configuration.
 """
 
 from astrodl.config.augmentation import AugmentSettings

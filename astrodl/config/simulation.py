@@ -48,7 +48,7 @@ SURVEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "lsst": {"bands": ("u", "g", "r", "i", "z", "y"), "pixel_scale_arcsec": 0.2, "magnitude_limit": 24.0},
     "hst": {"bands": ("F606W", "F814W"), "pixel_scale_arcsec": 0.06, "magnitude_limit": 24.0},
 }
-"""What a survey's name sets where the configuration is silent; `astrodl.survey.surveys` describes the bands."""
+"""What a survey's name sets where the configuration is silent; `astrodl.simulator.instruments` describes the bands."""
 
 
 class SimulateSettings(Section):
@@ -64,7 +64,7 @@ class SimulateSettings(Section):
     pixel_scale_arcsec: Annotated[float, Field(gt=0)] = 0.06
     """Pixel scale in arcsec; 0.2 for `lsst`."""
     bands: Annotated[tuple[Name, ...], Field(min_length=1)] = ("F435W", "F606W", "F775W", "F850LP", "F160W")
-    """Band-passes, blue to red: of the survey, of the library in `astrodl.survey.bands`, or of `instruments`;
+    """Band-passes, blue to red: of the survey, of the library in `astrodl.simulator.bands`, or of `instruments`;
     u, g, r, i, z, y for `lsst`."""
     instruments: dict[Name, InstrumentSettings] = Field(default={})
     """Bands by name that differ from the survey's, or that it does not have."""

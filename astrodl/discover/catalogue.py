@@ -11,8 +11,8 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from astrodl.errors import DataError
-from astrodl.survey.table import texts_of
-from astrodl.survey.table_file import read_table
+from astrodl.ingestion.table import texts_of
+from astrodl.ingestion.table_file import read_table
 
 IMAGE_SUFFIXES = (".fits", ".fit", ".fts", ".fz", ".jpg", ".jpeg", ".png", ".h5", ".hdf5", ".npz")
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz")

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from astrodl.survey import rgb
-from astrodl.survey.arrays import ArrayFile
-from astrodl.survey.calibrate import border_sky
-from astrodl.survey.fits import FitsFile, Hdu, UnreadableError, open_fits, pixel_scale_arcsec, read_bytes, zero_point
-from astrodl.survey.mosaic import Mosaic
+from astrodl.fits.file import FitsFile, Hdu, UnreadableError, open_fits, pixel_scale_arcsec, read_bytes, zero_point
+from astrodl.ingestion import rgb
+from astrodl.ingestion.arrays import ArrayFile
+from astrodl.ingestion.mosaic import Mosaic
+from astrodl.photometry.sky import border_sky
 
 Role = Literal["image", "variance", "sigma", "weight", "mask", "psf", "segmentation"]
 

@@ -19,7 +19,7 @@ from astrodl.discover.paths import Paths, find
 from astrodl.discover.planes import add_planes
 from astrodl.discover.search import search
 from astrodl.errors import ConfigError, DataError
-from astrodl.survey import split
+from astrodl.splits import assign
 
 _SKY_SIGMA = 0.3
 _ZERO_SHARE = 0.01
@@ -242,7 +242,7 @@ def _split(draft: Draft, catalogue: Catalogue, paths: Paths) -> None:
     for values in _TRIES if len(catalogue) < _LONG else _TRIES[:6]:
         settings = SplitSettings(**values)
         try:
-            parts, _ = split.assign(object_id, ra, dec, settings)
+            parts, _ = assign.assign(object_id, ra, dec, settings)
         except DataError:
             continue
         if _balanced(parts[paths.rows], settings):

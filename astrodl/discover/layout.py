@@ -13,7 +13,7 @@ from astrodl.discover.filters import blue_to_red, sound
 from astrodl.discover.images import ImageView, Role, look_at, role_of, without_image_words
 from astrodl.discover.paths import Paths
 from astrodl.errors import DataError
-from astrodl.survey.fits import UnreadableError
+from astrodl.fits.file import UnreadableError
 
 N_LOOK = 5
 N_LOOK_SMALL = 20

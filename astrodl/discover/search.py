@@ -10,7 +10,7 @@ from astrodl.discover.catalogue import Catalogue, is_image
 from astrodl.discover.images import Role, bare, look_at, role_of
 from astrodl.discover.paths import MOST_FILES, Paths, fields_of, fill, find
 from astrodl.errors import DataError
-from astrodl.survey.fits import UnreadableError
+from astrodl.fits.file import UnreadableError
 
 _FEW = 100
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from astrodl import ranks
+from astrodl import distributed
 from astrodl.models.blocks import MLP, ConvBlock, initialize
 
 
@@ -64,5 +64,5 @@ class VAE(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct from a sample of the posterior while training, from its mean otherwise."""
         mean, log_variance = self.encode(image)
-        latent = mean + ranks.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        latent = mean + distributed.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
         return self.decoder(latent), mean, log_variance

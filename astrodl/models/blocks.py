@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from astrodl import ranks
+from astrodl import distributed
 
 T = TypeVar("T")
 
@@ -112,11 +112,11 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, H, W) by the mean and variance of each channel."""
-        if not self.training or ranks.size() == 1:
+        if not self.training or distributed.size() == 1:
             return super().forward(x)
         wide = x.float()
-        n_pixels = ranks.size() * wide[:, 0].numel()
-        mean, square = ranks.total(torch.stack([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3))])) / n_pixels
+        n_pixels = distributed.size() * wide[:, 0].numel()
+        mean, square = distributed.total(torch.stack([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3))])) / n_pixels
         variance = (square - mean**2).clamp_min(0)
         self._remember(mean.detach(), variance.detach() * n_pixels / (n_pixels - 1))
         scale = self.weight * (variance + self.eps).rsqrt()
@@ -157,7 +157,7 @@ class Dropout(nn.Module):
         """Set a share `p` of the numbers (B, ...) to zero while training, and raise the others."""
         if not self.training or not self.p:
             return x
-        return x * ((ranks.rand_like(x) >= self.p) / (1 - self.p)).to(x.dtype)
+        return x * ((distributed.rand_like(x) >= self.p) / (1 - self.p)).to(x.dtype)
 
 
 class ConvBlock(nn.Sequential):

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from astrodl.diagnosis import diagnose
 from astrodl.plots.style import CYCLE, INK, MUTED, Array, new_figure, say_empty, styled, wrap
+from astrodl.training.diagnosis import diagnose
 
 Row = Mapping[str, Any]
 
@@ -23,7 +23,7 @@ def learning_curves(
 ) -> Figure:
     """Draw every term of the history against the epoch: training dashed, validation solid, the best epoch marked.
 
-    Below it stands what the losses say of the training (`astrodl.diagnosis`).
+    Below it stands what the losses say of the training (`astrodl.training.diagnosis`).
 
     Parameters
     ----------

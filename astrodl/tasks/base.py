@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from astrodl.augment import degraded, moved, spared
-from astrodl.catalog import Column
 from astrodl.config import AugmentSettings, TaskSettings
-from astrodl.dataset import Batch, Cutouts, Resident
+from astrodl.data.augment import degraded, moved, spared
+from astrodl.data.batches import Batch, Cutouts, Resident
+from astrodl.data.normalize import Normalization
 from astrodl.metrics.bootstrap import bootstrap
-from astrodl.normalize import Normalization
+from astrodl.photometry.measure import photometric_features, structural_features
+from astrodl.products import Column
 from astrodl.store import Reader
-from astrodl.survey.photometry import photometric_features, structural_features
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

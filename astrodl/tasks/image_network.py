@@ -7,14 +7,14 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from astrodl.config import Fraction, Section, TaskSettings
-from astrodl.dataset import Cutouts
+from astrodl.data.batches import Cutouts
+from astrodl.data.normalize import N_SIGMA
 from astrodl.errors import ConfigError
 from astrodl.models import architectures
 from astrodl.models.apertures import ApertureResNet
 from astrodl.models.cnn import CompactResNet
 from astrodl.models.hybrid import HybridNetwork
 from astrodl.models.style import Style
-from astrodl.normalize import N_SIGMA
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Context, moments, picked, scale_free_features, standardize
 

@@ -8,15 +8,15 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from astrodl.baselines import latent as rivals
-from astrodl.canonical import canonical
-from astrodl.catalog import Column
 from astrodl.config import AugmentSettings, Fraction, TaskSettings, TrainSettings
-from astrodl.dataset import Batch, Cutouts
+from astrodl.data.batches import Batch, Cutouts
+from astrodl.data.views import canonical
 from astrodl.losses import SSIM_WIDTH, kl_standard_normal, ssim
 from astrodl.metrics import latent as metrics_of
 from astrodl.metrics.classification import balanced_accuracy
 from astrodl.models.autoencoders import VAE
 from astrodl.plots.latent import latent_mosaic, latent_nodes, latent_plane, nearest_objects
+from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured
 from astrodl.tasks.colour import colour

@@ -15,10 +15,10 @@ import astrodl
 from astrodl import tasks
 from astrodl.atomic import replacing
 from astrodl.config import parse
-from astrodl.dataset import Batch, Cutouts, Resident
+from astrodl.data.batches import Batch, Cutouts, Resident
 from astrodl.device import arranged, choose_device, layout
 from astrodl.errors import DataError, StoreError
-from astrodl.survey.photometry import measure
+from astrodl.photometry.measure import measure
 from astrodl.tasks.base import Arrays, Context, Task
 
 FORMAT = "astrodl-model"
@@ -71,7 +71,7 @@ class Model:
         sky_sigma : (N, bands) array, optional
             Sky noise per pixel; measured on the border of the images by default.
         features : (N, F) array, optional
-            As `astrodl.survey.photometry.measure` gives them; measured by default.
+            As `astrodl.photometry.measure.measure` gives them; measured by default.
         ebv : (N,) array, optional
             Galactic reddening E(B-V) in magnitudes, for networks trained with it; unknown by default.
 

@@ -11,19 +11,19 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astrodl import calibration
-from astrodl.augment import dihedral, mirrored, mixup
 from astrodl.baselines import morphology as rivals
-from astrodl.catalog import Column
+from astrodl.calibration import levels
 from astrodl.config import Fraction, TrainSettings
-from astrodl.dataset import Batch, Cutouts, Resident
+from astrodl.data.augment import dihedral, mirrored, mixup
+from astrodl.data.batches import Batch, Cutouts, Resident
 from astrodl.errors import ConfigError, DataError
 from astrodl.losses import focal_loss, pooled_mean, triplet_batch_hard
 from astrodl.metrics import classification
+from astrodl.photometry.measure import structural_features
 from astrodl.plots.morphology import class_gallery, confusion_matrix, reliability_diagram, roc_curves
 from astrodl.plots.robustness import accuracy_against_snr, set_sizes
+from astrodl.products import Column
 from astrodl.store import Reader
-from astrodl.survey.photometry import structural_features
 from astrodl.tasks import image_network
 from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, missing_column, scale_free_features, seen
 from astrodl.tasks.colour import colour
@@ -240,9 +240,9 @@ class Morphology(Task):
             return constants
         logits = torch.cat([self._mean_logits(network, batch) for batch in validation.in_order(128)])
         truth = validation.tensors["target"].argmax(1).cpu().numpy()
-        temperature = calibration.fit_temperature(logits.cpu().numpy(), truth)
+        temperature = levels.fit_temperature(logits.cpu().numpy(), truth)
         probability = (logits / temperature).softmax(1).cpu().numpy()
-        least = [calibration.least_probability(probability, truth, level / 100) for level in COVERAGES]
+        least = [levels.least_probability(probability, truth, level / 100) for level in COVERAGES]
         return {**constants, "temperature": temperature, "least": least}
 
     def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:

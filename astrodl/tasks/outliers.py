@@ -9,15 +9,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astrodl import ranks
+from astrodl import distributed
 from astrodl.baselines import outliers as rivals
-from astrodl.catalog import Column
 from astrodl.config import Fraction, TaskSettings, TrainSettings
-from astrodl.dataset import Batch, Cutouts, Resident
+from astrodl.data.batches import Batch, Cutouts, Resident
 from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
 from astrodl.metrics import outliers as metrics_of
 from astrodl.models.gan import EncoderGAN
 from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kind, score_against, score_histogram
+from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.base import (
     Arrays,
@@ -152,7 +152,7 @@ class Outliers(Task):
         loss = reconstruction + self.settings.moments * moments
         terms = {"reconstruction": reconstruction, "moments": moments}
         if phase == "generator":
-            drawn = network.generator(ranks.randn_like(codes))
+            drawn = network.generator(distributed.randn_like(codes))
             realism = network.critic(self._noisy(torch.cat([decoded, drawn]), batch["sky"].repeat(2, 1))).mean()
             loss = loss - self.settings.adversarial * min(1.0, 2 * done) * realism
             terms["realism"] = realism
@@ -166,13 +166,13 @@ class Outliers(Task):
         """Half of the fakes are redrawn galaxies, half are drawn from the prior."""
         codes = network.encoder(real)
         half = len(codes) // 2
-        return torch.cat([codes[:half], ranks.randn_like(codes[half:])])
+        return torch.cat([codes[:half], distributed.randn_like(codes[half:])])
 
     def _noisy(self, clean: Tensor, sky: Tensor) -> Tensor:
         """Add the sky noise to a noise-free image, in linear flux."""
         stretch = self.context.normalization.stretch
         linear = (clean.float() * stretch).clamp(-10, 10).sinh()
-        return stable_asinh(linear + sky[..., None, None] * ranks.randn_like(linear)) / stretch
+        return stable_asinh(linear + sky[..., None, None] * distributed.randn_like(linear)) / stretch
 
     def _reconstruction(self, real: Tensor, decoded: Tensor) -> Tensor:
         return functional.smooth_l1_loss(decoded.float(), real, beta=0.2) * 10

@@ -9,16 +9,16 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astrodl.augment import dihedral
 from astrodl.baselines import segmentation as rivals
-from astrodl.catalog import Column
 from astrodl.config import Fraction, Name, TaskSettings, TrainSettings
-from astrodl.dataset import Batch, Resident
+from astrodl.data.augment import dihedral
+from astrodl.data.batches import Batch, Resident
 from astrodl.device import autocast
 from astrodl.losses import gaussian_nll, pooled_mean, soft_dice
 from astrodl.metrics import segmentation as metrics_of
 from astrodl.models.unet import DecompositionUNet, summed_fractions
 from astrodl.plots.segmentation import bulge_to_total, clump_detection, segmentation_gallery
+from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, scale_free_features, seen
 from astrodl.tasks.colour import colour

@@ -8,14 +8,14 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astrodl.augment import dihedral
 from astrodl.baselines.votes import forest, mean_fractions
-from astrodl.catalog import Column
 from astrodl.config import Fraction, TrainSettings, VoteTree, read_tree
-from astrodl.dataset import Batch, Cutouts, Resident
+from astrodl.data.augment import dihedral
+from astrodl.data.batches import Batch, Cutouts, Resident
 from astrodl.losses import dirichlet_multinomial_nll, multinomial_nll
 from astrodl.metrics import votes as vote_metrics
 from astrodl.plots.votes import fraction_errors, fraction_scatter
+from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks import image_network
 from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, missing_column, scale_free_features, seen

@@ -7,8 +7,9 @@ import torch
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.neighbors import KNeighborsRegressor
 
-from astrodl.baselines import histograms, photoz, photoz_svm
-from astrodl.baselines.photoz_mlp import mlp
+from astrodl.baselines import histograms, photoz
+from astrodl.baselines.photoz import svm
+from astrodl.baselines.photoz.mlp import mlp
 from astrodl.metrics import pdf as of_pdf
 from astrodl.metrics import photoz as of_point
 
@@ -19,7 +20,7 @@ def small_mlp(*data: np.ndarray, min_updates: int = 60, seed: int = 0) -> dict[s
     return mlp(*data, n_networks=1, widths=(64, 64), dropout=0.0, epochs=1, min_updates=min_updates, seed=seed)
 
 
-METHODS = [photoz.knn, lambda *x: photoz.forest(*x, n_trees=30), photoz_svm.svm, small_mlp]
+METHODS = [photoz.knn, lambda *x: photoz.forest(*x, n_trees=30), svm.svm, small_mlp]
 NAMES = ["knn", "forest", "svm", "mlp"]
 
 
@@ -175,17 +176,17 @@ def test_residuals_of_the_svm_are_those_of_objects_left_out() -> None:
     # Features of noise alone: a machine judged on its own training objects would look good.
     random = np.random.default_rng(0)
     z = random.normal(1, 0.1, 300)
-    result = photoz_svm.svm(random.normal(size=(300, 8)), z, random.normal(size=(200, 8)), EDGES)
+    result = svm.svm(random.normal(size=(300, 8)), z, random.normal(size=(200, 8)), EDGES)
     low, high = of_pdf.interval(result["pdf"], EDGES, 0.68)
     assert np.median(high - low) == pytest.approx(0.2, abs=0.05)
 
 
 def test_the_svm_trains_on_no_more_objects_than_asked() -> None:
     (train_x, train_z), (test_x, _) = survey(400, 0), survey(40, 1)
-    some = photoz_svm.svm(train_x, train_z, test_x, EDGES, max_train=100)
-    assert some["z"] != pytest.approx(photoz_svm.svm(train_x, train_z, test_x, EDGES)["z"])
+    some = svm.svm(train_x, train_z, test_x, EDGES, max_train=100)
+    assert some["z"] != pytest.approx(svm.svm(train_x, train_z, test_x, EDGES)["z"])
     with pytest.raises(ValueError, match="above -1"):
-        photoz_svm.svm(train_x, train_z - 2, test_x, EDGES)
+        svm.svm(train_x, train_z - 2, test_x, EDGES)
 
 
 @pytest.mark.slow

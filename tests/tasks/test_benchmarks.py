@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from astrodl import tasks
-from astrodl.dataset import Direct, Resident
-from astrodl.tasks import run
+from astrodl.data.batches import Direct, Resident
+from astrodl.pipeline import objects
 from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        patch.syspath_prepend(str(ROOT / "benchmarks" / "speed"))
         path: Path = importlib.import_module("read").write_store(tmp_path_factory.mktemp("store") / "store.h5", 64)
     return path
 
@@ -27,8 +27,8 @@ def test_a_task_with_its_defaults_learns_from_the_store_of_the_benchmarks(name: 
     kind = tasks.get(name)
     settings = kind.Settings()
     with Direct(store) as reader:
-        task = kind(settings, run.fit_context(kind, settings, reader))
-        data = Resident.prepared(partial(run.arrays, task, reader), np.arange(2), torch.device("cpu"))
+        task = kind(settings, objects.fit_context(kind, settings, reader))
+        data = Resident.prepared(partial(objects.arrays, task, reader), np.arange(2), torch.device("cpu"))
     network = task.build()
     for phase in task.phases:
         loss, _ = task.loss(network, data.batch(torch.arange(2)), phase, 0.5)

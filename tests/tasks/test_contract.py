@@ -9,14 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from astrodl import engine, tasks
+import astrodl
+from astrodl import tasks
 from astrodl.config import AugmentSettings, parse
-from astrodl.dataset import Cutouts, Resident
+from astrodl.data.batches import Cutouts, Resident
+from astrodl.pipeline import objects
+from astrodl.pipeline.baseline import baseline
+from astrodl.pipeline.evaluate import evaluate
+from astrodl.pipeline.predictions import Predictions
 from astrodl.store import open_store
-from astrodl.tasks import run
-from astrodl.tasks.evaluate import baseline, evaluate
 from astrodl.tasks.model import load_model
-from astrodl.tasks.predictions import Predictions
+from astrodl.training import loop
 
 CPU = torch.device("cpu")
 SMALL: dict[str, dict[str, Any]] = {
@@ -42,8 +45,8 @@ def job(name: str, store: Path, **training: Any) -> tuple[Any, Resident]:
     kind = tasks.get(name)
     settings = parse(kind.Settings, small(name, **training))
     with open_store(store) as reader:
-        task = kind(settings, run.fit_context(kind, settings, reader))
-        indices = run.labelled(kind, settings, reader, "train")
+        task = kind(settings, objects.fit_context(kind, settings, reader))
+        indices = objects.labelled(kind, settings, reader, "train")
         arrays = {**task.inputs(Cutouts.from_store(reader, indices)), **task.targets(reader, indices)}
     return task, Resident(arrays, CPU)
 
@@ -52,8 +55,8 @@ def job(name: str, store: Path, **training: Any) -> tuple[Any, Resident]:
 def trained(request: pytest.FixtureRequest, store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A model of each task and its predictions."""
     name, folder = request.param, tmp_path_factory.mktemp(request.param)
-    run.train(name, store, folder, settings=small(name), progress=False)
-    run.predict(name, store, [folder / "model.safetensors"], folder / "predictions.h5")
+    astrodl.train(name, store, folder, settings=small(name), progress=False)
+    astrodl.predict(name, store, [folder / "model.safetensors"], folder / "predictions.h5")
     return name, folder
 
 
@@ -99,7 +102,7 @@ def test_eight_objects_are_learnt_by_heart(name: str, store: Path, tmp_path: Pat
     eight = Resident({key: value[8:16].numpy() for key, value in data.tensors.items()}, CPU)
     network = task.build()
     before = loss_of(task, network, eight)
-    engine.fit(task, network, eight, None, task.settings.train, tmp_path, seed=0, fingerprint="", progress=False)
+    loop.fit(task, network, eight, None, task.settings.train, tmp_path, seed=0, fingerprint="", progress=False)
     assert loss_of(task, network, eight) < before - 0.2 * abs(before)
 
 
@@ -175,9 +178,9 @@ def test_killed_and_resumed_run_ends_in_the_same_weights(
     name: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = small(name, epochs=3)
-    run.train(name, store, tmp_path / "whole", settings=settings, progress=False)
-    monkeypatch.setattr(engine, "SAVE_SECONDS", 0.0)
-    original, calls = engine.update, []
+    astrodl.train(name, store, tmp_path / "whole", settings=settings, progress=False)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    original, calls = loop.update, []
 
     def killed(*args: Any, **options: Any) -> None:
         calls.append(1)
@@ -185,12 +188,12 @@ def test_killed_and_resumed_run_ends_in_the_same_weights(
             raise KeyboardInterrupt
         original(*args, **options)
 
-    monkeypatch.setattr(engine, "update", killed)
+    monkeypatch.setattr(loop, "update", killed)
     with pytest.raises(KeyboardInterrupt):
-        run.train(name, store, tmp_path / "broken", settings=settings, progress=False)
+        astrodl.train(name, store, tmp_path / "broken", settings=settings, progress=False)
     assert (tmp_path / "broken" / "last.pt").exists()
-    monkeypatch.setattr(engine, "update", original)
-    run.train(name, store, tmp_path / "broken", settings=settings, progress=False)
+    monkeypatch.setattr(loop, "update", original)
+    astrodl.train(name, store, tmp_path / "broken", settings=settings, progress=False)
     whole, resumed = (load_file(tmp_path / part / "model.safetensors") for part in ("whole", "broken"))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert not (tmp_path / "broken" / "last.pt").exists()
@@ -199,8 +202,10 @@ def test_killed_and_resumed_run_ends_in_the_same_weights(
 def test_a_smaller_training_set_is_part_of_a_larger_one_and_leaves_the_other_splits(store: Path) -> None:
     kind = tasks.get("photoz")
     with open_store(store) as reader:
-        chosen = {n: run.labelled(kind, parse(kind.Settings, {"n_train": n}), reader, "train") for n in (10, 30, None)}
-        test = run.labelled(kind, parse(kind.Settings, {"n_train": 10}), reader, "test")
+        chosen = {
+            n: objects.labelled(kind, parse(kind.Settings, {"n_train": n}), reader, "train") for n in (10, 30, None)
+        }
+        test = objects.labelled(kind, parse(kind.Settings, {"n_train": 10}), reader, "test")
         assert len(test) == len(reader.select("test"))
     assert [len(indices) for indices in chosen.values()] == [10, 30, 54]
     assert set(chosen[10]) < set(chosen[30]) < set(chosen[None])

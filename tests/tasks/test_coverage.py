@@ -9,11 +9,11 @@ import torch
 
 from astrodl import tasks
 from astrodl.config import parse
-from astrodl.dataset import Cutouts
+from astrodl.data.batches import Cutouts
+from astrodl.pipeline.objects import fit_context
 from astrodl.store import FLAGS, open_store
 from astrodl.tasks.base import picked, seen
-from astrodl.tasks.run import fit_context
-from tests.tasks.conftest import write_store
+from tests.small_store import write_store
 
 IMAGE_TASKS = ("photoz", "morphology", "segmentation")
 

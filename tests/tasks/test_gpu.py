@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from astrodl import engine, tasks
+import astrodl
+from astrodl import tasks
 from astrodl.device import autocast
+from astrodl.pipeline.predictions import Predictions
 from astrodl.store import open_store
-from astrodl.tasks import run
 from astrodl.tasks.model import load_model
-from astrodl.tasks.predictions import Predictions
+from astrodl.training import loop
 from tests.tasks.test_contract import job, small
 
 pytestmark = [
@@ -23,17 +24,17 @@ pytestmark = [
 
 @pytest.mark.parametrize("name", tasks.NAMES)
 def test_the_loss_falls_on_a_gpu(name: str, store: Path, tmp_path: Path) -> None:
-    run.train(name, store, tmp_path, settings=small(name, epochs=20), device="cuda", progress=False)
+    astrodl.train(name, store, tmp_path, settings=small(name, epochs=20), device="cuda", progress=False)
     rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert rows[-1]["validation"]["loss"] < rows[0]["validation"]["loss"]
 
 
 @pytest.mark.parametrize("name", tasks.NAMES)
 def test_a_gpu_predicts_what_a_cpu_does(name: str, store: Path, tmp_path: Path) -> None:
-    path = run.train(name, store, tmp_path, settings=small(name), device="cpu", progress=False)
+    path = astrodl.train(name, store, tmp_path, settings=small(name), device="cpu", progress=False)
     found = {}
     for device in ("cpu", "cuda"):
-        out = run.predict(name, store, [path], tmp_path / f"{device}.h5", device=device, progress=False)
+        out = astrodl.predict(name, store, [path], tmp_path / f"{device}.h5", device=device, progress=False)
         found[device] = Predictions(out).read()
     for key, values in found["cpu"].items():
         np.testing.assert_allclose(found["cuda"][key], values, rtol=2e-2, atol=2e-2, err_msg=key)
@@ -48,20 +49,20 @@ def test_a_gpu_predicts_what_a_cpu_does(name: str, store: Path, tmp_path: Path) 
 def test_a_killed_training_goes_on_on_a_gpu(
     name: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(engine, "SAVE_SECONDS", 0.0)
-    original = engine.update
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    original = loop.update
 
-    def killed(state: engine.Fit, *rest: object, **options: object) -> None:
+    def killed(state: loop.Fit, *rest: object, **options: object) -> None:
         if state.step == 7:
             raise KeyboardInterrupt
         original(state, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(engine, "update", killed)
+    monkeypatch.setattr(loop, "update", killed)
     settings = small(name, epochs=4)
     with pytest.raises(KeyboardInterrupt):
-        run.train(name, store, tmp_path, settings=settings, device="cuda", progress=False)
-    monkeypatch.setattr(engine, "update", original)
-    run.train(name, store, tmp_path, settings=settings, device="cuda", progress=False)
+        astrodl.train(name, store, tmp_path, settings=settings, device="cuda", progress=False)
+    monkeypatch.setattr(loop, "update", original)
+    astrodl.train(name, store, tmp_path, settings=settings, device="cuda", progress=False)
     assert "resumed at update 6" in capsys.readouterr().err
 
 
@@ -71,14 +72,14 @@ def test_nothing_in_an_update_waits_for_the_gpu(name: str, store: Path) -> None:
     cuda = torch.device("cuda")
     data.tensors = {key: value.to(cuda) for key, value in data.tensors.items()}
     data.device = cuda
-    state = engine.Fit(task, task.build().to(cuda), task.settings.train, 0)
+    state = loop.Fit(task, task.build().to(cuda), task.settings.train, 0)
     batch, precision = data.batch(torch.arange(16, device=cuda)), autocast(cuda, "auto")
     for waits in ("default", "error"):  # the first cycle makes what is kept
         torch.cuda.set_sync_debug_mode(waits)
         try:
             for _ in state.cycle:
-                engine.update(state, state.network, batch, 10**6, precision)
+                loop.update(state, state.network, batch, 10**6, precision)
                 state.step += 1
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        assert not engine.look(state)
+        assert not loop.look(state)

@@ -10,8 +10,8 @@ import torch
 from astrodl.config import parse
 from astrodl.errors import ConfigError
 from astrodl.losses import ssim
+from astrodl.pipeline import objects
 from astrodl.store import open_store
-from astrodl.tasks import run
 from astrodl.tasks.latent import Latent
 
 SMALL: dict[str, Any] = {"view": 16, "widths": [8, 16], "effective_pixels": 1.0, "beta": 0.0, "noise_floor": 0.5}
@@ -21,8 +21,8 @@ N = 24
 def task_and_batch(store: Path, kind: str) -> tuple[Latent, dict[str, torch.Tensor]]:
     settings = parse(Latent.Settings, {**SMALL, "reconstruction": kind})
     with open_store(store) as reader:
-        task = Latent(settings, run.fit_context(Latent, settings, reader))
-        arrays = run.arrays(task, reader, np.arange(N))
+        task = Latent(settings, objects.fit_context(Latent, settings, reader))
+        arrays = objects.arrays(task, reader, np.arange(N))
     return task, {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from astrodl.augment import dihedral
+import astrodl
 from astrodl.config import parse
-from astrodl.dataset import Cutouts
+from astrodl.data.augment import dihedral
+from astrodl.data.batches import Cutouts
 from astrodl.errors import ConfigError, DataError
+from astrodl.pipeline import objects
 from astrodl.store import open_store
-from astrodl.tasks import run
 from astrodl.tasks.base import Report
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.morphology import Morphology
@@ -27,7 +28,7 @@ def model(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def trained(store: Path, folder: Path, **settings: Any) -> Model:
-    path = run.train("morphology", store, folder, settings={**SMALL, **settings}, progress=False)
+    path = astrodl.train("morphology", store, folder, settings={**SMALL, **settings}, progress=False)
     return load_model(path, device="cpu")
 
 
@@ -94,8 +95,8 @@ def test_a_mirror_of_an_unknown_class_is_refused(store: Path, tmp_path: Path) ->
 def test_mixed_objects_have_mixed_targets(store: Path) -> None:
     settings = parse(Morphology.Settings, {**SMALL, "augment": {"mixup": 1.0, "symmetries": False, "shift_pixels": 0}})
     with open_store(store) as reader:
-        task = Morphology(settings, run.fit_context(Morphology, settings, reader))
-        arrays = run.arrays(task, reader, np.arange(6))
+        task = Morphology(settings, objects.fit_context(Morphology, settings, reader))
+        arrays = objects.arrays(task, reader, np.arange(6))
     batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
     mixed = task.augment(batch)
     share, partner = mixed["share"], mixed["partner"]
@@ -117,7 +118,7 @@ def test_sets_hold_the_best_class_and_grow_with_the_level(model: Model, store: P
 def test_a_network_without_validation_promises_nothing(store: Path) -> None:
     with open_store(store) as reader:
         settings = parse(Morphology.Settings, SMALL)
-        task = Morphology(settings, run.fit_context(Morphology, settings, reader))
+        task = Morphology(settings, objects.fit_context(Morphology, settings, reader))
     predicted = Model(task, task.build()).raw(some(store))
     assert task.finish(predicted)["set_90"].all()
 
@@ -149,8 +150,8 @@ def test_networks_are_built_by_name(store: Path, tmp_path: Path, network: str) -
 def test_rare_classes_are_drawn_more_often(store: Path) -> None:
     settings = parse(Morphology.Settings, {**SMALL, "sampling": 1.0})
     with open_store(store) as reader:
-        task = Morphology(settings, run.fit_context(Morphology, settings, reader))
-        train = run.labelled(Morphology, settings, reader, "train")
+        task = Morphology(settings, objects.fit_context(Morphology, settings, reader))
+        train = objects.labelled(Morphology, settings, reader, "train")
         weight, label = task.sampling(reader, train), task.truth(reader, train)["label"]
     assert weight is not None
     sums = [weight[label == k].sum() for k in (0, 1)]
@@ -173,11 +174,11 @@ def test_a_student_is_trained_on_what_its_teacher_says_of_unlabelled_objects(
     path = str(tmp_path / "teacher" / "model.safetensors")
     settings = parse(Morphology.Settings, {**SMALL, "teacher": path})
     with open_store(few) as reader:
-        context = run.fit_context(Morphology, settings, reader)
+        context = objects.fit_context(Morphology, settings, reader)
         task = Morphology(settings, context)
         labelled, both = (
-            run.labelled(Morphology, settings, reader, "train"),
-            run.trainable(Morphology, settings, reader),
+            objects.labelled(Morphology, settings, reader, "train"),
+            objects.trainable(Morphology, settings, reader),
         )
         target = task.targets(reader, both)["target"]
         said = teacher.raw(Cutouts.from_store(reader, both))["probability"]
@@ -189,7 +190,7 @@ def test_a_student_is_trained_on_what_its_teacher_says_of_unlabelled_objects(
 
 
 def test_a_teacher_of_other_classes_is_refused(model: Model, store: Path, tmp_path: Path) -> None:
-    run.train(
+    astrodl.train(
         "photoz", store, tmp_path, settings={"n_bins": 9, "train": {"epochs": 1, "batch_size": 16}}, progress=False
     )
     settings = parse(Morphology.Settings, {**SMALL, "teacher": str(tmp_path / "model.safetensors")})

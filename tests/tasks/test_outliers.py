@@ -8,9 +8,9 @@ import torch
 
 from astrodl import tasks
 from astrodl.config import parse
-from astrodl.dataset import Cutouts, Resident
+from astrodl.data.batches import Cutouts, Resident
+from astrodl.pipeline import objects
 from astrodl.store import open_store
-from astrodl.tasks import run
 from astrodl.tasks.outliers import _distance, _percentile, _rank_table, _robust_covariance, _surprise
 
 
@@ -18,7 +18,7 @@ def test_pixels_that_were_not_observed_leave_no_residual(store: Path) -> None:
     kind = tasks.get("outliers")
     settings = parse(kind.Settings, {"latent": 4, "widths": [8, 16], "critic_widths": [8, 16]})
     with open_store(store) as reader:
-        task = kind(settings, run.fit_context(kind, settings, reader))
+        task = kind(settings, objects.fit_context(kind, settings, reader))
         cutouts = Cutouts.from_store(reader, np.array([5]))
     cutouts.images[:, 1] = np.nan
     network = task.build().eval()

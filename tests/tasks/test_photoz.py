@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import torch
 
+import astrodl
 from astrodl.config import parse
-from astrodl.dataset import Cutouts
-from astrodl.pdfs import read_pdfs
+from astrodl.data.batches import Cutouts
+from astrodl.pipeline import objects
+from astrodl.pipeline.catalog import catalog
+from astrodl.pipeline.predictions import Predictions
+from astrodl.products.pdfs import read_pdfs
 from astrodl.store import open_store
-from astrodl.tasks import run
-from astrodl.tasks.join import catalog
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.photoz import FLAGS, Photoz
-from astrodl.tasks.photoz_settings import PhotozSettings
-from astrodl.tasks.predictions import Predictions
-from tests.tasks.conftest import N_OBJECTS, write_store
+from astrodl.tasks.photoz.settings import PhotozSettings
+from tests.small_store import N_OBJECTS, write_store
 
 SMALL: dict[str, Any] = {"n_bins": 20, "widths": [8, 16], "joint": [16], "train": {"epochs": 2, "batch_size": 16}}
 KINDS: list[dict[str, Any]] = [
@@ -33,7 +34,7 @@ KINDS: list[dict[str, Any]] = [
 @pytest.fixture(scope="module", params=KINDS, ids=str)
 def model(request: pytest.FixtureRequest, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     folder = tmp_path_factory.mktemp("photoz")
-    run.train("photoz", store, folder, settings={**SMALL, **request.param}, progress=False)
+    astrodl.train("photoz", store, folder, settings={**SMALL, **request.param}, progress=False)
     return load_model(folder / "model.safetensors", device="cpu")
 
 
@@ -124,7 +125,7 @@ def test_weights_against_n_of_z_favour_rare_redshifts(store: Path) -> None:
     with open_store(store) as reader:
         train = reader.select("train")
         z = reader.column("z", train)
-        task = Photoz(settings, run.fit_context(Photoz, settings, reader))
+        task = Photoz(settings, objects.fit_context(Photoz, settings, reader))
         weight = task.targets(reader, train)["weight"]
     place = (z / task.context.constants["edges"][-1] * 20).astype(int)
     counts = np.bincount(place)[place]
@@ -134,7 +135,7 @@ def test_weights_against_n_of_z_favour_rare_redshifts(store: Path) -> None:
 
 def test_a_bright_field_far_from_the_training_set_is_out_of_distribution(store: Path, tmp_path: Path) -> None:
     settings = {**SMALL, "train": {"epochs": 10, "batch_size": 16}}
-    run.train("photoz", store, tmp_path, settings=settings, progress=False)
+    astrodl.train("photoz", store, tmp_path, settings=settings, progress=False)
     model = load_model(tmp_path / "model.safetensors", device="cpu")
     with open_store(store) as reader:
         cutouts = Cutouts.from_store(reader, reader.select("test"))
@@ -154,14 +155,14 @@ def test_every_object_is_predicted_by_networks_that_never_saw_it(tmp_path: Path)
         file["fold"][:] = np.where(split == 2, -1, np.arange(N_OBJECTS) % 3)
     models = []
     for fold in range(3):
-        run.train("photoz", store, tmp_path / str(fold), settings=SMALL, fold=fold, progress=False)
+        astrodl.train("photoz", store, tmp_path / str(fold), settings=SMALL, fold=fold, progress=False)
         models.append(tmp_path / str(fold) / "model.safetensors")
-    run.predict("photoz", store, models, tmp_path / "all.h5")
+    astrodl.predict("photoz", store, models, tmp_path / "all.h5")
     together = Predictions(tmp_path / "all.h5")
     assert together.unseen(0, N_OBJECTS).all()
     pdfs = together.read()["pdf"]
     for fold in range(3):
-        run.predict("photoz", store, [models[fold]], tmp_path / "one.h5")
+        astrodl.predict("photoz", store, [models[fold]], tmp_path / "one.h5")
         alone = Predictions(tmp_path / "one.h5")
         own = (split != 2) & (np.arange(N_OBJECTS) % 3 == fold)
         np.testing.assert_allclose(pdfs[own], alone.read()["pdf"][own], rtol=1e-3, atol=1e-5)

@@ -10,9 +10,9 @@ from scipy import stats
 
 from astrodl.config import parse
 from astrodl.errors import ConfigError
+from astrodl.pipeline import objects
+from astrodl.simulator.population import CLASSES
 from astrodl.store import open_store
-from astrodl.survey.population import CLASSES
-from astrodl.tasks import run
 from astrodl.tasks.votes import Votes
 
 TREE = {"questions": [{"name": "votes", "answers": ["early", "late"]}]}
@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {"widths": [8, 16], "joint": [16], "tree": TREE}
 def task(store: Path, **settings: Any) -> Votes:
     with open_store(store) as reader:
         parsed = parse(Votes.Settings, {**SMALL, **settings})
-        return Votes(parsed, run.fit_context(Votes, parsed, reader))
+        return Votes(parsed, objects.fit_context(Votes, parsed, reader))
 
 
 def test_fractions_and_errors_are_those_of_a_dirichlet_distribution(store: Path) -> None:
@@ -55,7 +55,7 @@ def test_calibration_finds_the_concentration_of_the_votes(store: Path, likelihoo
         def forward(self, image: torch.Tensor, features: Any = None) -> torch.Tensor:
             return torch.zeros(len(image), 2)
 
-    from astrodl.dataset import Resident
+    from astrodl.data.batches import Resident
 
     unseen = Resident({"image": np.zeros((4000, 3, 4, 4), np.float32), "votes": counts}, torch.device("cpu"))
     (factor,) = votes.calibrate(Half(), unseen, unseen)["factors"]

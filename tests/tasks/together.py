@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from astrodl import engine, ranks, tasks
+from astrodl import distributed, tasks
 from astrodl.config import parse
-from astrodl.dataset import Cutouts, Resident
+from astrodl.data.batches import Cutouts, Resident
+from astrodl.pipeline import objects
 from astrodl.store import open_store
-from astrodl.tasks import run
+from astrodl.training import loop
 from tests.tasks.test_contract import small
 
 CPU = torch.device("cpu")
@@ -45,10 +46,10 @@ def train(name: str, store: Path, out: Path) -> None:
     kind = tasks.get(name)
     settings = parse(kind.Settings, settings_of(name))
     with open_store(store) as reader:
-        task = kind(settings, run.fit_context(kind, settings, reader))
+        task = kind(settings, objects.fit_context(kind, settings, reader))
         splits = {}
         for part in ("train", "validation"):
-            indices = run.labelled(kind, settings, reader, part)
+            indices = objects.labelled(kind, settings, reader, part)
             arrays = {**task.inputs(Cutouts.from_store(reader, indices)), **task.targets(reader, indices)}
             splits[part] = Resident(arrays, CPU)
     if name == WORSE:
@@ -56,30 +57,30 @@ def train(name: str, store: Path, out: Path) -> None:
         task.validate = lambda *some: {"loss": -validate(*some)["loss"]}  # type: ignore[method-assign]
     torch.manual_seed(5)
     network = task.build()
-    history = engine.fit(
+    history = loop.fit(
         task, network, *splits.values(), settings.train, out / name, seed=3, fingerprint=name, progress=False
     )
-    if ranks.first():
+    if distributed.first():
         (out / name / "done.json").write_text(json.dumps(history))
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
-    save_file(state, out / name / f"rank{ranks.number()}.safetensors")
+    save_file(state, out / name / f"rank{distributed.number()}.safetensors")
 
 
 def main(store: Path, out: Path, stopped: str = "") -> None:
     torch.set_num_threads(1)
-    with ranks.joined("cpu"):
+    with distributed.joined("cpu"):
         for name in [stopped] if stopped else tasks.NAMES:
             (out / name).mkdir(parents=True, exist_ok=True)
             if stopped:
-                engine.SAVE_SECONDS = 0.0
-                original = engine.update
+                loop.SAVE_SECONDS = 0.0
+                original = loop.update
 
-                def update(state: engine.Fit, *rest: Any, original: Any = original, **options: Any) -> None:
+                def update(state: loop.Fit, *rest: Any, original: Any = original, **options: Any) -> None:
                     if state.step == 2:
                         os._exit(3)
                     original(state, *rest, **options)
 
-                engine.update = update
+                loop.update = update
             train(name, store, out)
 
 

@@ -13,8 +13,8 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from astrodl.config import IngestSettings, parse
+from astrodl.ingestion.run import ingest
 from astrodl.store import BAND_FLAGS, FLAGS, Reader, check, open_store
-from astrodl.survey.ingest import ingest
 from tests.workflow.run import ENVIRONMENT, ROOT, snakemake, write_config
 
 Compare = Callable[[Reader, Path], None]
@@ -134,8 +134,8 @@ def kind(
     if not (test_data / needed).is_dir():
         pytest.skip(f"no {test_data / needed}: set ASTRODL_TEST_DATA")
     monkeypatch.setenv("ASTRODL_TEST_DATA", str(test_data.resolve()))
-    monkeypatch.chdir(ROOT)  # where `config/catalogs` is
-    return ROOT / "config" / name, test_data.resolve(), survey, compare
+    monkeypatch.chdir(ROOT)  # where `config/examples/catalogs` is
+    return ROOT / "config" / "examples" / name, test_data.resolve(), survey, compare
 
 
 def test_the_store_holds_what_astropy_reads(kind: tuple[Path, Path, str, Compare], tmp_path: Path) -> None:

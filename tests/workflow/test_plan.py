@@ -21,7 +21,7 @@ def test_the_rules_are_formatted() -> None:
 
 
 def test_the_schema_is_the_one_that_astrodl_writes() -> None:
-    from astrodl.schema import json_schema
+    from astrodl.pipeline.schema import schema as json_schema
 
     path = ROOT / "workflow" / "schemas" / "config.schema.json"
     assert json.loads(path.read_text()) == json_schema(), f"run: astrodl schema --out {path.relative_to(ROOT)}"

@@ -16,12 +16,13 @@ from astropy.table import Table
 from PIL import Image
 
 from astrodl.config import IngestSettings, parse
-from astrodl.schema import load_config
+from astrodl.ingestion.run import ingest
+from astrodl.pipeline.schema import load_config
 from astrodl.store import open_store
-from astrodl.survey.ingest import ingest
 from tests.workflow.run import ENVIRONMENT, ROOT, command, planned, write_config
 
-EGS, GALAXYZOO = ROOT / "config" / "egs.yaml", ROOT / "config" / "galaxyzoo.yaml"
+EXAMPLES = ROOT / "config" / "examples"
+EGS, GALAXYZOO = EXAMPLES / "egs.yaml", EXAMPLES / "galaxyzoo.yaml"
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_one_more_seed_trains_only_that_seed(finished: Path, tmp_path: Path) -> 
 
 
 def test_summary_of_the_tiny_run_has_a_line_for_every_task(finished: Path) -> None:
-    from astrodl.summary import summary
+    from astrodl.pipeline.summary import summary
 
     lines = summary(finished / "results" / "tiny").splitlines()
     assert set(TASKS) <= {line.split()[0] for line in lines if line}

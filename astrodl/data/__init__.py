@@ -1,0 +1,1 @@
+"""From a store or arrays to batches on a device: normalisation, augmentation, canonical views."""

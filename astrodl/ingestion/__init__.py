@@ -1,0 +1,1 @@
+"""From a catalogue and images to a store."""

@@ -1,0 +1,1 @@
+"""Fluxes, structure and sky level: functions on arrays."""

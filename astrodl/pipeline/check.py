@@ -1,0 +1,98 @@
+"""Tell what is wrong with a file of the pipeline, by the kind of file that it is."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from astrodl.errors import AstrodlError
+
+
+def check(path: str | os.PathLike[str]) -> list[str]:
+    """List the problems of a file of the pipeline.
+
+    Parameters
+    ----------
+    path
+        Store, model, predictions, metrics, catalogue, p(z) file or YAML configuration.
+
+    Returns
+    -------
+    list of str
+        One line per problem; empty where there is none.
+
+    Examples
+    --------
+    >>> astrodl.check("config/config.yaml")  # doctest: +SKIP
+    []
+    """
+    path = Path(path)
+    kinds = KINDS.get(path.suffix.lower())
+    if kinds is None:
+        return [f"{path}: kind of file is not known; accepted: {', '.join(sorted(KINDS))}"]
+    if not path.is_file():
+        return [f"{path}: no such file; give an existing one"]
+    try:
+        return [line if str(path) in line else f"{path}: {line}" for line in kinds(path)]
+    except AstrodlError as error:
+        return [str(error)]
+
+
+def _config(path: Path) -> list[str]:
+    from astrodl.pipeline.schema import load_config
+
+    load_config(path)
+    return []
+
+
+def _metrics(path: Path) -> list[str]:
+    from astrodl.pipeline.summary import read_metrics
+
+    read_metrics(path)
+    return []
+
+
+def _catalog(path: Path) -> list[str]:
+    from astrodl.products import read_catalog
+
+    read_catalog(path)
+    return []
+
+
+def _model(path: Path) -> list[str]:
+    from astrodl.tasks.model import load_model
+
+    load_model(path, device="cpu")
+    return []
+
+
+def _hdf5(path: Path) -> list[str]:
+    import h5py
+
+    from astrodl import store
+
+    if not h5py.is_hdf5(path):
+        return [f"{path}: not an HDF5 file; write it again"]
+    with h5py.File(path, "r") as file:
+        pdfs = "meta" in file and "data" in file
+        predictions = file.attrs.get("format") == "astrodl-predictions"
+    if pdfs:
+        return _pdfs(path)
+    return [] if predictions else store.check(path)
+
+
+def _pdfs(path: Path) -> list[str]:
+    from astrodl.products.pdfs import read_pdfs
+
+    read_pdfs(path)
+    return []
+
+
+KINDS: dict[str, Callable[[Path], list[str]]] = {
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+    ".safetensors": _model,
+    ".fits": _catalog,
+    ".yaml": _config,
+    ".yml": _config,
+    ".json": _metrics,
+}

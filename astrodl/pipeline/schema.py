@@ -1,0 +1,97 @@
+"""The root configuration, composed from the shared sections and the tasks' own, and its JSON schema."""
+
+import os
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field, create_model, model_validator
+
+from astrodl import tasks
+from astrodl.config import DataSettings, Name, Section, SimulateSettings, SplitSettings, parse, read_yaml
+
+
+class SurveySettings(Section):
+    """A survey: simulated or real, and how it is split."""
+
+    simulate: SimulateSettings | None = None
+    """Simulate the survey (this or `data`)."""
+    data: DataSettings | None = None
+    """Ingest a real survey (this or `simulate`)."""
+    split: SplitSettings = SplitSettings()
+    """Training, validation and test."""
+    shards: Annotated[int, Field(ge=1, le=9999)] | None = None
+    """Divide the survey into this many parts of the sky, ingested and predicted as jobs of their own; networks are
+    trained and measured on what `split.sample` or `data.split_column` leave. By default it is not divided."""
+    models_from: Name | None = None
+    """Name of another survey whose models predict this one; nothing is trained here."""
+    tasks: tuple[str, ...] | None = None
+    """Names of the tasks to run on this survey; by default all of the root's."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SurveySettings":
+        if (self.simulate is None) == (self.data is None):
+            raise ValueError("give exactly one of `simulate` and `data`")
+        return self
+
+
+@cache
+def root() -> type[Section]:
+    """Give the class of the root configuration; a task's section is optional, and the task runs where it is present."""
+    sections = {name: (tasks.get(name).Settings | None, None) for name in tasks.NAMES}
+    chosen: Any = create_model(
+        "TasksSettings", __base__=Section, __doc__="Tasks to run, with their settings.", **sections
+    )  # type: ignore[call-overload]
+
+    class RootSettings(Section):
+        """Configuration of a run."""
+
+        results: str = "results"
+        """Folder of the results; each survey has its own folder in it."""
+        surveys: dict[Name, SurveySettings] = Field(min_length=1)
+        """Surveys by name."""
+        tasks: chosen
+        """Tasks to run, with their settings."""
+
+        @model_validator(mode="before")
+        @classmethod
+        def _present_runs(cls, values: Any) -> Any:
+            """Take an empty section (`photoz:` and nothing below it) for one with all defaults."""
+            chosen = values.get("tasks") if isinstance(values, dict) else None
+            if not isinstance(chosen, dict):
+                return values
+            return {**values, "tasks": {name: {} if section is None else section for name, section in chosen.items()}}
+
+        @model_validator(mode="after")
+        def _known(self) -> "RootSettings":
+            for name, survey in self.surveys.items():
+                if survey.models_from is not None and survey.models_from not in self.surveys:
+                    raise ValueError(
+                        f"survey '{name}' takes models_from '{survey.models_from}', "
+                        f"which is none of {', '.join(self.surveys)}"
+                    )
+                for task in survey.tasks or ():
+                    if getattr(self.tasks, task, None) is None:
+                        raise ValueError(f"survey '{name}' asks for task '{task}', which has no section under tasks")
+            return self
+
+    return RootSettings
+
+
+def schema() -> dict[str, Any]:
+    """Give the JSON schema that the workflow validates its configuration with."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "astrodl configuration",
+        **root().model_json_schema(),
+    }
+
+
+def load_config(path: str | os.PathLike[str]) -> Any:
+    """Read and validate a YAML configuration.
+
+    Raises
+    ------
+    ConfigError
+        One line that names file, key, value and what is accepted.
+    """
+    return parse(root(), read_yaml(path), str(path))

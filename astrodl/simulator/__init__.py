@@ -1,0 +1,1 @@
+"""The simulated survey (GalSim): population, kinds of galaxies, light, noise, truth."""

@@ -1,0 +1,1 @@
+"""The kinds of galaxies that the simulator draws, a file per family."""

@@ -1,1 +1,0 @@
-"""The sky side: simulating, reading, measuring and splitting surveys (no torch)."""

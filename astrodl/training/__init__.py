@@ -1,0 +1,1 @@
+"""The training loop, optimizers, memory estimate and diagnosis of learning curves."""

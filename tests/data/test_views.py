@@ -1,0 +1,47 @@
+"""Canonical views: the same galaxy, however it lies on the detector, gives the same view."""
+
+import numpy as np
+import torch
+
+from astrodl.data.views import canonical
+
+SIDE = 64
+
+
+def galaxy(x0: float, y0: float, angle: float, size: float, flux: float) -> torch.Tensor:
+    axis = np.arange(SIDE) - (SIDE - 1) / 2
+    y, x = axis[:, None] - y0, axis[None, :] - x0
+    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    image = np.exp(-0.5 * ((u / size) ** 2 + (v / (0.5 * size)) ** 2))
+    lump = 0.3 * np.exp(-0.5 * (((u - size) / (0.3 * size)) ** 2 + (v / (0.3 * size)) ** 2))
+    image = (image + lump) / (image + lump).sum() * flux
+    return torch.from_numpy(np.stack([image, 2 * image])[None]).float()
+
+
+def view(*parameters: float) -> torch.Tensor:
+    return canonical(galaxy(*parameters), torch.full((1, 2), 1e-3))[0]
+
+
+def test_position_angle_size_and_flux_are_removed() -> None:
+    reference = view(0, 0, 0, 6, 100)
+    peak = float(reference.max())
+    for parameters in [(3, -2, 0, 6, 100), (0, 0, 0.9, 6, 100), (0, 0, 0, 4.5, 100), (1, 1, 2.5, 7, 3000)]:
+        assert float((view(*parameters) - reference).abs().max()) < 0.12 * peak
+
+
+def test_the_mean_surface_brightness_of_a_view_is_one() -> None:
+    assert float(view(0, 0, 0, 5, 100).mean()) == 1.0 or abs(float(view(0, 0, 0, 5, 100).mean()) - 1) < 1e-4
+
+
+def test_noise_is_scaled_with_the_flux() -> None:
+    sky = torch.full((1, 2), 1e-3)
+    bright, faint = (canonical(galaxy(0, 0, 0, 5, flux), sky)[1] for flux in (1000, 100))
+    torch.testing.assert_close(faint / bright, torch.full((1, 2), 10.0), rtol=1e-3, atol=0)
+
+
+def test_missing_band_does_not_break_the_view() -> None:
+    image = galaxy(0, 0, 0.3, 5, 100)
+    image[:, 1] = float("nan")
+    views, noise = canonical(image, torch.tensor([[1e-3, float("nan")]]))
+    assert torch.isfinite(views).all()
+    assert torch.isfinite(noise).all()

@@ -1,0 +1,169 @@
+"""Shards: together they are the survey, whatever the kind of catalogue, and each is ingested as the whole would be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import MaskedColumn, Table
+
+from astrodl.errors import DataError
+from astrodl.ingestion.run import ingest
+from astrodl.ingestion.shard import FOLD, ROW, SPLIT, shard
+from astrodl.store import SPLITS, open_store
+from astrodl.store.layout import datasets
+from tests.ingestion.toy import N, catalog, galaxy, settings
+
+SKY = {"ra_column": "ra", "dec_column": "dec", "columns": {"z": "z_spec", "class": "kind", "n_visits": "n_visits"}}
+
+
+def shards_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/objects.fits"))
+
+
+def stores(root: Path, out: Path, n_shards: int, **data: Any) -> list[Path]:
+    """Divide a survey and ingest every shard."""
+    shard(settings(root, **data), out, n_shards)
+    files = shards_in(out)
+    assert len(files) == n_shards
+    for path in files:
+        ingest(settings(root, **data), path.with_name("store.h5"), shard=path)
+    return [path.with_name("store.h5") for path in files]
+
+
+def rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Read all of a store by object, in a form in which NaN equals itself."""
+    with open_store(path) as store:
+        values = {name: store.block(name, 0, len(store)) for name, _ in datasets(store._file)}
+    return {
+        str(name): {key: comparable(array[k]) for key, array in values.items()}
+        for k, name in enumerate(values["object_id"])
+    }
+
+
+def comparable(value: Any) -> Any:
+    return str(value) if isinstance(value, str) else np.asarray(value).tobytes()
+
+
+@pytest.mark.parametrize("n_shards", [1, 3, 7])
+def test_the_stores_of_the_shards_hold_what_the_store_of_the_survey_holds(
+    survey: Path, tmp_path: Path, n_shards: int
+) -> None:
+    ingest(settings(survey, **SKY), tmp_path / "store.h5")
+    together: dict[str, dict[str, Any]] = {}
+    for path in stores(survey, tmp_path / "shards", n_shards, **SKY):
+        some = rows(path)
+        assert not together.keys() & some.keys()
+        together |= some
+    assert together == rows(tmp_path / "store.h5")
+
+
+def test_what_is_written_tells_pixels_and_counts(survey: Path, tmp_path: Path) -> None:
+    summary = shard(settings(survey, **SKY), tmp_path / "shards", 3)
+    assert summary == json.loads((tmp_path / "shards" / "shards.json").read_text())
+    assert [part["name"] for part in summary["shards"]] == ["0000", "0001", "0002"]
+    lengths = [len(Table.read(path)) for path in shards_in(tmp_path / "shards")]
+    assert lengths == [part["n_objects"] for part in summary["shards"]]
+    assert sum(lengths) == summary["n_objects"] == N
+    assert all(sum(pixel[2] for pixel in part["pixels"]) == part["n_objects"] for part in summary["shards"])
+    assert summary["plan"] == {"calibrated": True, "pixel_scale_arcsec": pytest.approx(0.1), "psf_size": None}
+    assert summary["by"] == "position"
+    assert str(tmp_path) not in json.dumps(summary)
+
+
+def test_the_sample_holds_the_objects_that_are_not_the_rest(survey: Path, tmp_path: Path) -> None:
+    split = {"test": 0.3, "validation": 0.3, "sample": 8}
+    summary = shard(settings(survey, **SKY, split=split), tmp_path / "shards", 2)
+    sample = Table.read(tmp_path / "shards" / "sample.fits")
+    assert len(sample) == N - summary["split"]["rest"] < N
+    assert "rest" not in set(sample[SPLIT].astype(str))
+    # the sample is ingested with the splits it was given, and not sampled again
+    ingest(settings(survey, **SKY, split=split), tmp_path / "store.h5", shard=tmp_path / "shards" / "sample.fits")
+    with open_store(tmp_path / "store.h5") as store:
+        assert [SPLITS[part] for part in store.split] == sample[SPLIT].astype(str).tolist()
+        assert store.fold.tolist() == sample[FOLD].tolist()
+
+
+def test_equal_input_gives_equal_bytes_and_leaves_nothing_else(survey: Path, tmp_path: Path) -> None:
+    content = []
+    for name in ("first", "second"):
+        shard(settings(survey, **SKY), tmp_path / name, 3)
+        files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+        content.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
+    assert content[0] == content[1]
+    assert len(content[0]) == 5
+
+
+def test_without_positions_a_hash_of_the_identifier_divides(survey: Path, tmp_path: Path) -> None:
+    names = [set(rows(path)) for path in stores(survey, tmp_path / "shards", 4)]
+    assert sum(map(len, names)) == len(set.union(*names)) == N
+    assert json.loads((tmp_path / "shards" / "shards.json").read_text())["by"] == "identifier"
+
+
+def test_objects_without_a_position_among_others_are_in_a_shard_too(survey: Path, tmp_path: Path) -> None:
+    table = catalog()
+    table["ra"][[2, 7]] = np.nan
+    table.write(survey / "catalog.fits", overwrite=True)
+    assert sum(len(rows(path)) for path in stores(survey, tmp_path / "shards", 3, **SKY)) == N
+
+
+def test_rows_of_an_array_stay_with_their_objects(tmp_path: Path) -> None:
+    catalog().write(tmp_path / "catalog.fits")
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        file["image"] = np.stack([np.stack([galaxy(k), galaxy(k)]) for k in range(N)])
+    options = {"layout": "arrays", "path": "images.h5", "extension": "image", **SKY}
+    ingest(settings(tmp_path, **options), tmp_path / "store.h5")
+    whole = rows(tmp_path / "store.h5")
+    for path in stores(tmp_path, tmp_path / "shards", 3, **options):
+        assert all(one["image"] == whole[name]["image"] for name, one in rows(path).items())
+    assert ROW in Table.read(shards_in(tmp_path / "shards")[0]).colnames
+
+
+def test_a_text_catalogue_keeps_its_zeros_letters_and_gaps(survey: Path, tmp_path: Path) -> None:
+    table = catalog()
+    table["file"] = [str(name) for name in table["objid"]]
+    table["objid"] = [f"{k:03d}" for k in range(N)]
+    table["kind"] = MaskedColumn(["é" if k % 2 else "E" for k in range(N)], mask=np.arange(N) == 3)
+    table.write(survey / "catalog.ecsv")
+    options = {**SKY, "catalog": "catalog.ecsv", "path": "images/{file}.fits"}
+    ingest(settings(survey, **options), tmp_path / "store.h5")
+    columns: dict[str, dict[str, Any]] = {}
+    for path in [tmp_path / "store.h5", *stores(survey, tmp_path / "shards", 2, **options)]:
+        with open_store(path) as store:
+            values = zip(store.object_id, *(store.column(name) for name in ("class", "z", "n_visits")), strict=True)
+            found = {str(name): (str(kind), float(z), float(n)) for name, kind, z, n in values}
+        columns = columns or found
+        for name, value in found.items():
+            np.testing.assert_equal(value, columns[name])
+    assert {"000", "001"} <= columns.keys()
+
+
+def test_a_band_that_is_nowhere_in_a_shard_is_missing_there_and_no_error(survey: Path, tmp_path: Path) -> None:
+    shard(settings(survey, **SKY), tmp_path / "shards", 3)
+    first = shards_in(tmp_path / "shards")[0]
+    for name in Table.read(first)["objid"]:
+        path = survey / "images" / f"{name}.fits"
+        with fits.open(path) as file:
+            kept = fits.HDUList([hdu.copy() for hdu in file if hdu.name != "R"])
+        kept.writeto(path, overwrite=True)
+    ingest(settings(survey, **SKY), tmp_path / "store.h5", shard=first)
+    with open_store(tmp_path / "store.h5") as store:
+        assert store.unit == "uJy"
+        assert np.isnan(store.images()[:, 1]).all()
+
+
+def test_more_shards_than_there_are_places_are_refused(survey: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"12 objects in 12 pixels .* cannot be divided into 13 shards; set fewer"):
+        shard(settings(survey, **SKY), tmp_path / "shards", 13)
+    assert not (tmp_path / "shards").exists()
+
+
+def test_a_file_that_is_no_shard_is_refused(survey: Path, tmp_path: Path) -> None:
+    table = catalog()
+    table[SPLIT], table[FOLD] = "test", -1
+    table.write(tmp_path / "other.fits")
+    with pytest.raises(DataError, match=r"other.fits: not the file of a shard; give one that `astrodl shard` wrote"):
+        ingest(settings(survey), tmp_path / "store.h5", shard=tmp_path / "other.fits")

@@ -1,0 +1,148 @@
+"""Truth of the simulated objects: segmentation, clumps, neighbours, tables."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from astrodl.config import SimulateSettings
+from astrodl.simulator import survey as module
+from astrodl.simulator.draw import Observation, Simulator
+from astrodl.simulator.survey import simulate
+from astrodl.simulator.truth import AB_ZERO_FLUX_UJY, segment
+
+SETTINGS = SimulateSettings(
+    n_objects=24,
+    size=32,
+    bands=("F606W", "F775W", "F160W"),
+    oddity_fraction=0.2,
+    neighbours_per_arcmin2=400.0,
+    correlated_noise=True,
+    variance=True,
+    votes=20,
+    seed=11,
+)
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("survey")
+    simulate(SETTINGS, out, progress=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def objects() -> list[Observation]:
+    simulator = Simulator(SimulateSettings(oddity_fraction=0.0, seed=2))
+    return [simulator.make(number) for number in range(60)]
+
+
+def test_segments_go_to_the_brightest_source_above_the_threshold() -> None:
+    galaxy = np.array([[5.0, 2.0, 0.5, 3.0]], np.float32)
+    other = np.array([[1.0, 4.0, 0.4, 2.9]], np.float32)
+    np.testing.assert_array_equal(segment(np.stack([galaxy, other]), [1, 7], 1.0), [[1, 7, 0, 1]])
+
+
+def test_the_galaxy_fills_its_segment_down_to_the_isophote(objects: list[Observation]) -> None:
+    simulator = Simulator(SimulateSettings(oddity_fraction=0.0, seed=2))
+    threshold = 10 ** (0.4 * (simulator.zero_points[2] - 26.0)) * 0.06**2
+    for made in objects:
+        galaxy = made.maps.sum(axis=0)
+        assert made.segmentation.dtype == np.int16
+        # No light of others in the maps: wherever the galaxy is bright and not outshone, the segment is its own.
+        assert np.all(galaxy[made.segmentation == 1] > 0.99 * threshold)
+        assert np.all(made.segmentation[galaxy > threshold] > 0)
+        if made.row["class"] == "elliptical":
+            assert made.segmentation[31, 31] == 1
+        assert (made.segmentation.max() > 1) <= (made.row["n_others"] > 0)
+    assert any(made.segmentation.max() > 1 for made in objects)
+
+
+def test_a_fainter_isophote_reaches_further(objects: list[Observation]) -> None:
+    shallow = Simulator(SimulateSettings(oddity_fraction=0.0, seed=2, isophote=24.0))
+    for number in range(6):
+        bright, deep = shallow.make(number).segmentation == 1, objects[number].segmentation == 1
+        assert np.all(deep[bright])
+        assert deep.sum() > 1.3 * bright.sum()
+
+
+def test_neighbours_come_at_the_stated_density_and_stay_out_of_the_galaxys_maps() -> None:
+    crowded = Simulator(SimulateSettings(neighbours_per_arcmin2=500.0, oddity_fraction=0.0, seed=2))
+    lonely = Simulator(SimulateSettings(neighbours_per_arcmin2=0.0, oddity_fraction=0.0, seed=2))
+    n_others = []
+    for number in range(60):
+        made, alone = crowded.make(number), lonely.make(number)
+        n_others.append(made.row["n_others"])
+        assert alone.row["n_others"] == 0
+        np.testing.assert_allclose(made.maps, alone.maps, atol=1e-5 * alone.maps.max())
+        assert made.row["magnitude"] == alone.row["magnitude"]
+    expected = 500.0 * (64 * 0.06 / 60) ** 2
+    assert np.mean(n_others) == pytest.approx(expected, abs=4 * np.sqrt(expected / 60))
+
+
+def test_template_scatter_changes_colors_but_not_the_truth_bands_magnitude() -> None:
+    exact, real = (Simulator(SimulateSettings(template_scatter=s, oddity_fraction=0.0)) for s in (0.0, 0.1))
+    shifts = []
+    for number in range(40):
+        first, second = exact.make(number).row, real.make(number).row
+        assert first["magnitude"] == pytest.approx(second["magnitude"], abs=1e-9)
+        shifts.append(second["magnitude_F606W"] - first["magnitude_F606W"])
+    # Two bands, each with an error of 0.1 mag at 5000 Angstrom at rest and more bluewards.
+    assert 0.05 < np.std(shifts) < 0.5
+
+
+def test_the_table_of_clumps_agrees_with_the_catalogue_and_the_clump_maps(survey: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clumps, catalog = Table.read(survey / "clumps.fits"), Table.read(survey / "catalog.fits")
+    assert clumps["flux_F775W"].unit == "uJy"
+    assert len(clumps) == catalog["n_clumps"].sum() > 5
+    for row in catalog:
+        own = clumps[clumps["object_id"] == row["object_id"]]
+        assert len(own) == row["n_clumps"]
+        with fits.open(survey / "truth" / f"{row['object_id']}.fits") as hdus:
+            counts = hdus["CLUMP"].data.sum()
+            flux = counts * 10 ** (-0.4 * hdus["CLUMP"].header["MAGZERO"]) * AB_ZERO_FLUX_UJY
+        # Clumps at the edge of the stamp lose light over it.
+        assert 0.55 * own["flux_F775W"].sum() <= flux * 1.001 <= 1.02 * own["flux_F775W"].sum() + 1e-12
+        assert np.all((own["x"] > 0) & (own["x"] < 31) & (own["y"] > 0) & (own["y"] < 31))
+
+
+def test_truth_in_every_band_is_finite_and_consistent(survey: Path) -> None:
+    table = Table.read(survey / "catalog.fits")
+    np.testing.assert_allclose(table["bt"], table["bt_F775W"], atol=1e-9)
+    np.testing.assert_allclose(table["magnitude"], table["magnitude_F775W"], atol=1e-9)
+    for band in SETTINGS.bands:
+        assert np.all(np.isfinite(table[f"magnitude_{band}"]))
+        assert np.all((table[f"bt_{band}"] >= 0) & (table[f"bt_{band}"] <= 1))
+    assert np.all((table["absolute_magnitude"] > -25) & (table["absolute_magnitude"] < -12))
+    assert np.all(sum(table[name] for name in table.colnames if name.startswith("votes_")) == 20)
+
+
+def test_segmentation_is_written_as_integers_with_its_isophote(survey: Path) -> None:
+    with fits.open(survey / "truth" / "SIM000002.fits") as hdus:
+        assert hdus["SEGMENTATION"].data.dtype == np.dtype(">i2")
+        assert hdus["SEGMENTATION"].header["ISOPHOTE"] == 26.0
+        assert 1 in hdus["SEGMENTATION"].data
+
+
+def test_all_options_together_give_the_same_bytes_whatever_the_blocks(
+    survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", 7)
+    simulate(SETTINGS, tmp_path, progress=False)
+    for path in survey.rglob("*.fits"):
+        assert (tmp_path / path.relative_to(survey)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_survey_without_clumps_has_an_empty_table(tmp_path: Path) -> None:
+    for seed in range(30):
+        settings = SimulateSettings(n_objects=1, size=16, bands=("F606W",), oddity_fraction=0.0, seed=seed)
+        if Simulator(settings).make(0).row["n_clumps"] == 0:
+            break
+    simulate(settings, tmp_path, progress=False)
+    table = Table.read(tmp_path / "clumps.fits")
+    assert (len(table), table.colnames) == (0, ["object_id", "x", "y", "flux_F606W"])

@@ -1,0 +1,71 @@
+"""Learning curves of every kind are told from those of the others, with little noise and with much."""
+
+import numpy as np
+import pytest
+
+from astrodl.training.diagnosis import LEAST_EPOCHS, diagnose, judge
+
+N_EPOCHS = 30
+EPOCH = np.arange(N_EPOCHS)
+FALLING = 0.4 + 1.2 * np.exp(-EPOCH / 5)
+LINE = 1.6 - 0.02 * EPOCH
+TURNING = FALLING + 0.02 * np.maximum(EPOCH - 10, 0)
+MEMORISING = 1.6 * np.exp(-EPOCH / 8)
+
+CURVES = {
+    "healthy": [(FALLING, FALLING + 0.1), (FALLING + 0.3, FALLING), (1 / (1 + EPOCH), 0.2 + 1 / (1 + EPOCH))],
+    "overfit": [(MEMORISING, TURNING), (MEMORISING + 1.0, TURNING), (MEMORISING - 5, TURNING - 5)],
+    "underfit": [(LINE, LINE + 0.1), (0 * EPOCH + 1.609, 0 * EPOCH + 1.61), (0 * EPOCH + 1.609, TURNING)],
+    "unstable": [
+        (FALLING, FALLING + 0.5 * (-1.0) ** EPOCH),
+        (FALLING + 0.06 * np.maximum(EPOCH - 15, 0), FALLING),
+        (1.6 + 0.5 * np.sin(2.5 * EPOCH), 1.6 + 0.5 * np.sin(2.5 * EPOCH)),
+        (np.where(EPOCH == 20, np.nan, FALLING), FALLING),
+        (FALLING, np.where(EPOCH == 20, np.inf, FALLING)),
+    ],
+}
+CASES = [(kind, number) for kind, curves in CURVES.items() for number in range(len(curves))]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.005, 0.02])
+@pytest.mark.parametrize(("kind", "number"), CASES)
+def test_every_kind_is_recognised_whatever_the_noise(kind: str, number: int, noise: float) -> None:
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        train, validation = (curve + noise * random.standard_normal(N_EPOCHS) for curve in CURVES[kind][number])
+        found = judge(train, validation)
+        assert found is not None
+        assert found.kind == kind, (seed, found)
+
+
+@pytest.mark.parametrize(("kind", "number"), CASES)
+def test_a_unit_of_the_loss_changes_nothing(kind: str, number: int) -> None:
+    train, validation = (1e3 * curve for curve in CURVES[kind][number])
+    found = judge(train, validation)
+    assert found is not None
+    assert found.kind == kind
+
+
+def test_a_short_training_is_not_judged() -> None:
+    assert judge(FALLING[: LEAST_EPOCHS - 1], FALLING[: LEAST_EPOCHS - 1]) is None
+    assert judge(FALLING[:LEAST_EPOCHS], FALLING[:LEAST_EPOCHS]) is not None
+    assert judge([]) is None
+
+
+def test_a_minimum_in_the_last_epochs_is_no_overfitting() -> None:
+    assert str(judge(MEMORISING[:13], TURNING[:13])) == "healthy: the last third brings 6 % of what was learnt"
+
+
+def test_a_history_with_phases_and_rare_validation_is_read() -> None:
+    rows = [
+        {
+            "train": {"critic_value": 1.0, "critic_loss": FALLING[epoch], "generator_loss": np.sin(3 * epoch)},
+            **({"validation": {"loss": TURNING[epoch]}} if epoch % 3 == 2 else {}),
+        }
+        for epoch in EPOCH
+    ]
+    found = diagnose(rows)
+    assert found is not None
+    assert found.kind == "overfit"
+    assert "epoch" in found.reason
+    assert diagnose([{"train": None, "validation": None}]) is None

@@ -1,0 +1,249 @@
+"""The training loop: learns, stops, refuses, resumes."""
+
+import json
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from astrodl.config import TrainSettings
+from astrodl.config.training import LEARNING_RATES
+from astrodl.data.batches import Batch, Resident, order_of_epoch
+from astrodl.device import autocast, choose_device
+from astrodl.errors import AstrodlError
+from astrodl.training import loop
+from astrodl.training.optimizers import schedule
+
+CPU = torch.device("cpu")
+
+
+class Line:
+    """Fit y = w x + b; noise comes from torch's global generator, as dropout would."""
+
+    phases: ClassVar = {"main": 1}
+
+    def parameters(self, network: nn.Module, phase: str) -> Iterable[nn.Parameter]:
+        return network.parameters()
+
+    def augment(self, batch: Batch) -> Batch:
+        return {**batch, "x": batch["x"] + 0.01 * torch.randn_like(batch["x"])}
+
+    def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+        error = ((network(batch["x"]) - batch["y"]) ** 2).mean()
+        return error, {"error": error}
+
+    def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self.loss(network, batch, "main", 1.0)[0]}
+
+
+class Stopped(Line):
+    """A line whose training is asked to stop in its eleventh update."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+    def augment(self, batch: Batch) -> Batch:
+        self.updates += 1
+        if self.updates == 11:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().augment(batch)
+
+
+def data(n: int = 64, seed: int = 0) -> Resident:
+    x = np.random.default_rng(seed).normal(size=(n, 1)).astype(np.float32)
+    return Resident({"x": x, "y": 3 * x - 1}, CPU)
+
+
+def fit(folder: Path, task: Line | None = None, fingerprint: str = "a", **settings: object) -> nn.Linear:
+    torch.manual_seed(1)
+    network = nn.Linear(1, 1)
+    chosen = TrainSettings.model_validate({"epochs": 5, "batch_size": 16, "learning_rate": 0.1, **settings})
+    loop.fit(
+        task or Line(), network, data(), data(20, 1), chosen, folder, seed=3, fingerprint=fingerprint, progress=False
+    )
+    return network
+
+
+def test_a_line_is_learnt(tmp_path: Path) -> None:
+    network = fit(tmp_path, epochs=60, weight_decay=0.0)
+    assert float(network.weight.detach()) == pytest.approx(3, abs=0.02)
+    assert float(network.bias.detach()) == pytest.approx(-1, abs=0.02)
+
+
+def test_history_has_a_row_per_epoch(tmp_path: Path) -> None:
+    fit(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(5))
+    assert rows[-1]["validation"]["loss"] < rows[0]["validation"]["loss"]
+    assert set(rows[0]["train"]) == {"loss", "error"}
+
+
+def test_global_random_state_is_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    nn.Linear(1, 1)
+    expected = torch.rand(3)
+    fit(tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_loss_that_is_not_finite_is_refused_before_the_update(tmp_path: Path) -> None:
+    class Broken(Line):
+        def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, terms = super().loss(network, batch, phase, done)
+            return loss * float("nan"), terms
+
+    with pytest.raises(loop.TrainingError, match=r"update 0, phase main.*learning_rate"):
+        fit(tmp_path, Broken())
+
+
+@pytest.mark.parametrize("name", LEARNING_RATES)
+def test_an_update_that_is_not_finite_moves_nothing_and_is_told_at_the_next_look(name: str) -> None:
+    class Broken(Line):
+        def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, terms = super().loss(network, batch, phase, done)
+            return (loss * float("nan") if state.step == 2 else loss), terms
+
+    settings = TrainSettings.model_validate({"optimizer": name})
+    state = loop.Fit(Broken(), nn.Linear(1, 1), settings, 0)
+    weights = []
+    for state.step in range(4):
+        loop.update(state, state.network, data().batch(torch.arange(16)), 100, autocast(CPU, "float32"))
+        weights.append(float(state.network.weight.detach()))
+    assert weights[2] == weights[1]
+    assert len({*weights}) == 3
+    with pytest.raises(loop.TrainingError, match="update 2, phase main"):
+        loop.look(state)
+
+
+def test_a_gradient_that_is_not_finite_is_refused_as_well(tmp_path: Path) -> None:
+    class Cliff(Line):
+        def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, terms = super().loss(network, batch, phase, done)
+            return loss + (network.weight.sum() * 0).abs().sqrt(), terms
+
+    with pytest.raises(loop.TrainingError, match=r"update 0.*its gradient is not finite"):
+        fit(tmp_path, Cliff())
+
+
+def test_looking_seldom_gives_the_same_sums() -> None:
+    sums = []
+    for interval in (1, 3):
+        torch.manual_seed(1)
+        state = loop.Fit(Line(), nn.Linear(1, 1), TrainSettings(), 0)
+        for state.step in range(6):
+            loop.update(state, state.network, data().batch(torch.arange(16)), 100, autocast(CPU, "float32"))
+            if (state.step + 1) % interval == 0:
+                assert not loop.look(state)
+        sums.append(state.sums)
+    assert sums[0] == sums[1]
+    assert sums[0]["loss"][1] == 6
+
+
+def test_compiling_what_is_trained_in_turns_is_said_to_have_no_effect() -> None:
+    class Two(Line):
+        phases: ClassVar = {"critic": 1, "generator": 1}
+
+    network = nn.Linear(1, 1)
+    with pytest.warns(UserWarning, match="no effect"):
+        assert loop.compiled(Two(), network, TrainSettings(compile=True)) is network
+
+
+def test_sigterm_saves_and_the_next_run_ends_in_the_same_weights(tmp_path: Path) -> None:
+    for ema in (0.0, 0.9):
+        folder = tmp_path / str(ema)
+        whole = fit(folder / "whole" if (folder / "whole").mkdir(parents=True) is None else folder, ema=ema)
+        (folder / "killed").mkdir()
+        with pytest.raises(loop.Stopped) as stopped:
+            fit(folder / "killed", Stopped(), ema=ema)
+        assert stopped.value.code == 143
+        assert (folder / "killed" / "last.pt").exists()
+        resumed = fit(folder / "killed", ema=ema)
+        assert torch.equal(whole.weight, resumed.weight)
+        assert torch.equal(whole.bias, resumed.bias)
+        histories = [(folder / part / "history.jsonl").read_text().splitlines() for part in ("whole", "killed")]
+        for first, second in zip(*histories, strict=True):
+            rows = [{k: v for k, v in json.loads(line).items() if k != "images_per_second"} for line in (first, second)]
+            assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("name", LEARNING_RATES)
+def test_every_optimizer_goes_on_where_it_was_stopped(name: str, tmp_path: Path) -> None:
+    chosen = {"optimizer": name, "learning_rate": None, "l1": 1e-3, "l2": 1e-2, "max_norm": 2.0}
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    whole = fit(tmp_path / "whole", **chosen)
+    with pytest.raises(loop.Stopped):
+        fit(tmp_path / "stopped", Stopped(), **chosen)
+    resumed = fit(tmp_path / "stopped", **chosen)
+    assert torch.equal(whole.weight, resumed.weight)
+    assert torch.equal(whole.bias, resumed.bias)
+
+
+def test_a_limit_on_the_norm_holds_after_training(tmp_path: Path) -> None:
+    network = fit(tmp_path, epochs=60, max_norm=2.0)
+    assert float(network.weight.detach()) == pytest.approx(2, abs=1e-4)
+
+
+def test_checkpoint_of_other_settings_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = nn.Linear(1, 1)
+    state = loop.Fit(Line(), network, TrainSettings(), 0)
+    loop.save_atomically({"fingerprint": "other", **state.state()}, tmp_path / "last.pt")
+    fit(tmp_path, fingerprint="this")
+    assert "starts afresh" in capsys.readouterr().err
+
+
+def test_patience_stops_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+    class Worse(Line):
+        def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+            # far from the start is worse: the first epoch stays the best
+            return {"loss": network.weight.detach().abs().sum()}
+
+    fit(tmp_path, Worse(), epochs=50, patience=3)
+    rows = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert len(rows) == 4
+
+
+@pytest.mark.parametrize("name", ["cosine", "plateau", "constant"])
+def test_schedule_warms_up_and_stays_in_range(name: str) -> None:
+    settings = TrainSettings.model_validate({"schedule": name, "warmup": 0.1})
+    factors = [schedule(done, settings) for done in np.linspace(0, 1, 101)]
+    assert factors[0] < 0.05
+    assert max(factors) <= 1.0
+    assert factors[-1] == pytest.approx(0.0 if name == "cosine" else 1.0, abs=1e-9)
+
+
+def test_phases_take_turns(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Two(Line):
+        phases: ClassVar = {"critic": 3, "generator": 1}
+
+        def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+            seen.append(phase)
+            return super().loss(network, batch, phase, done)
+
+        def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+            return {"loss": torch.zeros(())}
+
+    fit(tmp_path, Two(), epochs=2)
+    assert seen == ["critic", "critic", "critic", "generator"] * 2
+
+
+def test_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
+    first = order_of_epoch(50, 2, 7, CPU)
+    assert torch.equal(first, order_of_epoch(50, 2, 7, CPU))
+    assert not torch.equal(first, order_of_epoch(50, 3, 7, CPU))
+    assert sorted(first.tolist()) == list(range(50))
+
+
+def test_cuda_without_cuda_is_one_clear_line() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device is here")
+    with pytest.raises(AstrodlError, match="accepted: auto, cpu"):
+        choose_device("cuda")
