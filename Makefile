@@ -1,4 +1,4 @@
-# make demo | test | test-slow | test-slurm | lint | docs | bench | clean | pins; each makes or refreshes .venv first where it must.
+# make demo | test | test-slow | test-slurm | lint | docs | bench | clean | pins; each creates or updates .venv first.
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 SURVEY ?= demo
@@ -12,7 +12,7 @@ SHELL := /bin/bash
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(CURDIR)/$(VENV)/bin
-# Found before .venv comes first in PATH: an environment cannot make itself anew.
+# Found before .venv is prepended to PATH: an environment cannot recreate itself.
 BASE_PYTHON := $(shell command -v $(PYTHON))
 export PATH := $(BIN):$(PATH)
 # Folder of the real data that config/examples/egs.yaml, config/examples/galaxyzoo.yaml and some tests read.
@@ -35,7 +35,7 @@ test: $(READY)
 test-slow: $(READY)
 	pytest -n 2 --dist loadfile -m "not slurm"
 
-# Brings up a real Slurm on this machine and takes it down again; as root, where apt-get can install what is missing.
+# Starts a one-node Slurm on this machine and stops it afterwards; needs root, and installs missing Debian packages.
 test-slurm: $(READY)
 	pytest -m slurm tests/slurm
 
@@ -49,14 +49,14 @@ lint: $(READY)
 docs: $(READY)
 	sphinx-build -W --keep-going -b html docs docs/_build/html
 
-# Speed and memory. The other scripts of benchmarks/ are studies of accuracy: hours each, in a folder that they are given.
+# Speed and memory. benchmarks/studies measures accuracy, which takes hours.
 bench: $(READY)
 	for name in read ingest simulate dag memory gpu; do python "benchmarks/speed/$$name.py"; done
 
 clean:
 	rm -rf results .snakemake docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-# Takes over an environment that works; makes a broken one anew. Later calls only when the two files change.
+# Reuses a working environment and recreates a broken one; runs again only when the two files change.
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(BASE_PYTHON)" || { echo "astrodl: $(PYTHON) is not found; set PYTHON= to a Python 3.11 or later" >&2; exit 2; }
 	@$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -1,4 +1,4 @@
-"""Files that come into being whole or not at all, and by one process at a time."""
+"""Atomic file replacement, and locks between processes."""
 
 import fcntl
 import json
@@ -11,25 +11,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+__all__ = ["FilePath", "exclusive_lock", "replacing", "write_json", "write_text"]
+
+
+FilePath = str | os.PathLike[str]
+"""Path of a file or folder as functions accept it."""
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to; it replaces `path` when the block ends without error.
+    """Write to a temporary file beside `path`, which replaces `path` when the block ends without an error.
 
-    Two processes that write the same file do not meet: each has a name of its own, and the last one wins. What is left
-    of a killed process is a hidden file.
+    Processes that write the same file do not disturb each other: each has its own temporary file, and the last one
+    wins. A killed process leaves a hidden file.
 
     Parameters
     ----------
     path
-        File to write; missing folders are made.
+        File to write; missing folders are created.
     durable
-        Wait until the content is on the disk; without it a power cut, though not a kill, may leave an empty file.
+        Wait until the content is on disk. Otherwise a power failure (but not a kill) may leave an empty file.
 
     Yields
     ------
     Path
-        Name of a file that does not exist yet; the block must make it.
+        Name of a file that does not exist yet; the block must create it.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -50,29 +56,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-@contextmanager
-def only_one(lock: Path, doing: str) -> Iterator[None]:
-    """Hold the lock file `lock`: a second process that is `doing` the same waits for the first, and says so."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with open(lock, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"{lock.parent}: another process {doing} here; waiting for it", file=sys.stderr)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            # The holder removes the file before it lets go: who waited for a removed one starts again.
-            if not (lock.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(lock))):
-                continue
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return
-
-
-def write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Write JSON atomically; what is not finite becomes null."""
+def write_json(path: FilePath, report: Mapping[str, Any]) -> None:
+    """Write JSON atomically; numbers that are not finite become null."""
     write_text(path, json.dumps(_finite(report), indent=2) + "\n")
 
 
@@ -82,3 +67,32 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def exclusive_lock(path: Path, action: str) -> Iterator[None]:
+    """Hold a lock file; wait while another process holds it, and print that this process waits.
+
+    Parameters
+    ----------
+    path
+        The lock file; it is removed when the block ends.
+    action
+        What the holder does, for the message: "trains".
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(path, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{path.parent}: another process {action} here; waiting for it", file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # The holder removes the file before it releases the lock: a process that waited for a removed file retries.
+            if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(path))):
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return

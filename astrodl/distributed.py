@@ -1,18 +1,17 @@
-"""The processes (ranks) that train one network together; without them, every function here is the plain one.
+"""Training one network in several processes (ranks) with torch.distributed; every function also works in one process.
 
-A batch belongs to all ranks: rank r of N has its rows r, r + N, r + 2 N, ... Random numbers are drawn for the whole
-batch, from a generator in the same state everywhere, and each rank keeps its rows; what is summed over a batch is
-summed over the ranks. N ranks therefore compute what one would, within rounding, and their number may change between a
-kill and a resume.
+Rank r of N holds the rows r, r + N, r + 2 N, ... of every batch. Random numbers are drawn for the whole batch, from a
+generator in the same state on all ranks, and each rank keeps its rows. Sums over a batch are summed over the ranks.
+N ranks therefore compute what one process would, within rounding, and their number may change when a run is resumed.
 """
 
 import logging
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -20,125 +19,154 @@ from torch import distributed as dist
 
 from astrodl.errors import AstrodlError
 
-PORT = 20000
-"""Of the rendezvous under Slurm: this and up to as many more, by the number of the job."""
+__all__ = [
+    "all_reduce",
+    "all_reduce_",
+    "broadcast",
+    "drop_remainder",
+    "is_main",
+    "launch",
+    "local_batch_size",
+    "local_rows",
+    "process_group",
+    "rand_like",
+    "randn_like",
+    "rank",
+    "read_launcher",
+    "single_process",
+    "world_size",
+]
 
-_solitary = False
+_FIRST_PORT = 20000
+"""Ranks of a Slurm job meet at one of the ports from this one to twice its number, chosen by the job's id."""
+
+_single_process = False
 
 
-def size() -> int:
-    """Give the number of processes that train together."""
-    return dist.get_world_size() if not _solitary and dist.is_available() and dist.is_initialized() else 1
+class Launcher(TypedDict):
+    """Place of a process among those of a launcher, as `torch.distributed.init_process_group` needs it."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    init_method: str
 
 
-def number() -> int:
-    """Give this process's place among them, from 0."""
-    return dist.get_rank() if size() > 1 else 0
+def world_size() -> int:
+    """Return the number of processes that train together."""
+    return dist.get_world_size() if not _single_process and dist.is_available() and dist.is_initialized() else 1
 
 
-def first() -> bool:
-    """Tell whether this process writes files and messages: the only one, or the first of several."""
-    return number() == 0
+def rank() -> int:
+    """Return the rank of this process, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
 
 
-def mine(rows: Tensor) -> Tensor:
-    """Take this rank's rows of what is known of a whole batch."""
-    return rows[number() :: size()]
+def is_main() -> bool:
+    """Return whether this process writes files and messages: rank 0, or the only process."""
+    return rank() == 0
+
+
+def local_rows(rows: Tensor) -> Tensor:
+    """Return this rank's rows of a tensor that holds the whole batch."""
+    return rows[rank() :: world_size()]
 
 
 def randn_like(rows: Tensor) -> Tensor:
     """Draw float32 normal numbers in the shape of this rank's `rows`, (B / N, ...)."""
-    # not torch.randn_like: into a channels-last tensor it draws one number at a time, ten times slower
-    return mine(torch.randn(len(rows) * size(), *rows.shape[1:], device=rows.device))
+    # not torch.randn_like, which is ten times slower on a channels-last tensor
+    return local_rows(torch.randn(len(rows) * world_size(), *rows.shape[1:], device=rows.device))
 
 
 def rand_like(rows: Tensor) -> Tensor:
-    """Draw float32 numbers uniform in 0 to 1 in the shape of this rank's `rows`, (B / N, ...)."""
-    return mine(torch.rand(len(rows) * size(), *rows.shape[1:], device=rows.device))
+    """Draw float32 numbers uniform between 0 and 1 in the shape of this rank's `rows`, (B / N, ...)."""
+    return local_rows(torch.rand(len(rows) * world_size(), *rows.shape[1:], device=rows.device))
 
 
-def total(part: Tensor) -> Tensor:
-    """Sum over the ranks; gradients flow back to all of them."""
-    return _Total.apply(part) if size() > 1 else part
+def all_reduce(tensor: Tensor) -> Tensor:
+    """Return the sum of a tensor over the ranks; gradients are summed over the ranks as well."""
+    return _AllReduce.apply(tensor) if world_size() > 1 else tensor
 
 
-class _Total(torch.autograd.Function):
-    """The sum over ranks; each rank's part moves the losses of all, so that the gradients are summed as well."""
+class _AllReduce(torch.autograd.Function):
+    """Sum over the ranks; every rank's loss depends on every rank's tensor, so the backward pass is a sum too."""
 
     @staticmethod
-    def forward(ctx: Any, part: Tensor) -> Tensor:
-        return added(part.detach().clone())
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return all_reduce_(tensor.detach().clone())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return added(gradients[0].clone())
+        return all_reduce_(gradients[0].clone())
 
 
-def added(part: Tensor) -> Tensor:
-    """Sum over the ranks in place, without gradients."""
-    if size() > 1:
-        dist.all_reduce(part)
-    return part
+def all_reduce_(tensor: Tensor) -> Tensor:
+    """Sum a tensor over the ranks in place, without gradients."""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
+    return tensor
 
 
-def agreed(value: bool) -> bool:
-    """Give the first rank's answer to all; the others wait for it."""
-    if size() == 1:
+def broadcast(value: bool) -> bool:
+    """Return the value of rank 0 on all ranks, which wait for it."""
+    if world_size() == 1:
         return value
-    answer = [value]
-    dist.broadcast_object_list(answer, src=0)
-    return answer[0]
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Let this process work as if it were the only one."""
-    global _solitary
-    before, _solitary = _solitary, True
+def single_process() -> Iterator[None]:
+    """Make the functions of this module act as if this process were the only one."""
+    global _single_process
+    before, _single_process = _single_process, True
     try:
         yield
     finally:
-        _solitary = before
+        _single_process = before
 
 
-def launched(environment: "os._Environ[str] | dict[str, str]" = os.environ) -> dict[str, Any] | None:
-    """Say which of how many processes a launcher made this one: torchrun, or srun with several tasks; None alone.
+def read_launcher(environment: Mapping[str, str] = os.environ) -> Launcher | None:
+    """Read rank and number of processes from the variables that torchrun, or srun with several tasks, sets.
 
     Returns
     -------
-    dict
-        `rank`, `world_size`, `local_rank`, and `init_method`, the address where they meet.
+    dict or None
+        `rank`, `world_size`, `local_rank`, and `init_method`, the address where the ranks meet; None for a process
+        that was not started as one of several.
     """
     if int(environment.get("WORLD_SIZE", 1)) > 1:
-        names = {"rank": "RANK", "world_size": "WORLD_SIZE", "local_rank": "LOCAL_RANK"}
-        return {key: int(environment[name]) for key, name in names.items()} | {"init_method": "env://"}
-    # of the step, not of the job: a job of many tasks may run a single process
-    if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        names = {"rank": "SLURM_PROCID", "world_size": "SLURM_STEP_NUM_TASKS", "local_rank": "SLURM_LOCALID"}
-        port = PORT + int(environment["SLURM_JOB_ID"]) % PORT
+        names, address = ("RANK", "WORLD_SIZE", "LOCAL_RANK"), "env://"
+    # number of tasks of the step, not of the job: a job of many tasks may run a single process
+    elif int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+        port = _FIRST_PORT + int(environment["SLURM_JOB_ID"]) % _FIRST_PORT
         address = f"tcp://{environment.get('SLURM_LAUNCH_NODE_IPADDR', '127.0.0.1')}:{port}"
-        return {key: int(environment[name]) for key, name in names.items()} | {"init_method": address}
-    return None
+    else:
+        return None
+    number, count, local = (int(environment[name]) for name in names)
+    return {"rank": number, "world_size": count, "local_rank": local, "init_method": address}
 
 
 def launch(n_processes: int, command: Sequence[str]) -> int:
-    """Run an `astrodl` command in several processes of this machine, by torch's elastic launcher (as `torchrun` does).
+    """Run an `astrodl` command in several processes on this machine, with torch's elastic launcher (like `torchrun`).
 
     Returns
     -------
     int
-        0, or the status of the first process that failed; all others are ended then.
+        0, or the exit status of the first process that failed; the launcher then stops the others.
 
     Raises
     ------
     AstrodlError
-        There are fewer CUDA devices, where there are any.
+        The machine has CUDA devices, but fewer than processes.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes speak for themselves
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes report their own errors
     n_devices = torch.cuda.device_count()
     if 0 < n_devices < n_processes:
         raise AstrodlError(f"--processes {n_processes}: this machine has {n_devices} CUDA devices; ask for as many")
@@ -163,23 +191,23 @@ def launch(n_processes: int, command: Sequence[str]) -> int:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
-    """Join the processes that a launcher started to train together; does nothing for a process on its own.
+def process_group(device: str) -> Iterator[None]:
+    """Join the process group of a launcher; does nothing for a process that was not started as one of several.
 
-    Each rank uses the CUDA device of its place on the node (NCCL), or the CPU (Gloo).
+    A rank uses the CUDA device of its local rank (NCCL), or the CPU (Gloo).
     """
-    place = launched()
-    if place is None:
+    launcher = read_launcher()
+    if launcher is None:
         yield
         return
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(place["local_rank"] % torch.cuda.device_count())
+        torch.cuda.set_device(launcher["local_rank"] % torch.cuda.device_count())
     dist.init_process_group(
         "nccl" if cuda else "gloo",
-        init_method=place["init_method"],
-        rank=place["rank"],
-        world_size=place["world_size"],
+        init_method=launcher["init_method"],
+        rank=launcher["rank"],
+        world_size=launcher["world_size"],
     )
     try:
         yield
@@ -187,22 +215,22 @@ def joined(device: str) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def divisible(n_objects: int) -> int:
-    """Leave out as many objects as the ranks could not share evenly."""
-    return n_objects - n_objects % size()
+def drop_remainder(n_objects: int) -> int:
+    """Return the largest number of objects, up to `n_objects`, that the ranks can share evenly."""
+    return n_objects - n_objects % world_size()
 
 
-def divided(batch_size: int) -> int:
-    """Give the number of rows of a batch that each rank has.
+def local_batch_size(batch_size: int) -> int:
+    """Return the number of rows of a batch on each rank.
 
     Raises
     ------
     AstrodlError
-        The batch cannot be divided evenly.
+        The ranks cannot share the batch evenly.
     """
-    if batch_size % size():
+    if batch_size % world_size():
         raise AstrodlError(
-            f"train.batch_size {batch_size} cannot be divided among {size()} processes; "
-            f"give a multiple of {size()}, or another number of processes"
+            f"train.batch_size {batch_size} cannot be divided among {world_size()} processes; "
+            f"give a multiple of {world_size()}, or another number of processes"
         )
-    return batch_size // size()
+    return batch_size // world_size()

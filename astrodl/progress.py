@@ -1,51 +1,67 @@
-"""Show how far a job is: a bar on a terminal, now and then a line elsewhere."""
+"""Progress bars on standard error."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-Show = Callable[[int, str], None]
-"""Called with the number of steps done and a text about them."""
+__all__ = ["Show", "progress_bar"]
+
+
+class Show(Protocol):
+    """Function that updates a progress bar."""
+
+    def __call__(self, done: int, text: str = "") -> None:
+        """Set the number of steps done and the text beside the bar."""
 
 
 @contextmanager
-def progress_bar(label: str, total: int, progress: bool | None) -> Iterator[Show]:
-    """Show a bar with the text and the time left on a terminal, else a line whenever the text changes.
+def progress_bar(label: str, total: int, progress: bool | None, *, unit: str | None = None) -> Iterator[Show]:
+    """Show a progress bar on a terminal, and elsewhere a line whenever the text changes.
 
     Parameters
     ----------
     label
-        What is being done.
+        Name of the work.
     total
         Number of steps.
     progress
-        Draw the bar or nothing; by default the bar where standard error is a terminal, else lines.
+        Whether to draw the bar; by default on a terminal. False shows nothing at all.
+    unit
+        Name of the steps, to show steps per second where there is no text.
+
+    Yields
+    ------
+    Show
+        Function of the number of steps done and a text.
     """
     if progress is False:
-        yield lambda done, text: None
+        yield lambda done, text="": None
         return
     if progress is None and not sys.stderr.isatty():
-        yield _lines(label, total)
+        yield _line_printer(label, total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn(label),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(),
-    )
+    text_column = TextColumn("{task.fields[text]}")
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), text_column, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task(label, total=total, text="")
-        yield lambda done, text: bar.update(line, completed=done, text=text)
+        task = bar.add_task(label, total=total, text="")
+
+        def show(done: int, text: str = "") -> None:
+            bar.update(task, completed=done)
+            if unit and not text:
+                text = f"{bar.tasks[0].speed or 0:,.0f} {unit}/s"
+            bar.update(task, text=text)
+
+        yield show
 
 
-def _lines(label: str, total: int) -> Show:
+def _line_printer(label: str, total: int) -> Show:
     last = ""
 
-    def show(done: int, text: str) -> None:
+    def show(done: int, text: str = "") -> None:
         nonlocal last
         if text != last:
             print(f"{label} {done}/{total} {text}", file=sys.stderr, flush=True)

@@ -17,13 +17,13 @@ from PIL import Image
 from scipy.stats import ks_2samp
 
 from astrodl.config import SimulateSettings
-from astrodl.photometry.measure import measure
-from astrodl.plots.gallery import structure_planes
+from astrodl.photometry.features import measure
 from astrodl.plots.images import balance_bands, contact_sheet, lupton_rgb, sheet_of_rows
+from astrodl.plots.structure import structure_planes
 from astrodl.plots.style import save
-from astrodl.simulator.draw import Simulator
-from astrodl.simulator.kinds.galaxies import Scene
-from astrodl.simulator.kinds.oddities import KINDS, add_company
+from astrodl.simulator.galaxies import Scene
+from astrodl.simulator.galaxies.oddities import KINDS, add_chance_neighbours
+from astrodl.simulator.objects import Simulator
 from astrodl.simulator.population import CLASSES, Galaxy
 
 SEED = 3
@@ -61,10 +61,10 @@ class Studio:
             galaxy = simulator.population.draw(rng, kind)
             while galaxy.magnitude > limit:
                 galaxy = simulator.population.draw(rng, kind)
-            scene = simulator.painter.paint(rng, galaxy)
-            scene.scale_to(10 ** (-0.4 * galaxy.magnitude), simulator.truth_band)
-        add_company(rng, scene, simulator.painter, simulator.population)
-        images, _ = simulator.images(scene)
+            scene = paint_galaxy(simulator.canvas, rng, galaxy)
+            scene.scale_to_magnitude(galaxy.magnitude, simulator.truth_band)
+        add_chance_neighbours(rng, scene, simulator.canvas, simulator.population)
+        images, _ = simulator.render(scene)
         return simulator.observe(rng, images)
 
     def show(self, images: Array, *, softening: float = 4.0) -> Array:
@@ -158,13 +158,15 @@ def draw_twins(real: Sample, z: Array, n: int, *, alone: bool = False) -> Sample
         # The measured radius is that of a circle, widened by the point-spread function.
         flat = float(np.clip(1 - measured["ellipticity"][number], 0.15, 1.0))
         radius = np.sqrt(max(float(measured["r50_arcsec"][number]) ** 2 - 0.06**2, 0.06**2) / flat)
-        galaxy = simulator.population.galaxy(LETTERS[letter], float(z[number]), float(magnitude[number]), float(radius))
+        galaxy = simulator.population.make_galaxy(
+            LETTERS[letter], float(z[number]), float(magnitude[number]), float(radius)
+        )
         for copy in range(n):
             rng = np.random.default_rng([SEED, number, copy])
             scene = _alike(simulator, rng, galaxy, flat)
             if not alone:
-                add_company(rng, scene, simulator.painter, simulator.population)
-            frames, _ = simulator.images(scene)
+                add_chance_neighbours(rng, scene, simulator.canvas, simulator.population)
+            frames, _ = simulator.render(scene)
             variance = real.sigma[number][:, None, None] ** 2 + np.maximum(frames, 0) / EXPOSURE_S
             images.append(frames + rng.standard_normal(frames.shape) * np.sqrt(variance))
     return Sample(np.stack(images), np.repeat(real.sigma, n, axis=0))
@@ -173,10 +175,10 @@ def draw_twins(real: Sample, z: Array, n: int, *, alone: bool = False) -> Sample
 def _alike(simulator: Simulator, rng: np.random.Generator, galaxy: Galaxy, flat: float) -> Scene:
     """Paint a galaxy until its axis ratio is near the one wanted."""
     for _ in range(20):
-        scene = simulator.painter.paint(rng, galaxy)
+        scene = paint_galaxy(simulator.canvas, rng, galaxy)
         if not abs(scene.axis_ratio - flat) > 0.12:
             break
-    scene.scale_to(10 ** (-0.4 * galaxy.magnitude), simulator.truth_band)
+    scene.scale_to_magnitude(galaxy.magnitude, simulator.truth_band)
     return scene
 
 
@@ -231,7 +233,7 @@ def clump_table() -> str:
             rng = np.random.default_rng([SEED, 200, number])
             galaxy = simulator.population.draw(rng, kind)
             if 0.5 < galaxy.z < 1.0:
-                scene = simulator.painter.paint(rng, galaxy)
+                scene = paint_galaxy(simulator.canvas, rng, galaxy)
                 share = scene.clumps[:, 2] / scene.flux(0) if scene.n_clumps else np.zeros(1)
                 blue.append(share[share > 0.08].sum())
                 red.append(scene.flux(band, "clump") / scene.flux(band))

@@ -1,20 +1,25 @@
-"""Write the parts of the pages that follow from the code: configuration.md, and each task's table of columns.
+"""Write the generated parts of the pages: configuration.md, and the table of columns of each task.
 
-`python docs/generate.py` rewrites them; a test tells when that is due.
+`python docs/generate.py` rewrites them; a test fails where they are out of date.
 """
 
+import atexit
 import re
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from astrodl import tasks
-from astrodl.config import TrainSettings
-from astrodl.data.normalize import Normalization
+from astrodl import ingest, open_store, simulate, tasks
+from astrodl.config import IngestSettings, SimulateSettings, TrainSettings
+from astrodl.data.batches import Cutouts
+from astrodl.pipeline.objects import fit_context
 from astrodl.pipeline.schema import schema as json_schema
-from astrodl.simulator.population import CLASSES
-from astrodl.tasks.base import Context
+from astrodl.simulator.survey import data_settings
+from astrodl.tasks.model import Model
 
 DOCS = Path(__file__).parent
 
@@ -60,7 +65,7 @@ SECTIONS = {
 
 
 def write_block(text: str, name: str, content: str) -> str:
-    """Replace what stands between the markers `<!-- name:begin -->` and `<!-- name:end -->`."""
+    """Replace the text between the markers `<!-- name:begin -->` and `<!-- name:end -->`."""
     pattern = re.compile(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
     if not pattern.search(text):
         raise ValueError(f"no markers of the block '{name}'")
@@ -68,7 +73,7 @@ def write_block(text: str, name: str, content: str) -> str:
 
 
 def configuration() -> str:
-    """Give the page of all keys."""
+    """Return the page of all keys."""
     schema = json_schema()
     definitions = {"RootSettings": schema, **schema["$defs"]}
     described = _descriptions()
@@ -84,7 +89,7 @@ def configuration() -> str:
 
 
 def _training(definitions: dict[str, Any], described: dict[str, str]) -> str:
-    """Give one table for the training loops of all tasks, which differ in defaults only."""
+    """Return one table for the training loops of all tasks, which differ in defaults only."""
     rows = []
     for key, value in TrainSettings.model_json_schema()["properties"].items():
         default = _default(value)
@@ -100,26 +105,30 @@ def _training_of(task: str) -> type[TrainSettings]:
 
 
 def columns(task: str) -> str:
-    """Give the table of a task's columns of the catalogue, for the simulated survey's classes."""
-    kind = tasks.get(task)
-    context = Context("", "uJy", ("b",), 32, 0.06, Normalization(("b",), (1.0,)), {"classes": sorted(CLASSES)})
-    made = kind(kind.Settings(), context).columns(_Arrays())
-    rows = [[f"`{column.name}`", column.description, f"`{column.ucd}`"] for column in made]
+    """Return the table of a task's catalogue columns on a simulated survey."""
+    with open_store(_small_survey()) as store:
+        task_class = tasks.get(task)
+        settings = task_class.Settings()
+        made = task_class(settings, fit_context(task_class, settings, store))
+        predicted = Model(made, made.build()).raw(Cutouts.from_store(store, np.arange(1)))
+        rows = [[f"`{c.name}`", c.description, f"`{c.ucd}`"] for c in made.columns(made.finish(predicted))]
     return _table(["column", "content", "UCD"], rows)
 
 
-class _Arrays(dict[str, np.ndarray]):
-    """Predictions of one object, whatever is asked for."""
-
-    OF_CLASSES = ("probability", "set_90", "set_95", "fraction", "error")
-    SHAPES: ClassVar = {**dict.fromkeys(OF_CLASSES, (1, len(CLASSES))), "latent": (1, 2), "latent_error": (1, 2)}
-
-    def __missing__(self, name: str) -> np.ndarray:
-        return np.zeros(self.SHAPES.get(name, (1,)))
+@cache
+def _small_survey() -> Path:
+    """Simulate a survey that has every class, and return its store."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    settings = SimulateSettings(n_objects=60, size=32, bands=("F606W", "F814W", "F160W"), votes=10)
+    simulate(settings, folder / "sky", progress=False)
+    data = data_settings(settings, folder / "sky")
+    ingest(IngestSettings(survey="small", data=data), folder / "store.h5", progress=False)
+    return folder / "store.h5"
 
 
 def _descriptions() -> dict[str, dict[str, str]]:
-    """Give what every section says of its keys; a key that only changes the default inherits what was said of it."""
+    """Return the descriptions of the keys of every section; a key that only changes a default inherits its text."""
     from astrodl import config
     from astrodl.pipeline import schema
 
@@ -173,7 +182,7 @@ def _resolved(value: dict[str, Any], definitions: dict[str, Any]) -> dict[str, A
 
 
 def _kind(value: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """Say in words what a key accepts."""
+    """Describe the values that a key accepts."""
     if "anyOf" in value:
         options = [_kind(option, definitions) for option in value["anyOf"] if option.get("type") != "null"]
         return " or ".join(options) + (" or null" if len(options) < len(value["anyOf"]) else "")
@@ -212,7 +221,7 @@ def _limits(value: dict[str, Any]) -> list[str]:
 
 
 def pages() -> dict[Path, str]:
-    """Give the pages as they should be."""
+    """Return the pages with up-to-date tables."""
     made = {DOCS / "configuration.md": configuration()}
     for task in tasks.NAMES:
         path = DOCS / "tasks" / f"{task}.md"

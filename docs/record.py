@@ -1,7 +1,7 @@
-"""Write down what a finished run reached: tables and figures of the pages, and the README's headline table.
+"""Record a finished run: tables and figures of the pages, and the headline table of the README.
 
-`python docs/record.py results/demo` (the default), on the machine that did the run, rewrites everything between the
-markers; no number in these pages is typed by hand.
+`python docs/record.py results/demo` (the default) rewrites everything between the markers. Run it on the machine of the
+run.
 """
 
 import csv
@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,27 +19,13 @@ from PIL import Image
 
 from astrodl import __version__, open_store, tasks
 from astrodl.pipeline.summary import read_metrics
-from astrodl.plots.overview import HIGHER_IS_BETTER, IDEAL
 
 LARGEST_BYTES = 250_000
-FIGURES = {
-    "": {"objects": "Objects of the survey by class", "metrics": "Every metric of the run beside the best baseline"},
-    "photoz": {
-        "scatter": "Photometric against true redshift",
-        "pit": "Probability integral transform",
-        "examples": "Examples of p(z)",
-    },
-    "morphology": {"confusion": "Confusion matrix", "reliability": "Reliability diagram"},
-    "votes": {"fractions": "Fractions of votes", "errors": "Errors of the fractions"},
-    "segmentation": {
-        "gallery": "Clumps and bulge light, true and predicted",
-        "bt": "Bulge-to-total ratio",
-        "clumps": "Completeness and purity of clumps",
-    },
-    "latent": {"sequence": "Galaxies along the latent plane", "plane": "Classes and structure over the latent plane"},
-    "outliers": {"top": "The objects of highest score", "kinds": "Recall by kind of oddity"},
+SURVEY_FIGURES = {
+    "objects": "Objects of the survey by class",
+    "metrics": "Every metric of the run beside the best baseline",
 }
-"""Figures to show: task (or "" for the survey), name, caption."""
+"""Figures of the whole survey to show: name, caption."""
 
 Rows = list[list[str]]
 
@@ -71,20 +57,18 @@ def edit(path: Path, **blocks: str) -> None:
 
 
 def headline_table(documents: dict[str, dict[str, Any]]) -> str:
-    """Give one line per headline metric."""
+    """Return the table of headline metrics."""
     rows = []
     for task, document in documents.items():
         for metric in document["headline"]:
             if metric in document["network"]:
-                rivals = rivals_of(document, metric)
-                better = "higher" if metric in HIGHER_IS_BETTER else "lower"
-                row = [f"[{task}](docs/tasks/{task}.md)", f"`{metric}`", better]
-                rows.append([*row, number(document["network"][metric]), rivals])
-    return table(["task", "metric", "better is", "network", "classical baselines"], rows)
+                row = [f"[{task}](docs/tasks/{task}.md)", f"`{metric}`", goal(document, metric)]
+                rows.append([*row, number(document["network"][metric]), baselines_of(document, metric)])
+    return table(["task", "metric", "best is", "network", "classical baselines"], rows)
 
 
-def rivals_of(document: dict[str, Any], metric: str) -> str:
-    """List the baselines' values of a metric."""
+def baselines_of(document: dict[str, Any], metric: str) -> str:
+    """List the values of a metric of all baselines."""
     known: dict[str, str] = {}
     for name, values in document["baselines"].items():
         # baselines that share a part have the same number there
@@ -94,27 +78,24 @@ def rivals_of(document: dict[str, Any], metric: str) -> str:
 
 
 def task_table(document: dict[str, Any]) -> str:
-    """Give all metrics of a task: network, then each baseline."""
+    """Return the table of all metrics of a task: network, then each baseline."""
     names = list(document["baselines"])
     rows = []
     for metric, value in document["network"].items():
-        rivals = [number(document["baselines"][name].get(metric)) for name in names]
-        rows.append([f"`{metric}`", goal(metric), number(value), *rivals])
+        baselines = [number(document["baselines"][name].get(metric)) for name in names]
+        rows.append([f"`{metric}`", goal(document, metric), number(value), *baselines])
     head = ["metric", "best is", "network", *(name.replace("_", " ") for name in names)]
     return f"{document['n_objects']} test objects; errors are bootstrap standard errors.\n\n{table(head, rows)}"
 
 
-def goal(metric: str) -> str:
-    """Say what value is best."""
-    if metric in IDEAL:
-        return f"{IDEAL[metric]:g}"
-    if metric.startswith("bias"):
-        return "0"
-    return "high" if metric in HIGHER_IS_BETTER else "low"
+def goal(document: dict[str, Any], metric: str) -> str:
+    """Return what value is best."""
+    best = document["metrics"][metric]["best"]
+    return best if isinstance(best, str) else f"{best:g}"
 
 
 def number(metric: dict[str, float | None] | None) -> str:
-    """Give a value and its error with two digits of the error."""
+    """Return a value and its error with two digits of the error."""
     if metric is None or metric["value"] is None:
         return "–"
     value, error = metric["value"], metric.get("error")
@@ -141,13 +122,13 @@ def _float(text: str) -> float:
 
 
 def job_table(jobs: list[dict[str, Any]]) -> str:
-    """Give time and memory of every job."""
+    """Return the table of time and memory of every job."""
     rows = [[job["name"], *(f"{job[key]:.0f}" for key in ("s", "cpu_time", "max_rss"))] for job in jobs]
     return "## Jobs\n\n" + table(["job", "seconds", "CPU seconds", "peak memory (MB)"], rows)
 
 
 def time_line(results: Path, jobs: list[dict[str, Any]]) -> str:
-    """Say how long the run took, and on what."""
+    """Return duration and machine of the run."""
     minutes = (max(job["end"] for job in jobs) - min(job["end"] - job["s"] for job in jobs)) / 60
     memory = max(job["max_rss"] for job in jobs if job["max_rss"] == job["max_rss"]) / 1000
     with open_store(results / "store.h5") as store:
@@ -158,7 +139,7 @@ def time_line(results: Path, jobs: list[dict[str, Any]]) -> str:
 
 
 def about(results: Path) -> str:
-    """Say what was run, where and when."""
+    """Return survey, versions, machine and date of the run."""
     made = datetime.fromtimestamp(max(path.stat().st_mtime for path in results.glob("*/metrics.json")))
     with open_store(results / "store.h5") as store:
         bands, size, settings = ", ".join(store.bands), store.size, json.loads(store.settings)
@@ -175,14 +156,14 @@ def about(results: Path) -> str:
 
 
 def versions() -> str:
-    """Name the libraries that move numbers."""
+    """Return the versions of the libraries that affect numbers."""
     from importlib.metadata import version
 
     return ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scikit-learn", "GalSim"))
 
 
 def machine() -> str:
-    """Name the processor, and how many of its cores may be used."""
+    """Return the processor and the number of cores that may be used."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
@@ -191,11 +172,16 @@ def machine() -> str:
     return f"{cores} cores of {name}"
 
 
+def captions(task: str) -> Mapping[str, str]:
+    """Return the figures that a task's page shows, or those of the survey for the name ""."""
+    return tasks.get(task).page_figures if task else SURVEY_FIGURES
+
+
 def copy_figures(results: Path) -> None:
-    """Copy the chosen figures, small enough for a repository."""
+    """Copy the figures of the pages, small enough for a repository."""
     (DOCS / "images").mkdir(exist_ok=True)
-    for task, names in FIGURES.items():
-        for name in names:
+    for task in ("", *tasks.NAMES):
+        for name in captions(task):
             source = results / task / "figures" / f"{name}.png"
             target = DOCS / "images" / f"{task or 'survey'}-{name}.png"
             if source.exists():
@@ -205,9 +191,9 @@ def copy_figures(results: Path) -> None:
 
 
 def shrink(source: Path, target: Path) -> None:
-    """Make a PNG smaller than `LARGEST_BYTES`: with coarser steps of brightness, which nobody sees, and fewer pixels.
+    """Make a PNG smaller than `LARGEST_BYTES`, with coarser steps of brightness and fewer pixels.
 
-    No palette of colours: it would tear the colours of galaxies and colour bars apart.
+    A palette is not used: it would change the colours of galaxies and colour bars.
     """
     with Image.open(source) as image:
         full = image.convert("RGB")
@@ -223,14 +209,14 @@ def shrink(source: Path, target: Path) -> None:
 
 
 def figures(task: str, up: str, names: Iterable[str] | None = None) -> str:
-    """Give the pictures of a task that were copied."""
-    prefix, captions = task or "survey", FIGURES[task]
-    shown = [name for name in names or captions if (DOCS / "images" / f"{prefix}-{name}.png").exists()]
-    return "\n\n".join(f"![{captions[name]}]({up}images/{prefix}-{name}.png)" for name in shown)
+    """Return the copied figures of a task in Markdown."""
+    prefix, known = task or "survey", captions(task)
+    shown = [name for name in names or known if (DOCS / "images" / f"{prefix}-{name}.png").exists()]
+    return "\n\n".join(f"![{known[name]}]({up}images/{prefix}-{name}.png)" for name in shown)
 
 
 def table(head: list[str], rows: Rows) -> str:
-    """Give a Markdown table."""
+    """Return a Markdown table."""
     return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows])
 
 

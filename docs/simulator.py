@@ -15,10 +15,10 @@ from record import shrink, table
 from astrodl.config import SURVEY_DEFAULTS, SimulateSettings
 from astrodl.plots.population import SizePanel, color_redshift, number_counts, size_magnitude
 from astrodl.plots.style import save
-from astrodl.simulator.colors import TEMPLATES, Spectrum
-from astrodl.simulator.draw import Simulator
-from astrodl.simulator.instruments import SURVEYS, bands_of
+from astrodl.simulator.instruments import SURVEYS, survey_bands
+from astrodl.simulator.objects import Simulator
 from astrodl.simulator.population import CLASSES, KINDS, SIZE_SCATTER, Population
+from astrodl.simulator.templates import TEMPLATES, Spectrum
 
 N_DRAWN = 20_000
 N_PAINTED = 1_500
@@ -30,7 +30,7 @@ def main() -> None:
     simulator = Simulator(SimulateSettings(balance=0.0, oddity_fraction=0.0))
     rng = np.random.default_rng(1)
     limit = simulator.settings.magnitude_limit
-    unlimited = Population(simulator.colors, simulator.truth_band, limit, (0.0, np.inf))
+    unlimited = Population(simulator.flux_table, simulator.truth_band, limit, (0.0, np.inf))
     galaxies = [unlimited.draw(rng) for _ in range(N_DRAWN)]
     drawn = {name: np.array([getattr(g, name) for g in galaxies]) for name in ("kind", "z", "magnitude", "radius")}
     keep("counts", counts(simulator, drawn))
@@ -58,7 +58,7 @@ def counts(simulator: Simulator, drawn: dict[str, Any]) -> Figure:
     return number_counts(
         drawn["magnitude"],
         drawn["kind"],
-        fits=drawn["radius"] < population.radius_range[1],
+        fits_cutout=drawn["radius"] < population.radius_range[1],
         area_deg2=len(drawn["kind"]) / per_degree,
         grid=population.magnitude,
         expected=expected,
@@ -74,7 +74,7 @@ def sizes(simulator: Simulator, drawn: dict[str, Any]) -> Figure:
         members = np.array([KINDS[kind].early == early for kind in drawn["kind"]])
         grid = population.magnitude[::4]
         curves = {
-            f"z = {z:g}": (grid, np.array([population.radius(name, float(m), z) for m in grid]))
+            f"z = {z:g}": (grid, np.array([population.median_radius(name, float(m), z) for m in grid]))
             for z in (0.3, 0.6, 1.0)
         }
         magnitude, radius = drawn["magnitude"][members][:3000], drawn["radius"][members][:3000]
@@ -87,14 +87,14 @@ def colors(simulator: Simulator, rng: np.random.Generator) -> Figure:
     """Draw colours over redshift beside the tracks of the templates."""
     rows = []
     for _ in range(N_PAINTED):
-        scene, _ = simulator.scene(rng)
+        scene, _ = simulator.draw_scene(rng)
         rows.append(simulator.truth(scene))
     shown = {f"{a} − {b}": np.array([row[f"magnitude_{a}"] - row[f"magnitude_{b}"] for row in rows]) for a, b in COLORS}
     grid = simulator.population.z
     names = list(simulator.settings.bands)
     tracks = {}
     for number, template in enumerate(TEMPLATES):
-        magnitudes = np.array([-2.5 * np.log10(simulator.colors.flux(Spectrum(float(number)), float(z))) for z in grid])
+        magnitudes = np.array([-2.5 * np.log10(simulator.flux_table.flux(Spectrum(float(number)), float(z))) for z in grid])
         pairs = {f"{a} − {b}": magnitudes[:, names.index(a)] - magnitudes[:, names.index(b)] for a, b in COLORS}
         tracks[f"CWW {template}"] = (grid, pairs)
     z, kind = np.array([row["z"] for row in rows]), np.array([row["class"] for row in rows])
@@ -106,7 +106,7 @@ def bands() -> str:
     rows = []
     for survey, defaults in SURVEY_DEFAULTS.items():
         settings = SimulateSettings(survey=survey)
-        for band in bands_of(settings) if survey != "hst" else SURVEYS["hst"].values():
+        for band in survey_bands(settings) if survey != "hst" else SURVEYS["hst"].values():
             scale = defaults["pixel_scale_arcsec"]
             sigma = band.sky_sigma(scale)
             level = band.zero_point - 2.5 * np.log10(sigma / scale**2)

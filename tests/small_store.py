@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astrodl.photometry.measure import measure
+from astrodl.photometry.features import measure
 from astrodl.store import Writer
 
 BANDS = ("g", "r", "i")

@@ -1,4 +1,4 @@
-"""Files are whole or not there."""
+"""Files are replaced atomically, and a lock file is held by one process at a time."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from astrodl.atomic import replacing, write_text
 
 
-def test_a_file_appears_when_the_block_has_ended(tmp_path: Path) -> None:
+def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     with replacing(tmp_path / "new" / "a.txt") as temporary:
         temporary.write_text("new")
         assert not (tmp_path / "new" / "a.txt").exists()
@@ -17,7 +17,7 @@ def test_a_file_appears_when_the_block_has_ended(tmp_path: Path) -> None:
     assert len(list((tmp_path / "new").iterdir())) == 1
 
 
-def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_an_error_leaves_only_the_old_file(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
 
     def fail() -> None:
@@ -31,10 +31,10 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_second_process_waits_for_the_first_and_the_lock_goes_away(tmp_path: Path) -> None:
+def test_a_second_process_waits_for_the_first_and_the_lock_file_is_removed(tmp_path: Path) -> None:
     code = (
-        "import sys, time, pathlib; from astrodl.atomic import only_one\n"
-        "with only_one(pathlib.Path(sys.argv[1]) / '.lock', 'counts'):\n"
+        "import sys, time, pathlib; from astrodl.atomic import exclusive_lock\n"
+        "with exclusive_lock(pathlib.Path(sys.argv[1]) / '.lock', 'counts'):\n"
         "    path = pathlib.Path(sys.argv[1]) / 'count'\n"
         "    value = int(path.read_text())\n"
         "    time.sleep(0.05)\n"
@@ -42,8 +42,8 @@ def test_a_second_process_waits_for_the_first_and_the_lock_goes_away(tmp_path: P
     )
     (tmp_path / "count").write_text("0")
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(5)]
-    said = b"".join(process.communicate()[1] for process in running)
+    messages = b"".join(process.communicate()[1] for process in running)
     assert (tmp_path / "count").read_text() == "5"
     assert [process.returncode for process in running] == [0] * 5
-    assert b"another process counts here; waiting for it" in said
+    assert b"another process counts here; waiting for it" in messages
     assert not (tmp_path / ".lock").exists()

@@ -45,9 +45,9 @@ def test_crps_of_bins_agrees_with_the_exact_metric() -> None:
     )  # half a bin: the loss integrates by the trapezoidal rule
 
 
-def test_smeared_targets_sum_to_one_and_have_the_mean_and_width_asked_for() -> None:
+def test_smeared_targets_sum_to_one_and_have_the_requested_mean_and_width() -> None:
     edges = torch.linspace(0, 1, 501)
-    target = losses.smeared_targets(torch.tensor([0.4]), edges, 0.05)
+    target = losses.smear_targets(torch.tensor([0.4]), edges, 0.05)
     centre = 0.5 * (edges[1:] + edges[:-1])
     mean = (target * centre).sum()
     assert float(target.sum()) == pytest.approx(1.0, abs=1e-5)
@@ -65,9 +65,9 @@ def test_soft_cross_entropy_of_one_hot_targets_is_the_usual_one() -> None:
 def test_dice_loss_is_zero_for_equal_and_near_one_for_disjoint_masks() -> None:
     target = torch.zeros(2, 8, 8)
     target[:, :4] = 1
-    sure = 50 * (2 * target - 1)
-    assert float(losses.soft_dice(sure, target)) == pytest.approx(0, abs=1e-5)
-    assert float(losses.soft_dice(-sure, target)) == pytest.approx(1, abs=0.01)
+    logits = 50 * (2 * target - 1)
+    assert float(losses.soft_dice(logits, target)) == pytest.approx(0, abs=1e-5)
+    assert float(losses.soft_dice(-logits, target)) == pytest.approx(1, abs=0.01)
 
 
 def test_gaussian_likelihood_is_best_at_the_true_width() -> None:
@@ -101,7 +101,7 @@ def test_pooled_mean_is_weighted_by_the_whole_batch() -> None:
     assert float(losses.pooled_mean(values, weight, least=8.0)) == 1.0
 
 
-def test_mixture_in_bins_is_normalised_and_agrees_with_its_density() -> None:
+def test_mixture_bins_are_normalised_and_agree_with_the_density() -> None:
     torch.manual_seed(2)
     outputs, edges = torch.randn(5, 9), torch.linspace(0, 2, 2001)
     probability = losses.mixture_bins(outputs, edges).exp()
@@ -111,8 +111,8 @@ def test_mixture_in_bins_is_normalised_and_agrees_with_its_density() -> None:
     torch.testing.assert_close(losses.mixture_nll(outputs, edges, z), -density.log(), atol=2e-2, rtol=0)
 
 
-def test_a_mixture_starts_as_equal_gaussians_side_by_side() -> None:
-    log_weight, mean, sigma = losses.mixture(torch.zeros(1, 12), torch.linspace(0.0, 2.0, 11))
+def test_zero_outputs_are_equal_gaussians_at_equal_distances() -> None:
+    log_weight, mean, sigma = losses.mixture_components(torch.zeros(1, 12), torch.linspace(0.0, 2.0, 11))
     torch.testing.assert_close(mean[0], torch.tensor([0.25, 0.75, 1.25, 1.75]))
     torch.testing.assert_close(log_weight.exp(), torch.full((1, 4), 0.25))
     torch.testing.assert_close(sigma, torch.full((1, 4), 0.25))
@@ -177,7 +177,7 @@ def test_focal_loss_of_gamma_zero_is_cross_entropy(weights: torch.Tensor | None)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-def test_focal_loss_is_its_formula_with_finite_gradients_where_the_answer_is_certain(gamma: float) -> None:
+def test_focal_loss_is_its_formula_with_finite_gradients_at_certain_predictions(gamma: float) -> None:
     logits = torch.tensor([[0.2, 1.0], [0.0, 200.0]], requires_grad=True)
     loss = losses.focal_loss(logits, torch.eye(2), gamma)
     p = 1 / (1 + math.exp(0.8))
@@ -186,7 +186,7 @@ def test_focal_loss_is_its_formula_with_finite_gradients_where_the_answer_is_cer
     assert logits.grad.isfinite().all()
 
 
-def test_batch_hard_triplets_are_those_of_a_slow_search() -> None:
+def test_batch_hard_triplets_agree_with_a_slow_search() -> None:
     vectors, label = torch.randn(12, 3), torch.tensor([0] * 5 + [1] * 4 + [2] * 2 + [3])
     loss, used = losses.triplet_batch_hard(vectors, label, 0.3)
     hard = nn.TripletMarginLoss(margin=0.3, eps=0)
@@ -199,11 +199,11 @@ def test_batch_hard_triplets_are_those_of_a_slow_search() -> None:
             (j for j in others if label[j] != label[i]), key=lambda j: float((vectors[i] - vectors[j]).norm())
         )
         torch.testing.assert_close(loss[i], hard(vectors[i], vectors[positive], vectors[negative]))
-    assert used.tolist() == [1.0] * 11 + [0.0]  # the last is alone in its class
+    assert used.tolist() == [1.0] * 11 + [0.0]  # the last object is the only one of its class
     assert loss[11].item() == 0
 
 
-def test_triplets_of_distant_clusters_cost_nothing_and_of_one_point_the_margin() -> None:
+def test_triplet_loss_is_zero_for_distant_clusters_and_the_margin_for_equal_vectors() -> None:
     label = torch.arange(8) % 2
     apart = 10.0 * nn.functional.one_hot(label, 2)
     assert (losses.triplet_batch_hard(apart, label, 0.5)[0] == 0).all()
@@ -214,7 +214,7 @@ def test_triplets_of_distant_clusters_cost_nothing_and_of_one_point_the_margin()
     assert (point.grad == 0).all()
 
 
-def test_triplets_cannot_be_formed_of_one_class() -> None:
+def test_one_class_has_no_triplets() -> None:
     vectors = torch.randn(5, 2, requires_grad=True)
     loss, used = losses.triplet_batch_hard(vectors, torch.zeros(5, dtype=torch.long), 1.0)
     mean = losses.pooled_mean(loss, used, least=1)
@@ -224,19 +224,19 @@ def test_triplets_cannot_be_formed_of_one_class() -> None:
 
 
 def slow_ssim(a: np.ndarray, b: np.ndarray, data_range: float) -> float:
-    """Wang et al. 2004 for one band, window by window."""
-    place = np.arange(11) - 5
-    window = np.exp(-0.5 * (place[:, None] ** 2 + place**2) / 1.5**2)
+    """Compute the structural similarity of one band window by window (Wang et al. 2004)."""
+    axis = np.arange(11) - 5
+    window = np.exp(-0.5 * (axis[:, None] ** 2 + axis**2) / 1.5**2)
     window /= window.sum()
-    first, second, values = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2, []
+    c1, c2, values = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2, []
     for y in range(a.shape[0] - 10):
         for x in range(a.shape[1] - 10):
             p, q = a[y : y + 11, x : x + 11], b[y : y + 11, x : x + 11]
             mean_p, mean_q = (window * p).sum(), (window * q).sum()
             covariance = (window * (p - mean_p) * (q - mean_q)).sum()
             spread = (window * (p - mean_p) ** 2).sum() + (window * (q - mean_q) ** 2).sum()
-            light = (2 * mean_p * mean_q + first) / (mean_p**2 + mean_q**2 + first)
-            values.append(light * (2 * covariance + second) / (spread + second))
+            luminance = (2 * mean_p * mean_q + c1) / (mean_p**2 + mean_q**2 + c1)
+            values.append(luminance * (2 * covariance + c2) / (spread + c2))
     return float(np.mean(values))
 
 
@@ -259,7 +259,7 @@ def test_ssim_agrees_with_scikit_image() -> None:
     assert float(losses.ssim(torch.tensor(a[None]), torch.tensor(b[None]), 3.0)) == pytest.approx(expected)
 
 
-def test_ssim_of_equal_images_is_one_and_each_band_may_have_its_range() -> None:
+def test_ssim_of_equal_images_is_one_and_accepts_a_range_per_band() -> None:
     image = torch.randn(2, 2, 24, 24)
     assert losses.ssim(image, image, 1.0).tolist() == pytest.approx([1.0, 1.0])
     scale = torch.tensor([1.0, 1e3])[:, None, None]
@@ -267,6 +267,6 @@ def test_ssim_of_equal_images_is_one_and_each_band_may_have_its_range() -> None:
     torch.testing.assert_close(losses.ssim(image * scale, other * scale, 2 * scale), losses.ssim(image, other, 2.0))
 
 
-def test_ssim_refuses_images_smaller_than_its_window() -> None:
+def test_ssim_of_images_smaller_than_the_window_is_an_error() -> None:
     with pytest.raises(ValueError, match="reduce width"):
         losses.ssim(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), 1.0)

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__ = ["Array", "impute", "standardise"]
+
 Array = NDArray[np.float64]
 
 
@@ -26,18 +28,16 @@ def impute(train_x: ArrayLike, *other_x: ArrayLike) -> list[Array]:
     ValueError
         No training objects, or different numbers of features.
     """
+    from sklearn.impute import SimpleImputer
+
     arrays = [np.array(x, dtype=np.float64) for x in (train_x, *other_x)]
-    train = arrays[0]
-    if any(x.ndim != 2 or x.shape[1] != train.shape[1] for x in arrays) or len(train) == 0:
+    if any(x.ndim != 2 or x.shape[1] != arrays[0].shape[1] for x in arrays) or len(arrays[0]) == 0:
         shapes = ", ".join(str(x.shape) for x in arrays)
         raise ValueError(f"features have shapes {shapes}; all must be (N, F) with the same F, and training objects")
     for x in arrays:
         x[~np.isfinite(x)] = np.nan
-    # A column without any finite value would make nanmedian warn.
-    known = np.isfinite(train).any(axis=0)
-    median = np.zeros(train.shape[1])
-    median[known] = np.nanmedian(train[:, known], axis=0)
-    return [np.where(np.isnan(x), median, x) for x in arrays]
+    imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(arrays[0])
+    return [imputer.transform(x) for x in arrays]
 
 
 def standardise(train_x: ArrayLike, *other_x: ArrayLike) -> list[Array]:
@@ -45,7 +45,8 @@ def standardise(train_x: ArrayLike, *other_x: ArrayLike) -> list[Array]:
 
     Parameters, results and errors as for `impute`; constant features become zero for the training objects.
     """
+    from sklearn.preprocessing import StandardScaler
+
     arrays = impute(train_x, *other_x)
-    centre, spread = arrays[0].mean(axis=0), arrays[0].std(axis=0)
-    scale = np.where(spread > 0, spread, 1)
-    return [(x - centre) / scale for x in arrays]
+    scaler = StandardScaler().fit(arrays[0])
+    return [scaler.transform(x) for x in arrays]

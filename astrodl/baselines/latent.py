@@ -1,9 +1,11 @@
-"""Principal components of images: the linear rival of an autoencoder with as many dimensions."""
+"""Principal components of images, the linear baseline of an autoencoder of equal dimension."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Components", "pca"]
 
 
 class Components(NamedTuple):
@@ -14,7 +16,7 @@ class Components(NamedTuple):
     other_latent: NDArray[np.float32]
     """Latent vectors of the other objects, (n_other, n)."""
     other_reconstruction: NDArray[np.float32]
-    """Other images rebuilt from their latent vectors, (n_other, pixels)."""
+    """Reconstructions of the other images, (n_other, pixels)."""
 
 
 def pca(train_images: ArrayLike, other_images: ArrayLike, n_components: int, *, seed: int = 0) -> Components:
@@ -23,8 +25,8 @@ def pca(train_images: ArrayLike, other_images: ArrayLike, n_components: int, *, 
     Parameters
     ----------
     train_images, other_images
-        Flattened images, (n_train, pixels) and (n_other, pixels), normalised as for the autoencoder; NaN takes the
-        training mean of the pixel (zero where there is none).
+        Flattened images, (n_train, pixels) and (n_other, pixels), normalised as for the autoencoder; NaN becomes
+        the training mean of the pixel (zero where there is none).
     n_components
         Number of dimensions.
     seed
@@ -41,22 +43,17 @@ def pca(train_images: ArrayLike, other_images: ArrayLike, n_components: int, *, 
         More dimensions than training objects or pixels, or different numbers of pixels.
     """
     from sklearn.decomposition import PCA
+    from sklearn.impute import SimpleImputer
 
     train, other = (np.asarray(images, dtype=np.float32) for images in (train_images, other_images))
     if train.ndim != 2 or other.ndim != 2 or train.shape[1] != other.shape[1]:
         raise ValueError(f"images have shapes {train.shape} and {other.shape}; both must be (N, pixels)")
     if not 1 <= n_components <= min(train.shape):
         raise ValueError(f"n_components is {n_components}, must lie between 1 and {min(train.shape)}")
-    mean = _mean(train)
-    train, other = (np.where(np.isfinite(images), images, mean) for images in (train, other))
-    # The exact decomposition of 2,000 images of 20,000 pixels takes minutes, the first few components seconds.
+    train, other = (np.where(np.isfinite(images), images, np.nan) for images in (train, other))
+    imputer = SimpleImputer(keep_empty_features=True).fit(train)
+    train, other = imputer.transform(train), imputer.transform(other)
+    # The exact decomposition of 2,000 images of 20,000 pixels takes minutes, the randomised one seconds.
     model = PCA(n_components, svd_solver="randomized", random_state=seed).fit(train)
     latent = model.transform(other)
     return Components(model.transform(train), latent, model.inverse_transform(latent))
-
-
-def _mean(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Average each pixel over the images where it is finite; zero where it never is."""
-    known = np.isfinite(images)
-    total = np.where(known, images, 0).sum(axis=0)
-    return (total / np.maximum(known.sum(axis=0), 1)).astype(np.float32)

@@ -8,21 +8,22 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
 
-from astrodl.baselines.features import impute, standardise
-from astrodl.baselines.networks import ensemble
+from astrodl.baselines.features import Array, impute, standardise
+from astrodl.baselines.networks import fit_predict_ensemble
 
 if TYPE_CHECKING:
     from sklearn.svm import SVC
 
-Array = NDArray[np.float64]
-Classes = NDArray[np.intp]
+__all__ = ["forest", "mlp", "svm"]
 
-# Of the machine, gamma in units of one over the number of features.
-COSTS = (10.0, 30.0, 100.0, 300.0, 1000.0)
-GAMMAS = (0.1, 0.2, 0.4, 0.8)
-# Objects that the costs and gammas are compared on, enough to rank them: the time goes with the square.
-N_COMPARED = 4000
-N_FOLDS = 5
+_Classes = NDArray[np.intp]
+
+# Grid of cost and gamma of the machine, gamma in units of one over the number of features.
+_COSTS = (10.0, 30.0, 100.0, 300.0, 1000.0)
+_GAMMAS = (0.1, 0.2, 0.4, 0.8)
+# Objects of the grid search, enough to rank its points; the time grows with the square.
+_N_SEARCH = 4000
+_N_FOLDS = 5
 
 
 def forest(
@@ -36,14 +37,14 @@ def forest(
     seed: int = 0,
     n_jobs: int = 1,
 ) -> Array:
-    """Classify by a random forest on concentration, asymmetry, Gini, M20, colours and the like.
+    """Classify by a random forest on features such as concentration, asymmetry, Gini, M20 and colours.
 
     Parameters
     ----------
     train_x, test_x
         Features, (n_train, F) and (n_test, F).
     train_class
-        Classes as integers from 0, (n_train,).
+        _Classes as integers from 0, (n_train,).
     n_classes
         Number of classes C; by default one more than the highest in `train_class`.
     n_trees
@@ -63,7 +64,7 @@ def forest(
     Raises
     ------
     ValueError
-        Classes that are not integers from 0, or arrays that do not fit together.
+        _Classes that are not integers from 0, or arrays that do not fit together.
     """
     from sklearn.ensemble import RandomForestClassifier
 
@@ -87,25 +88,25 @@ def svm(
 ) -> Array:
     """Classify by support vector machines with a Gaussian kernel, one for each pair of classes.
 
-    Cost and width of the kernel are those with the best accuracy in a threefold cross-validation on up to 4,000
-    training objects. The margin of each machine becomes a probability by a logistic function fitted on objects it was
-    trained without (Platt 1999), and the probabilities of the pairs are coupled to those of the classes (Wu, Lin & Weng
-    2004, JMLR 5, 975, second method).
+    Cost and width of the kernel have the best accuracy in a threefold cross-validation on up to 4,000 training objects.
+    A logistic function, fitted by cross-validation, converts the margin of each machine to a probability (Platt 1999),
+    and the probabilities of the pairs are coupled to those of the classes (Wu, Lin & Weng 2004, JMLR 5, 975, second
+    method). The probabilities of `sklearn.svm.SVC` are coupled in the same way, but are deprecated.
 
     Parameters
     ----------
     train_x, train_class, test_x, n_classes
         As for `forest`.
     max_train
-        Objects to train on, a random choice where there are more: the time goes with the square.
+        Largest number of training objects, drawn at random from more; the time grows with the square.
     seed
-        Seed of the choice of objects and of the division into parts.
+        Seed of the draw and of the folds.
 
     Returns
     -------
     ndarray
-        Probabilities, (n_test, C), zero for classes without training objects. Against a class with a single training
-        object, which no machine can be calibrated on, the share of the objects is the probability of the pair.
+        Probabilities, (n_test, C), zero for classes without training objects. The probability of a pair with a class of
+        a single training object, for which no machine can be calibrated, is the fraction of the objects.
 
     Raises
     ------
@@ -116,18 +117,18 @@ def svm(
     label, n_columns = _check(train, train_class, n_classes)
     chosen = np.random.default_rng(seed).permutation(len(label))[:max_train]
     train, label = train[chosen], label[chosen]
-    present = np.unique(label)
+    classes = np.unique(label)
     probability = np.zeros((len(test), n_columns))
-    if len(present) == 1:
-        probability[:, present] = 1
+    if len(classes) == 1:
+        probability[:, classes] = 1
         return probability
-    best = _choose(train[:N_COMPARED], label[:N_COMPARED])
-    wins = np.zeros((len(test), len(present), len(present)))
-    for first, second in combinations(range(len(present)), 2):
-        pair = np.isin(label, present[[first, second]])
-        share = _second_of_pair(train[pair], label[pair] == present[second], test, best, seed).clip(1e-7, 1 - 1e-7)
-        wins[:, second, first], wins[:, first, second] = share, 1 - share
-    probability[:, present] = _couple(wins)
+    best = _search_grid(train[:_N_SEARCH], label[:_N_SEARCH])
+    pairs = np.zeros((len(test), len(classes), len(classes)))
+    for first, second in combinations(range(len(classes)), 2):
+        either = np.isin(label, classes[[first, second]])
+        p = _classify_pair(train[either], label[either] == classes[second], test, best, seed).clip(1e-7, 1 - 1e-7)
+        pairs[:, second, first], pairs[:, first, second] = p, 1 - p
+    probability[:, classes] = _couple(pairs)
     return probability
 
 
@@ -139,17 +140,17 @@ def mlp(
     n_classes: int | None = None,
     **training: Any,
 ) -> Array:
-    """Classify by an ensemble of fully connected networks trained with cross-entropy; see `networks.ensemble`.
+    """Classify by an ensemble of fully connected networks trained with cross-entropy.
 
-    Their schedule is that of the networks for redshifts. With 7,000 simulated galaxies, other epochs, dropout, noise,
-    widths and weight decay changed the accuracy on a validation split by less than its error of 0.013.
+    The schedule is that of the networks for redshifts. Other epochs, dropout, noise, widths and weight decay changed
+    the accuracy on a validation split of 7,000 simulated galaxies by less than its error of 0.013.
 
     Parameters
     ----------
     train_x, train_class, test_x, n_classes
-        As for `forest`. Features may be missing: a 0/1 column more tells the networks.
+        As for `forest`; features that miss values in the training set add a 0/1 column to the input.
     **training
-        What else `networks.ensemble` takes: `n_networks`, `widths`, `epochs`, `seed` ...
+        Options of `networks.fit_predict_ensemble`: `n_networks`, `widths`, `epochs`, `seed` ...
 
     Returns
     -------
@@ -163,7 +164,7 @@ def mlp(
     """
     label, n_columns = _check(np.asarray(train_x), train_class, n_classes)
     truth = torch.from_numpy(label)
-    return ensemble(
+    return fit_predict_ensemble(
         train_x,
         test_x,
         n_columns,
@@ -172,64 +173,66 @@ def mlp(
     )
 
 
-def _check(train: Array, train_class: ArrayLike, n_classes: int | None) -> tuple[Classes, int]:
-    """Give the classes (n_train,) and their number; raise `ValueError` where they do not fit the features."""
+def _check(train: Array, train_class: ArrayLike, n_classes: int | None) -> tuple[_Classes, int]:
+    """Check the classes; return them (n_train,) and their number."""
     label = np.asarray(train_class)
     if label.shape != (len(train),) or label.dtype.kind not in "iu" or label.min() < 0:
-        raise ValueError(f"train_class has shape {label.shape} and type {label.dtype}, must be ({len(train)},) from 0")
+        raise ValueError(
+            f"train_class has shape {label.shape} and type {label.dtype}, must be ({len(train)},) of integers from 0"
+        )
     return label.astype(np.intp), int(label.max()) + 1 if n_classes is None else n_classes
 
 
-def _choose(x: Array, label: Classes) -> tuple[float, float]:
-    """Find the cost and the gamma with the best accuracy in cross-validation, each class spread over the parts."""
-    kept = np.bincount(label)[label] >= 3
-    x, label = x[kept], label[kept]
-    pairs = list(product(COSTS, GAMMAS))
+def _search_grid(x: Array, label: _Classes) -> tuple[float, float]:
+    """Find the cost and the gamma with the best accuracy in a threefold cross-validation, stratified by class."""
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
+
+    frequent = np.bincount(label)[label] >= 3
+    x, label = x[frequent], label[frequent]
+    grid = list(product(_COSTS, _GAMMAS))
     if len(np.unique(label)) < 2:
-        return pairs[len(pairs) // 2]
-    part = np.empty(len(label), np.intp)
-    part[np.argsort(label, kind="stable")] = np.arange(len(label)) % 3
+        return grid[len(grid) // 2]
+    fold = np.empty(len(label), np.intp)
+    fold[np.argsort(label, kind="stable")] = np.arange(len(label)) % 3
 
-    def n_right(cost: float, gamma: float) -> int:
-        return sum(
-            int((_machine(cost, gamma, x.shape[1]).fit(x[~out], label[~out]).predict(x[out]) == label[out]).sum())
-            for out in (part == number for number in range(3))
-        )
+    def count_correct(point: tuple[float, float]) -> int:
+        machine = _make_machine(*point, x.shape[1])
+        return int(np.sum(cross_val_predict(machine, x, label, cv=PredefinedSplit(fold)) == label))
 
-    return max(pairs, key=lambda pair: n_right(*pair))
+    return max(grid, key=count_correct)
 
 
-def _machine(cost: float, gamma: float, n_features: int) -> "SVC":
+def _make_machine(cost: float, gamma: float, n_features: int) -> "SVC":
     from sklearn.svm import SVC
 
     return SVC(kernel="rbf", C=cost, gamma=gamma / n_features, cache_size=500)
 
 
-def _second_of_pair(x: Array, second: NDArray[np.bool_], test: Array, best: tuple[float, float], seed: int) -> Array:
-    """Give the probability that test objects are of the second class of a pair, (n_test,)."""
+def _classify_pair(x: Array, second: NDArray[np.bool_], test: Array, best: tuple[float, float], seed: int) -> Array:
+    """Compute the probability of the second class of a pair for the test objects, (n_test,)."""
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.model_selection import StratifiedKFold
 
-    n_folds = min(N_FOLDS, int(second.sum()), int((~second).sum()))
+    n_folds = min(_N_FOLDS, int(second.sum()), int((~second).sum()))
     if n_folds < 2:
         return np.full(len(test), second.mean())
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    model = CalibratedClassifierCV(_machine(*best, x.shape[1]), cv=folds, ensemble=False)
+    model = CalibratedClassifierCV(_make_machine(*best, x.shape[1]), cv=folds, ensemble=False)
     return np.asarray(model.fit(x, second).predict_proba(test)[:, 1], np.float64)
 
 
-def _couple(wins: Array) -> Array:
-    r"""Couple pairs to classes: (n, C, C) of the probability of i where it is i or j -> (n, C).
+def _couple(pairs: Array) -> Array:
+    r"""Couple the probabilities of class i in the pair of i and j, (n, C, C), to those of the classes, (n, C).
 
     Minimises :math:`\sum_{i \ne j} (r_{ji} p_i - r_{ij} p_j)^2` for probabilities p that sum to one.
     """
-    n_classes = wins.shape[1]
-    system = np.ones((len(wins), n_classes + 1, n_classes + 1))
-    system[:, :-1, :-1] = -wins * wins.transpose(0, 2, 1)
+    n_classes = pairs.shape[1]
+    system = np.ones((len(pairs), n_classes + 1, n_classes + 1))
+    system[:, :-1, :-1] = -pairs * pairs.transpose(0, 2, 1)
     diagonal = np.arange(n_classes)
-    system[:, diagonal, diagonal] = np.square(wins).sum(axis=1)
+    system[:, diagonal, diagonal] = np.square(pairs).sum(axis=1)
     system[:, -1, -1] = 0
-    right = np.zeros((len(wins), n_classes + 1, 1))
+    right = np.zeros((len(pairs), n_classes + 1, 1))
     right[:, -1] = 1
     solution = np.linalg.solve(system, right)[:, :-1, 0].clip(0)
     return np.asarray(solution / solution.sum(axis=1, keepdims=True))

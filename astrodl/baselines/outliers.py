@@ -1,15 +1,17 @@
-"""Outlier scores from catalogue features; a higher score means an odder object."""
+"""Outlier scores from catalogue features; a higher score means a more unusual object."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astrodl.baselines.features import impute, standardise
 
+__all__ = ["isolation_forest", "knn_distance"]
+
 
 def isolation_forest(
     train_x: ArrayLike, test_x: ArrayLike, seed: int = 0, *, n_trees: int = 300, n_jobs: int = 1
 ) -> NDArray[np.float64]:
-    """Score by how few random cuts isolate an object (Liu, Ting & Zhou 2008, ICDM).
+    """Compute scores from the number of random cuts that isolate an object (Liu, Ting & Zhou 2008, ICDM).
 
     Parameters
     ----------
@@ -35,13 +37,13 @@ def isolation_forest(
 
 
 def knn_distance(train_x: ArrayLike, test_x: ArrayLike, k: int = 10, *, n_jobs: int = 1) -> NDArray[np.float64]:
-    """Score by the mean distance to the k nearest training objects in standardised features.
+    """Compute the mean distance to the k nearest training objects in standardised features.
 
     Parameters
     ----------
     train_x, test_x
-        Features, (n_train, F) and (n_test, F). The test objects must not be among the training objects: they would be
-        their own neighbours.
+        Features, (n_train, F) and (n_test, F). No test object may be a training object: it would be its own
+        neighbour.
     k
         Number of neighbours; all training objects where there are fewer.
     n_jobs

@@ -1,23 +1,25 @@
 """Classical segmentation: an unsharp mask for clumps, constants and a radial profile for bulge and disk.
 
-The unsharp mask subtracts from the image a smoother copy of itself, as the clumpiness index does (Conselice 2003, ApJS
-147, 1), and keeps what stands out of both the noise and the smooth light.
+The unsharp mask subtracts a smoothed copy from the image, as the clumpiness index does (Conselice 2003, ApJS 147, 1),
+and selects pixels with an excess over both the noise and the smooth light.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-Array = NDArray[np.float64]
+from astrodl.baselines.features import Array, impute
 
-# Width of the light smoothing that makes single noise pixels fade, about the PSF.
-FINE_PIXELS = 1.0
+__all__ = ["UnsharpMask", "constant_bt", "fit_unsharp_mask", "forest_bt", "radial_fraction", "unsharp_mask"]
+
+# Width of the smoothing that suppresses single noise pixels, about the PSF.
+_FINE_PIXELS = 1.0
 # Widths that `fit_unsharp_mask` tries for the smooth copy.
-COARSE_PIXELS = (2.5, 4.0, 6.0)
-# Contrasts that it tries; the finest step that matters for masks of a few pixels.
-CONTRASTS = np.linspace(0, 2, 101)
+_COARSE_PIXELS = (2.5, 4.0, 6.0)
+# Contrasts that it tries; smaller steps do not change masks of a few pixels.
+_CONTRASTS = np.linspace(0, 2, 101)
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class UnsharpMask:
     contrast: float = 0.3
     """Smallest excess over the smooth copy, as a fraction of it."""
     significance: float = 3.0
-    """Smallest excess in standard deviations of its noise."""
+    """Smallest excess in units of its noise."""
     core_pixels: float = 3.0
-    """Radius about the centre of the image that is left out: a bulge stands out as well."""
+    """Radius around the centre of the image that is left out, since a bulge has an excess too."""
 
 
 def unsharp_mask(images: ArrayLike, sky_sigma: ArrayLike, settings: UnsharpMask | None = None) -> NDArray[np.bool_]:
@@ -67,7 +69,7 @@ def fit_unsharp_mask(
     truth
         True clump masks, (n, y, x).
     start
-        Settings of what is not fitted (significance, core radius).
+        Settings that are not fitted (significance, core radius).
 
     Returns
     -------
@@ -76,37 +78,36 @@ def fit_unsharp_mask(
     """
     fixed, mask = start or UnsharpMask(), np.asarray(truth, dtype=bool)
     best, best_dice = fixed, -1.0
-    for coarse_pixels in COARSE_PIXELS:
-        candidate = UnsharpMask(coarse_pixels, fixed.contrast, fixed.significance, fixed.core_pixels)
+    for coarse_pixels in _COARSE_PIXELS:
+        candidate = replace(fixed, coarse_pixels=coarse_pixels)
         contrast = _contrast(images, sky_sigma, candidate)
-        dice = 2 * _above(contrast[mask]) / np.maximum(_above(contrast) + np.count_nonzero(mask), 1)
+        dice = 2 * _count_above(contrast[mask]) / np.maximum(_count_above(contrast) + np.count_nonzero(mask), 1)
         if dice.max() > best_dice:
             best_dice = float(dice.max())
-            threshold = float(CONTRASTS[int(dice.argmax())])
-            best = UnsharpMask(coarse_pixels, threshold, fixed.significance, fixed.core_pixels)
+            best = replace(candidate, contrast=float(_CONTRASTS[int(dice.argmax())]))
     return best
 
 
-def _above(contrast: Array) -> NDArray[np.intp]:
-    """Count the pixels above each of the contrasts."""
+def _count_above(contrast: Array) -> NDArray[np.intp]:
+    """Count the pixels above each of `_CONTRASTS`."""
     positive = np.sort(contrast[contrast > 0])
-    return positive.size - np.searchsorted(positive, CONTRASTS, side="right")
+    return positive.size - np.searchsorted(positive, _CONTRASTS, side="right")
 
 
 def _contrast(images: ArrayLike, sky_sigma: ArrayLike, settings: UnsharpMask) -> Array:
-    """Compute excess over smooth light, -1 where the excess is not significant, the centre, and where NaN."""
+    """Compute the excess over the smooth light; -1 if it is not significant, NaN or near the centre."""
     fluxes = np.asarray(images, dtype=np.float64)
     sigma = np.asarray(sky_sigma, dtype=np.float64)
     if fluxes.ndim != 3 or sigma.shape != (len(fluxes),):
         raise ValueError(f"images have shape {fluxes.shape}, sky_sigma {sigma.shape}; must be (n, y, x) and (n,)")
     known = np.isfinite(fluxes)
-    filled = np.where(known, fluxes, 0)
-    smooth = _blur(filled, settings.coarse_pixels)
-    excess = _blur(filled, FINE_PIXELS) - smooth
+    fluxes = np.where(known, fluxes, 0)
+    smooth = _blur(fluxes, settings.coarse_pixels)
+    excess = _blur(fluxes, _FINE_PIXELS) - smooth
     noise = sigma[:, None, None] * _noise_factor(settings.coarse_pixels)
     y, x = np.indices(fluxes.shape[1:]) - (np.array(fluxes.shape[1:]) - 1)[:, None, None] / 2
     candidate = known & (excess > settings.significance * noise) & (np.hypot(y, x) > settings.core_pixels)
-    # Light as faint as the noise would make the ratio arbitrary.
+    # The ratio is meaningless where the light is fainter than the noise.
     return np.where(candidate, excess / np.maximum(smooth, noise), -1)
 
 
@@ -115,14 +116,14 @@ def _blur(images: Array, sigma_pixels: float) -> Array:
 
 
 def _noise_factor(coarse_pixels: float) -> float:
-    """Compute the standard deviation of the excess for white noise of standard deviation one."""
+    """Compute the standard deviation of the excess for white noise with standard deviation one."""
     impulse = np.zeros((1, 65, 65))
     impulse[0, 32, 32] = 1
-    return float(np.sqrt(np.sum((_blur(impulse, FINE_PIXELS) - _blur(impulse, coarse_pixels)) ** 2)))
+    return float(np.sqrt(np.sum((_blur(impulse, _FINE_PIXELS) - _blur(impulse, coarse_pixels)) ** 2)))
 
 
 def constant_bt(train_bt: ArrayLike, n_objects: int) -> Array:
-    """Predict for every object the mean bulge-to-total ratio of the training objects, (n_objects,)."""
+    """Predict the mean bulge-to-total ratio of the training objects, (n_objects,)."""
     return np.full(n_objects, np.nanmean(np.asarray(train_bt, dtype=np.float64)))
 
 
@@ -151,15 +152,13 @@ def forest_bt(
     """
     from sklearn.ensemble import RandomForestRegressor
 
-    from astrodl.baselines.features import impute
-
     train, test = impute(train_x, test_x)
     model = RandomForestRegressor(n_trees, min_samples_leaf=3, max_features=0.33, random_state=seed, n_jobs=n_jobs)
     return model.fit(train, np.asarray(train_bt, dtype=np.float64)).predict(test)
 
 
 def radial_fraction(train_fraction: ArrayLike, train_weight: ArrayLike) -> Array:
-    """Average training maps of a flux fraction as a function of the distance from the centre, in whole pixels.
+    """Compute the mean flux-fraction map of the training objects as a function of the radius in whole pixels.
 
     Parameters
     ----------
@@ -171,7 +170,7 @@ def radial_fraction(train_fraction: ArrayLike, train_weight: ArrayLike) -> Array
     Returns
     -------
     ndarray
-        The map to predict for every object, (y, x); the mean fraction of all where a radius has no weight.
+        The map to predict for every object, (y, x); the mean over all pixels at radii without weight.
     """
     fraction, weight = np.asarray(train_fraction, dtype=np.float64), np.asarray(train_weight, dtype=np.float64)
     weight = np.where(np.isfinite(fraction) & (weight > 0), weight, 0)

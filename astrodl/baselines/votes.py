@@ -1,21 +1,21 @@
-"""Fractions of votes from catalogue features: a random forest, and the mean of all galaxies."""
+"""Vote fractions from catalogue features: a random forest, and the mean of all galaxies."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from astrodl.baselines.features import impute
+from astrodl.baselines.features import Array, impute
 
-Array = NDArray[np.float64]
+__all__ = ["forest", "mean_fractions"]
 
 
-def mean_fractions(train_share: ArrayLike, n_test: int) -> Array:
-    """Give every galaxy the mean fractions of the training galaxies: (n_train, A) -> (n_test, A); NaN is left out."""
-    return np.tile(np.nanmean(np.asarray(train_share, np.float64), axis=0), (n_test, 1))
+def mean_fractions(train_fraction: ArrayLike, n_test: int) -> Array:
+    """Predict the mean fractions of the training galaxies: (n_train, A) -> (n_test, A); NaN is left out."""
+    return np.tile(np.nanmean(np.asarray(train_fraction, np.float64), axis=0), (n_test, 1))
 
 
 def forest(
     train_x: ArrayLike,
-    train_share: ArrayLike,
+    train_fraction: ArrayLike,
     test_x: ArrayLike,
     *,
     n_trees: int = 200,
@@ -23,16 +23,22 @@ def forest(
     seed: int = 0,
     n_jobs: int = 1,
 ) -> Array:
-    """Regress the fractions by a random forest, all answers together.
+    """Predict the fractions of all answers by one random forest.
 
     Parameters
     ----------
     train_x, test_x
         Features, (n_train, F) and (n_test, F).
-    train_share
-        Fractions among the votes on each question, (n_train, A); NaN, where nobody was asked, becomes the mean.
-    n_trees, min_leaf, seed, n_jobs
-        Of the forest.
+    train_fraction
+        Fractions among the votes on each question, (n_train, A); NaN, for questions without votes, becomes the mean.
+    n_trees
+        Number of trees.
+    min_leaf
+        Smallest number of training objects in a leaf.
+    seed
+        Seed of the forest.
+    n_jobs
+        Number of threads.
 
     Returns
     -------
@@ -42,9 +48,9 @@ def forest(
     from sklearn.ensemble import RandomForestRegressor
 
     train, test = impute(train_x, test_x)
-    share = np.asarray(train_share, np.float64)
-    filled = np.where(np.isnan(share), mean_fractions(share, len(share)), share)
+    fraction = np.asarray(train_fraction, np.float64)
+    complete = np.where(np.isnan(fraction), mean_fractions(fraction, len(fraction)), fraction)
     model = RandomForestRegressor(
         n_trees, min_samples_leaf=min_leaf, max_features="sqrt", random_state=seed, n_jobs=n_jobs
     )
-    return np.asarray(model.fit(train, filled).predict(test)).reshape(len(test), -1)
+    return np.asarray(model.fit(train, complete).predict(test)).reshape(len(test), -1)

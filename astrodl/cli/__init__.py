@@ -1,7 +1,7 @@
-"""The command line: one verb per arrow of the pipeline.
+"""The command line: one verb per step of the pipeline.
 
-Exit status: 0 done; 1 `check` found problems; 2 something the user can mend, told in one line on stderr;
-130 interrupted; 143 terminated. Anything unexpected keeps its traceback.
+Exit status: 0 done; 1 `check` found problems; 2 an error that the user can fix, as one line on stderr; 130 interrupted;
+143 terminated. Unexpected errors keep their traceback.
 """
 
 import argparse
@@ -17,27 +17,27 @@ import astrodl
 from astrodl.cli import data, reports, tasks
 from astrodl.errors import AstrodlError
 
-# Modules that do the work are imported inside the verbs: `astrodl --help` must not wait for torch.
+# The names of `astrodl` are imported when they are used, so that `astrodl --help` does not wait for torch.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
     args = parser().parse_args(argv)
     args.command = list(sys.argv[1:] if argv is None else argv)
-    # A SIGTERM unwinds, so that no temporary file stays behind; training installs its own handler.
+    # SIGTERM raises SystemExit, so that temporary files are removed; training installs its own handler.
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return args.run(args) or 0
     except AstrodlError as error:
-        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0:  # of several processes the first tells
+        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0:  # only the main process reports
             print(f"astrodl: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("astrodl: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+    except BrokenPipeError:  # the reader of the output has closed it, like `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     finally:
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """Print the version; looked up only when asked for."""
+    """Print the version, which is looked up on demand."""
 
     def __call__(self, parser: argparse.ArgumentParser, *args: Any, **also: Any) -> None:
         print(f"astrodl {astrodl.__version__}")

@@ -1,4 +1,4 @@
-"""What the verbs share: how one is added, and the options that several have."""
+"""Adding verbs to the parser, and options that several verbs share."""
 
 import argparse
 import inspect
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def add_verb(verbs: Any, run: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
-    """Add the verb that a function is named after; its docstring holds a summary and an example."""
+    """Add the verb named like a function, whose docstring holds a summary and an example."""
     summary, _, example = inspect.cleandoc(run.__doc__ or "").partition("\n\n")
     added: argparse.ArgumentParser = verbs.add_parser(
         run.__name__.removeprefix("_"),
@@ -22,7 +22,7 @@ def add_verb(verbs: Any, run: Callable[[argparse.Namespace], int | None]) -> arg
 
 
 def count(text: str) -> int:
-    """Read a number from 1."""
+    """Parse an integer of at least 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is below 1")
@@ -30,7 +30,7 @@ def count(text: str) -> int:
 
 
 def index(text: str) -> int:
-    """Read a number from 0."""
+    """Parse an integer of at least 0."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is below 0")
@@ -70,7 +70,7 @@ def add_threads(verb: argparse.ArgumentParser) -> None:
 
 
 def add_workers(verb: argparse.ArgumentParser) -> None:
-    """Add the options of verbs that spread over processes."""
+    """Add the options of verbs that use several processes."""
     verb.add_argument(
         "--workers",
         metavar="N",

@@ -1,4 +1,4 @@
-"""Verbs that make data: simulate, init, shard, ingest, inspect."""
+"""Verbs for data: simulate, init, shard, ingest, inspect."""
 
 import argparse
 from pathlib import Path
@@ -50,7 +50,7 @@ def add_init(verbs: Any) -> None:
 
 
 def _init(args: argparse.Namespace) -> None:
-    """Look at a catalogue and a few images, say what they hold, and draft a configuration.
+    """Examine a catalogue and a few images, describe them, and draft a configuration.
 
     astrodl init --catalog cat.fits --images 'cutouts/{id}.fits' --out survey.yaml
     """
@@ -66,7 +66,7 @@ def add_shard(verbs: Any) -> None:
 
 
 def _shard(args: argparse.Namespace) -> None:
-    """Divide a large survey into shards of the sky that are ingested and predicted by themselves.
+    """Divide a large survey into shards of the sky, which are ingested and predicted separately.
 
     astrodl shard --out shards --settings survey.yaml --shards 100
     """
@@ -138,11 +138,11 @@ def _read_survey(args: argparse.Namespace) -> "tuple[IngestSettings, int | None]
 
 
 _OF_SURVEY = ("data", "simulate", "split", "shards")
-"""Keys of a survey that say what it is."""
+"""Keys of a survey that `astrodl ingest` needs."""
 
 
 def _one_survey(values: dict[str, Any], source: str, name: str | None) -> dict[str, Any]:
-    """Pick a survey out of a whole configuration; settings of a single survey stay as they are."""
+    """Return the settings of one survey of a configuration; settings of a single survey are returned unchanged."""
     surveys = values.get("surveys")
     if not isinstance(surveys, dict):
         return values
@@ -168,7 +168,7 @@ def add_inspect(verbs: Any) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    """Say what a store holds: bands, depths, splits, labels, what is missing; and draw a contact sheet.
+    """Describe a store (bands, depths, splits, labels, flags) and draw a contact sheet.
 
     astrodl inspect results/demo/store.h5 --out sheet.png
     """

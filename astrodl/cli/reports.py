@@ -1,4 +1,4 @@
-"""Verbs that look at what is there: overview, check, schema, summary."""
+"""Verbs for results and files: overview, check, schema, summary."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ def add_overview(verbs: Any) -> None:
 
 
 def _overview(args: argparse.Namespace) -> None:
-    """Draw the survey at a glance: objects, splits, all metrics beside the baselines.
+    """Draw the figures of a survey: objects, splits, all metrics beside the baselines.
 
     astrodl overview store.h5 photoz/metrics.json --out figures
     """
@@ -74,7 +74,7 @@ def add_summary(verbs: Any) -> None:
 
 
 def _summary(args: argparse.Namespace) -> None:
-    """Print the headline metric of every task beside its baselines, and where the results are.
+    """Print the headline metrics of every task beside the baselines, and the places of the results.
 
     astrodl summary results/demo
     """

@@ -1,4 +1,4 @@
-"""Verbs that work on the tasks: train, predict, baseline, evaluate, catalog, hats."""
+"""Verbs of the tasks: train, predict, baseline, evaluate, catalog, product, hats."""
 
 import argparse
 from pathlib import Path
@@ -38,7 +38,7 @@ def _train(args: argparse.Namespace) -> int | None:
     from astrodl import distributed
     from astrodl.config import read_settings
 
-    if args.processes > 1 and distributed.launched() is None:
+    if args.processes > 1 and distributed.read_launcher() is None:
         return distributed.launch(args.processes, args.command)
 
     astrodl.train(
@@ -84,7 +84,7 @@ def add_baseline(verbs: Any) -> None:
 
 
 def _baseline(args: argparse.Namespace) -> None:
-    """Train and apply the classical rivals of a task on the same split.
+    """Fit and score the classical baselines of a task on the same split.
 
     astrodl baseline photoz store.h5 --out baseline.json
     """
@@ -100,7 +100,7 @@ def add_evaluate(verbs: Any) -> None:
     verb.add_argument(
         "predictions", metavar="PREDICTIONS", type=Path, help="predictions.h5 that `astrodl predict` wrote"
     )
-    verb.add_argument("--baseline", metavar="FILE", type=Path, help="baseline.json to stand beside the network")
+    verb.add_argument("--baseline", metavar="FILE", type=Path, help="baseline.json of the same store")
     verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="metrics to write (JSON)")
     verb.add_argument("--figures", metavar="DIR", type=Path, help="folder of the figures (PNG)")
     verb.add_argument(
@@ -110,7 +110,7 @@ def add_evaluate(verbs: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    """Measure predictions on the test split beside the baselines, and draw the figures.
+    """Score predictions on the test split beside the baselines, and draw the figures.
 
     astrodl evaluate photoz store.h5 predictions.h5 --baseline baseline.json --out metrics.json --figures figures
     """
@@ -134,15 +134,38 @@ def add_catalog(verbs: Any) -> None:
     verb.add_argument("store", metavar="STORE", type=Path, help="store.h5 that `astrodl ingest` wrote")
     verb.add_argument("predictions", metavar="PREDICTIONS", type=Path, nargs="+", help="predictions.h5 of a task")
     verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="catalogue to write (FITS)")
-    verb.add_argument("--pdfs", metavar="FILE", type=Path, help="redshift PDFs to write (HDF5 that `qp.read` opens)")
 
 
 def _catalog(args: argparse.Namespace) -> None:
     """Join the predictions of all tasks into one FITS catalogue.
 
-    astrodl catalog store.h5 photoz.h5 morphology.h5 --out catalog.fits --pdfs photoz_pdf.hdf5
+    astrodl catalog store.h5 photoz.h5 morphology.h5 --out catalog.fits
     """
-    astrodl.catalog(args.store, args.predictions, args.out, pdfs=args.pdfs)
+    astrodl.catalog(args.store, args.predictions, args.out)
+
+
+def add_product(verbs: Any) -> None:
+    """Add `product`."""
+    verb = add_verb(verbs, _product)
+    add_task(verb)
+    verb.add_argument(
+        "predictions", metavar="PREDICTIONS", type=Path, help="predictions.h5 that `astrodl predict` wrote"
+    )
+    verb.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="file to write, named like the product (photoz_pdf.hdf5)",
+    )
+
+
+def _product(args: argparse.Namespace) -> None:
+    """Write a product of a task that has a file of its own, such as the redshift PDFs.
+
+    astrodl product photoz store.h5 predictions.h5 --out photoz_pdf.hdf5
+    """
+    astrodl.product(args.task, args.store, args.predictions, args.out)
 
 
 def add_hats(verbs: Any) -> None:
@@ -153,19 +176,19 @@ def add_hats(verbs: Any) -> None:
     )
     verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write")
     verb.add_argument("--name", metavar="NAME", default="astrodl", help="name of the catalogue (default: astrodl)")
-    verb.add_argument("--rows", metavar="N", type=count, help="rows of a partition, at most (default: 1,000,000)")
+    verb.add_argument("--rows", metavar="N", type=count, help="most rows of a partition (default: 1,000,000)")
 
 
 def _hats(args: argparse.Namespace) -> None:
-    """Write catalogues as one, in Parquet files by HEALPix that lsdb and hats open.
+    """Merge catalogues into one HATS catalogue (Parquet by HEALPix) that hats and lsdb open.
 
     astrodl hats shards/0000/catalog.fits shards/0001/catalog.fits --out hats --name survey
     """
-    from astrodl.products.hats import ROWS, write_hats
+    from astrodl.products.hats import MAX_ROWS, write_hats
 
     builder = f"astrodl {astrodl.__version__}"
-    write_hats(args.catalogs, args.out, name=args.name, n_most=args.rows or ROWS, builder=builder)
+    write_hats(args.catalogs, args.out, name=args.name, max_rows=args.rows or MAX_ROWS, builder=builder)
     print(args.out)
 
 
-VERBS = (add_train, add_predict, add_baseline, add_evaluate, add_catalog, add_hats)
+VERBS = (add_train, add_predict, add_baseline, add_evaluate, add_catalog, add_product, add_hats)

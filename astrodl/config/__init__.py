@@ -5,10 +5,13 @@ configuration.
 """
 
 from astrodl.config.augmentation import AugmentSettings
-from astrodl.config.section import Fraction, Name, Section, canonical_json, expand, parse, read_settings, read_yaml
+from astrodl.config.section import (
+    Fraction, Name, PluginName, Section, canonical_json, expand, parse, read_settings, read_yaml,
+)
 from astrodl.config.simulation import SURVEY_DEFAULTS, InstrumentSettings, SimulateSettings
 from astrodl.config.split import IngestSettings, SplitSettings
 from astrodl.config.survey import (
+    LAYOUTS,
     BandSettings,
     DataSettings,
     LabelSettings,
@@ -21,6 +24,7 @@ from astrodl.config.training import TaskSettings, TrainSettings
 from astrodl.config.votes import Question, VoteTree, read_tree
 
 __all__ = [
+    "LAYOUTS",
     "SURVEY_DEFAULTS",
     "AugmentSettings",
     "BandSettings",
@@ -33,6 +37,7 @@ __all__ = [
     "Name",
     "NoiseSettings",
     "PlaneSettings",
+    "PluginName",
     "PsfSettings",
     "Question",
     "Section",

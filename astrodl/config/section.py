@@ -1,16 +1,19 @@
-"""What every section is: frozen, typed, unknown keys refused; and how settings are read."""
+"""Base of all sections (frozen, typed, unknown keys refused), and reading of settings."""
 
 import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import core_schema
 
 from astrodl.errors import ConfigError
+from astrodl.plugins import find_plugins
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
@@ -20,6 +23,32 @@ class Section(BaseModel):
     """Base of every configuration section."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class PluginName:
+    """Annotation of a text setting that accepts own names, and those of the entry points of a group."""
+
+    group: str
+    own: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """All accepted names, those of other packages last."""
+        return list(dict.fromkeys([*self.own, *find_plugins(self.group)]))
+
+    def _check(self, name: str) -> str:
+        if name not in self.names:
+            raise ValueError(f"must be one of {', '.join(self.names)}")
+        return name
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "enum": self.names}
 
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -74,7 +103,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        Missing file, broken YAML, or something else than a mapping.
+        The file is missing, is not valid YAML, or does not hold a mapping.
     """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -115,7 +144,7 @@ def read_settings(text: str | None) -> tuple[dict[str, Any], str]:
 
 
 def canonical_json(section: Section) -> str:
-    """Give the one JSON text that equal sections share (sorted keys, no spaces)."""
+    """Return a JSON text that is the same for equal sections (sorted keys, no spaces)."""
     return json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
 

@@ -48,7 +48,7 @@ SURVEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "lsst": {"bands": ("u", "g", "r", "i", "z", "y"), "pixel_scale_arcsec": 0.2, "magnitude_limit": 24.0},
     "hst": {"bands": ("F606W", "F814W"), "pixel_scale_arcsec": 0.06, "magnitude_limit": 24.0},
 }
-"""What a survey's name sets where the configuration is silent; `astrodl.simulator.instruments` describes the bands."""
+"""Defaults by name of the survey; `astrodl.simulator.instruments` describes the bands."""
 
 
 class SimulateSettings(Section):
@@ -76,7 +76,7 @@ class SimulateSettings(Section):
     """Slope d log10 N / dm of the number counts; by default that of the luminosity functions. A flatter one gives more
     bright galaxies."""
     balance: Annotated[float, Field(ge=0, le=1)] = 0.7
-    """How far the shares of the classes are moved from those of a flux-limited survey (0) to equal ones (1)."""
+    """Shares of the classes: those of a flux-limited survey (0), equal shares (1), or in between."""
     template_scatter: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Deviation of real spectra from the templates, in magnitudes at optical wavelengths at rest; 0: none."""
     isophote: Annotated[float, Field(gt=15, lt=35)] = 26.0
@@ -85,7 +85,7 @@ class SimulateSettings(Section):
     """Density of other galaxies of the population on the sky, anywhere in the stamp; by default a few fainter ones
     beside the galaxy."""
     correlated_noise: bool = False
-    """Let neighbouring pixels share noise as drizzling does; the variance stays."""
+    """Correlate the noise of neighbouring pixels as drizzling does, with the same variance."""
     variance: bool = False
     """Write the variance of each pixel as extensions `VAR_{band}`, which the ingestion then reads."""
     votes: Annotated[int, Field(ge=0)] = 0

@@ -9,7 +9,7 @@ from astrodl.config.survey import DataSettings
 
 
 class SplitSettings(Section):
-    """How objects are divided into training, validation and test."""
+    """Division of the objects into training, validation and test."""
 
     validation: Fraction = 0.1
     """Fraction of objects for validation (with one fold)."""
@@ -39,7 +39,7 @@ class SplitSettings(Section):
 
 
 class IngestSettings(Section):
-    """What `astrodl ingest` needs: the data and how to split it."""
+    """Settings of `astrodl ingest`: the data and the split."""
 
     survey: Name = "demo"
     """Name of the survey, recorded in the store."""

@@ -4,7 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from astrodl.config.section import Fraction, Name, Section
+from astrodl.config.section import Fraction, Name, PluginName, Section
+
+LAYOUTS = ("extensions", "files", "cube", "rgb", "arrays", "mosaic")
+"""Layouts of the input images; other packages add theirs as entry points of the group `astrodl.layouts`."""
 
 
 class BandSettings(Section):
@@ -26,7 +29,7 @@ class BandSettings(Section):
 
 
 class PlaneSettings(Section):
-    """Where the planes that go with the images are; pixels match those of the image."""
+    """Planes that belong to the images, on the same pixel grid."""
 
     path: str | None = None
     """Path template, `{band}` and `{column}` are filled in; by default the file of the band."""
@@ -44,7 +47,7 @@ class PlaneSettings(Section):
         return self
 
     def template(self, of_image: str) -> str:
-        """Give the path template of the plane from that of the image it goes with."""
+        """Return the path template of the plane for that of its image."""
         return self.path if self.path is not None else of_image.replace(*(self.replace or ("", "")))
 
 
@@ -52,7 +55,7 @@ class NoiseSettings(PlaneSettings):
     """Noise of each pixel."""
 
     kind: Literal["variance", "sigma", "weight"] = "variance"
-    """What the pixels are: variance, its root, or its inverse (weight 0: no data)."""
+    """Content of the pixels: variance, its square root, or its inverse (weight 0: no data)."""
 
 
 class MaskSettings(PlaneSettings):
@@ -93,7 +96,7 @@ class DataSettings(Section):
     """Folder of catalogue and images (environment variables are expanded); no path may leave it."""
     catalog: str
     """Table that astropy reads (FITS, ECSV, CSV, VOTable), relative to `root`."""
-    layout: Literal["extensions", "files", "cube", "rgb", "arrays", "mosaic"]
+    layout: Annotated[str, PluginName("astrodl.layouts", LAYOUTS)]
     """Per object one FITS with an extension per band, one FITS (or one extension) per band, a cube, a JPEG or PNG; or
     for all objects an array (objects, bands, y, x) in an HDF5 or NPZ file; or images of the sky to cut from."""
     path: str | None = None
@@ -152,7 +155,7 @@ class DataSettings(Section):
     """Stop when more than this fraction of the objects is quarantined."""
 
     def template(self, band: BandSettings) -> str:
-        """Give the path template of a band: its own, or the survey's."""
+        """Return the path template of a band: its own, or that of the survey."""
         template = band.path if band.path is not None else self.path
         assert template is not None
         return template

@@ -1,1 +1,1 @@
-"""From a store or arrays to batches on a device: normalisation, augmentation, canonical views."""
+"""Batches on a device from a store or arrays: normalisation, augmentation, canonical views."""

@@ -1,7 +1,8 @@
-"""From a store or from arrays in memory to dict batches of tensors on a device: resident, or streamed from the disk."""
+"""Batches of tensors on a device, from a store or from arrays: resident in memory, or streamed from the disk."""
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,21 +19,34 @@ from astrodl.device import memory_bytes
 from astrodl.errors import StoreError
 from astrodl.store import Reader
 
+__all__ = [
+    "PREFETCH",
+    "RESIDENT_SHARE",
+    "Batch",
+    "Cutouts",
+    "Dataset",
+    "DirectReader",
+    "ResidentDataset",
+    "StreamedDataset",
+    "epoch_order",
+    "load_splits",
+]
+
 Batch = dict[str, Tensor]
 Prepare = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-"""Gives the arrays of some objects of a store (by their indices), objects first, each object's from its own alone."""
+"""Returns the arrays of objects of a store, objects first, from their indices; no object's arrays depend on others."""
 
 RESIDENT_SHARE = 0.5
-"""Tensors that need more than this share of the device's memory are streamed."""
-BLOCK = 512
-"""Objects that are prepared at a time, which bounds the memory that preparing takes."""
-AHEAD = 3
+"""Datasets that need more than this share of the device's memory are streamed."""
+BLOCK_SIZE = 512
+"""Objects that are prepared at a time, which limits the memory that preparing takes."""
+PREFETCH = 3
 """Batches that are prepared ahead of the one in use."""
 
 
 @dataclass(frozen=True)
 class Cutouts:
-    """What a network may look at: images and what was measured on them, objects first.
+    """Input data of the networks: images and the measurements made on them, objects first.
 
     Attributes
     ----------
@@ -41,7 +55,7 @@ class Cutouts:
     sky_sigma : (N, bands) float32 array
         Sky noise per pixel.
     features : (N, F) float32 array
-        Photometric and structural measurements, NaN where not measurable.
+        Photometric and structural measurements, NaN where a measurement failed.
     """
 
     images: np.ndarray
@@ -51,8 +65,8 @@ class Cutouts:
     def __len__(self) -> int:
         return len(self.images)
 
-    def part(self, start: int, end: int) -> "Cutouts":
-        """Give the objects from `start` up to `end`, as views."""
+    def slice(self, start: int, end: int) -> "Cutouts":
+        """Return the objects from `start` up to `end`, as views."""
         return Cutouts(self.images[start:end], self.sky_sigma[start:end], self.features[start:end])
 
     @classmethod
@@ -61,11 +75,11 @@ class Cutouts:
         return cls(store.images(indices), store.sky_sigma[indices], store.features(indices=indices))
 
 
-class Direct(Reader):
-    """A store whose rows are read straight from their place in the file, from any thread.
+class DirectReader(Reader):
+    """A store reader that reads rows directly from their offset in the file, from any thread.
 
-    Nothing is mapped: memory is what is asked for, and a file that is cut short is an error instead of a crash. Small
-    datasets (sky noise, catalogue columns) are read once and kept.
+    Nothing is memory-mapped: only the requested rows are in memory, and a truncated file raises an error instead of
+    crashing the process. Small datasets (sky noise, catalogue columns) are read once and kept.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -100,7 +114,7 @@ class Direct(Reader):
     def _rows(self, name: str, indices: ArrayLike | None) -> NDArray[Any]:
         dataset = self._file[name]
         offset = dataset.id.get_offset()
-        if offset is None or indices is None:  # chunked, or all of it
+        if offset is None or indices is None:  # chunked, or all rows
             return super()._rows(name, indices)
         rows = self._valid(indices)
         out = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
@@ -110,59 +124,84 @@ class Direct(Reader):
         view = out.reshape(-1).data.cast("B")
         starts = np.flatnonzero(np.diff(rows, prepend=rows[0]) != 1)  # of runs of consecutive rows
         for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-            place = offset + int(rows[start]) * row_bytes
-            self._read(view[start * row_bytes : end * row_bytes], place)
+            self._read(view[start * row_bytes : end * row_bytes], offset + int(rows[start]) * row_bytes)
         return out
 
-    def _read(self, target: memoryview, place: int) -> None:
-        """Fill `target` with what the file holds from `place` on."""
+    def _read(self, target: memoryview, offset: int) -> None:
+        """Fill `target` with the bytes of the file from `offset` on."""
         while target:
-            n_bytes = os.preadv(self._descriptor, [target], place)
+            n_bytes = os.preadv(self._descriptor, [target], offset)
             if not n_bytes:
-                raise StoreError(f"{self.path}: ends before byte {place}, damaged while in use; ingest again")
-            target, place = target[n_bytes:], place + n_bytes
+                raise StoreError(f"{self.path}: ends before byte {offset}, damaged while in use; ingest again")
+            target, offset = target[n_bytes:], offset + n_bytes
 
 
-class Resident:
-    """All objects of one split as tensors that stay on the device; a batch is an index.
+class Dataset(ABC):
+    """Objects of one split, from which batches of tensors on a device are taken.
+
+    Attributes
+    ----------
+    device : torch.device
+        Device of the batches.
+    tensors : mapping of str to Tensor
+        All objects, by name.
+    """
+
+    device: torch.device
+    tensors: Mapping[str, Tensor]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batch(self, indices: Tensor) -> Batch:
+        """Return the objects at `indices` (on the device)."""
+
+    @abstractmethod
+    def batches(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
+        """Yield the objects of each of `parts` (indices on the device)."""
+
+    @abstractmethod
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Yield consecutive batches of `size` objects; the last one may be shorter."""
+
+
+class ResidentDataset(Dataset):
+    """Objects that stay on the device as tensors; a batch is a gather.
 
     Parameters
     ----------
     arrays : mapping of str to array
         Arrays with objects first, all of the same length.
     device : torch.device
-        Where the tensors live.
+        Device of the tensors.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device):
-        self.tensors: Mapping[str, Tensor] = {
-            name: torch.from_numpy(np.ascontiguousarray(a)).to(device) for name, a in arrays.items()
-        }
+        self.tensors = {name: _as_tensor(array).to(device) for name, array in arrays.items()}
         lengths = {len(tensor) for tensor in self.tensors.values()}
         assert len(lengths) == 1, lengths
         self.device = device
-        self._length = lengths.pop()
 
     @classmethod
-    def prepared(cls, prepare: Prepare, indices: np.ndarray, device: torch.device) -> "Resident":
-        """Prepare the objects of a store block by block, so that little memory is needed beside the tensors."""
-        resident = cls(prepare(indices[:BLOCK]), device)
-        if len(indices) > BLOCK:
-            resident._length = len(indices)
-            first = resident.tensors
-            resident.tensors = {name: t.new_empty((len(indices), *t.shape[1:])) for name, t in first.items()}
-            for name, tensor in first.items():
-                resident.tensors[name][:BLOCK] = tensor
-            for start in range(BLOCK, len(indices), BLOCK):
-                for name, array in prepare(indices[start : start + BLOCK]).items():
-                    resident.tensors[name][start : start + BLOCK] = torch.from_numpy(np.ascontiguousarray(array))
-        return resident
+    def load(cls, prepare: Prepare, indices: np.ndarray, device: torch.device) -> "ResidentDataset":
+        """Prepare objects of a store block by block, which takes little memory beside the tensors."""
+        dataset = cls(prepare(indices[:BLOCK_SIZE]), device)
+        if len(indices) > BLOCK_SIZE:
+            block = dataset.tensors
+            dataset.tensors = {name: t.new_empty((len(indices), *t.shape[1:])) for name, t in block.items()}
+            for name, tensor in block.items():
+                dataset.tensors[name][:BLOCK_SIZE] = tensor
+            for start in range(BLOCK_SIZE, len(indices), BLOCK_SIZE):
+                for name, array in prepare(indices[start : start + BLOCK_SIZE]).items():
+                    dataset.tensors[name][start : start + BLOCK_SIZE] = _as_tensor(array)
+        return dataset
 
     def __len__(self) -> int:
-        return self._length
+        return len(next(iter(self.tensors.values())))
 
     def batch(self, indices: Tensor) -> Batch:
-        """Gather the objects at `indices` (on the device)."""
+        """Return the objects at `indices` (on the device)."""
         return {name: tensor.index_select(0, indices) for name, tensor in self.tensors.items()}
 
     def batches(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
@@ -170,98 +209,99 @@ class Resident:
         return (self.batch(indices) for indices in parts)
 
     def in_order(self, size: int) -> Iterator[Batch]:
-        """Yield consecutive batches of `size` objects, the last one shorter."""
+        """Yield consecutive batches of `size` objects; the last one may be shorter."""
         for start in range(0, len(self), size):
             yield {name: tensor[start : start + size] for name, tensor in self.tensors.items()}
 
 
-class Streamed(Resident):
-    """A split that does not fit in memory: the same batches, prepared from the store while the device computes.
+class StreamedDataset(Dataset):
+    """Objects that do not fit in memory: the same batches, prepared from the store while the device computes.
 
-    A thread reads and prepares a few batches ahead; on a CUDA device they are copied from pinned memory.
+    A thread reads and prepares the next `PREFETCH` batches. For a CUDA device they are copied from pinned memory.
 
     Parameters
     ----------
-    prepare
-        Gives the arrays of objects of the store.
-    indices
-        Rows of the split in the store, (N,).
-    device
-        Where batches are wanted.
+    prepare : callable
+        Returns the arrays of objects of the store.
+    indices : (N,) array
+        Rows of the objects in the store.
+    device : torch.device
+        Device of the batches.
     """
 
     def __init__(self, prepare: Prepare, indices: np.ndarray, device: torch.device):
         self.prepare, self.indices, self.device = prepare, indices, device
-        self._length = len(indices)
+        self.tensors = _StreamedTensors(self)
 
-    @property
-    def tensors(self) -> "Mapping[str, Tensor]":  # type: ignore[override]
-        """All objects at once, one name at a time: for what is small, such as labels."""
-        return _Whole(self)
+    def __len__(self) -> int:
+        return len(self.indices)
 
     def batch(self, indices: Tensor) -> Batch:
-        """Prepare the objects at `indices`."""
+        """Return the objects at `indices`."""
         return next(self.batches([indices]))
 
     def batches(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
         """Yield the objects of each of `parts`."""
-        # always in the thread: there neither autocast nor a mode of the caller reaches
+        # always in the thread, which neither autocast nor gradient modes of the caller affect
         pool = ThreadPoolExecutor(1, "batches")
-        waiting: deque[Future[Batch]] = deque()
+        pending: deque[Future[Batch]] = deque()
         try:
             for indices in parts:
-                waiting.append(pool.submit(self._load, indices.cpu().numpy()))
-                if len(waiting) > AHEAD:
-                    yield self._sent(waiting.popleft().result())
-            while waiting:
-                yield self._sent(waiting.popleft().result())
+                pending.append(pool.submit(self._load, indices.cpu().numpy()))
+                if len(pending) > PREFETCH:
+                    yield self._to_device(pending.popleft().result())
+            while pending:
+                yield self._to_device(pending.popleft().result())
         finally:
             pool.shutdown(cancel_futures=True)
 
     def in_order(self, size: int) -> Iterator[Batch]:
-        """Yield consecutive batches of `size` objects, the last one shorter."""
+        """Yield consecutive batches of `size` objects; the last one may be shorter."""
         return self.batches(torch.arange(len(self)).split(size))
 
     def _load(self, positions: np.ndarray) -> Batch:
-        arrays = self.prepare(self.indices[positions])
-        batch = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        batch = {name: _as_tensor(array) for name, array in self.prepare(self.indices[positions]).items()}
         return {name: t.pin_memory() for name, t in batch.items()} if self.device.type == "cuda" else batch
 
-    def _sent(self, batch: Batch) -> Batch:
+    def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
 
 
-class _Whole(Mapping[str, Tensor]):
-    """The tensors of a streamed split, read again for each name that is asked for."""
+class _StreamedTensors(Mapping[str, Tensor]):
+    """Tensors of all objects of a streamed dataset; each access reads the store, so use it for small arrays only."""
 
-    def __init__(self, streamed: Streamed):
-        self._streamed = streamed
+    def __init__(self, dataset: StreamedDataset):
+        self._dataset = dataset
 
     def __getitem__(self, name: str) -> Tensor:
-        return torch.cat([batch[name] for batch in self._streamed.in_order(BLOCK)])
+        return torch.cat([batch[name] for batch in self._dataset.in_order(BLOCK_SIZE)])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._streamed.batch(torch.arange(1)))
+        return iter(self._dataset.batch(torch.arange(1)))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
 
-def load(prepare: Prepare, splits: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Resident]:
-    """Make each split resident where all of them together fit in `RESIDENT_SHARE` of the memory, else stream them.
+def _as_tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def load_splits(prepare: Prepare, splits: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Dataset]:
+    """Make each split resident if all of them together fit in `RESIDENT_SHARE` of the memory, else stream them.
 
     Parameters
     ----------
-    prepare
-        Gives the arrays of objects of the store.
-    splits
+    prepare : callable
+        Returns the arrays of objects of the store.
+    splits : mapping of str to array
         Rows in the store by split.
-    device
-        Where batches are wanted.
+    device : torch.device
+        Device of the batches.
     """
     n_objects = sum(len(indices) for indices in splits.values())
-    some = next(indices for indices in splits.values() if len(indices))[:1]
-    needed = n_objects * sum(np.asarray(array).nbytes for array in prepare(some).values())
+    sample = next(indices for indices in splits.values() if len(indices))[:1]
+    needed = n_objects * sum(np.asarray(array).nbytes for array in prepare(sample).values())
     available = memory_bytes(device)
     fits = needed <= RESIDENT_SHARE * available
     if not fits:
@@ -271,17 +311,18 @@ def load(prepare: Prepare, splits: Mapping[str, np.ndarray], device: torch.devic
             file=sys.stderr,
         )
     return {
-        name: Resident.prepared(prepare, indices, device) if fits else Streamed(prepare, indices, device)
+        name: ResidentDataset.load(prepare, indices, device) if fits else StreamedDataset(prepare, indices, device)
         for name, indices in splits.items()
     }
 
 
-def order_of_epoch(
+def epoch_order(
     n_objects: int, epoch: int, seed: int, device: torch.device, sampling: np.ndarray | None = None
 ) -> Tensor:
-    """Give the order in which an epoch visits the objects: a function of (seed, epoch) alone.
+    """Draw the order in which an epoch visits the objects; it depends on (seed, epoch) only.
 
-    Each once, or with `sampling` (n_objects,) as many drawn with these relative frequencies, with replacement.
+    Without `sampling` each object comes once. With it, (n_objects,), as many objects are drawn with replacement, with
+    these relative frequencies.
     """
     rng = np.random.default_rng([seed, epoch])
     if sampling is None:

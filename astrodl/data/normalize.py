@@ -1,4 +1,4 @@
-"""Per-band arcsinh scaling of linear fluxes: fit on the training split, apply and invert on arrays or tensors."""
+"""Scaling of linear fluxes by arsinh, per band, for arrays and tensors."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 else:
     Array = TypeVar("Array")
 
+__all__ = ["N_SIGMA", "Normalization", "fit"]
 
 N_SIGMA = 2.0
 """Softening in units of the sky noise."""
@@ -22,7 +23,8 @@ N_SIGMA = 2.0
 class Normalization:
     r"""Invertible scaling :math:`y_b = \operatorname{arsinh}(x_b / s_b) / t` of band :math:`b`.
 
-    Linear near the noise, logarithmic above it, defined for negative fluxes (Lupton, Gunn & Szalay 1999, AJ 118, 1406).
+    It is linear near the noise, logarithmic above it, and defined for negative fluxes (Lupton, Gunn & Szalay 1999, AJ
+    118, 1406).
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ class Normalization:
     softening : tuple of float
         :math:`s_b`, in the unit of the images.
     stretch : float
-        :math:`t`, common to all bands so that colours stay differences.
+        :math:`t`, the same for all bands, so that colours are differences of scaled images.
     """
 
     bands: tuple[str, ...]
@@ -45,7 +47,7 @@ class Normalization:
         return arsinh / self.stretch
 
     def invert(self, scaled: Array) -> Array:
-        """Undo `apply`: linear images from scaled ones."""
+        """Convert scaled images back to linear images."""
         arsinh = scaled * self.stretch
         linear = np.sinh(arsinh) if isinstance(arsinh, np.ndarray) else arsinh.sinh()
         return linear * self._softening(scaled)
@@ -55,12 +57,12 @@ class Normalization:
         return column if isinstance(like, np.ndarray) else like.new_tensor(column)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Normalization":
-        """Rebuild from `to_dict`."""
+        """Make a normalization from the values of `to_dict`."""
         return cls(tuple(values["bands"]), tuple(values["softening"]), float(values["stretch"]))
 
 
@@ -78,7 +80,7 @@ def fit(sky_sigma: np.ndarray, bands: tuple[str, ...], n_sigma: float = N_SIGMA)
 
     Notes
     -----
-    A band that is missing or noiseless everywhere gets a softening of one flux unit.
+    A band without noise values in all objects gets a softening of one flux unit.
     """
     usable = np.where(np.isfinite(sky_sigma) & (sky_sigma > 0), sky_sigma, np.nan)
     softening = [float(n_sigma * np.nanmedian(column)) if np.isfinite(column).any() else 1.0 for column in usable.T]

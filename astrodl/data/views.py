@@ -1,6 +1,6 @@
-"""Canonical view of a galaxy: centred, turned to its major axis, scaled to its size, divided by its flux.
+"""Canonical view of a galaxy: centred, aligned with its major axis, scaled to its size, divided by its flux.
 
-Without it, the first two numbers that an autoencoder finds are signal-to-noise ratio and size.
+Without it, the first two latent numbers of an autoencoder are signal-to-noise ratio and size.
 """
 
 import math
@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+__all__ = ["canonicalize"]
 
-def canonical(
+
+def canonicalize(
     images: Tensor, sky_sigma: Tensor, *, size: int = 32, extent: float = 3.0, n_iterations: int = 6
 ) -> tuple[Tensor, Tensor]:
     """Resample each galaxy to a common centre, orientation, scale and flux.
 
     Centre, axes and size come from iterated Gaussian-weighted second moments (Bernstein & Jarvis 2002, AJ 123, 583) of
-    the noise-weighted sum of the bands. The two mirror ambiguities that remain are settled by the signs of the third
-    moments.
+    the noise-weighted sum of the bands. The signs of the third moments resolve the two remaining mirror ambiguities.
 
     Parameters
     ----------
@@ -30,12 +31,12 @@ def canonical(
     extent : float
         Half of the side of the view in units of the rms radius.
     n_iterations : int
-        Rounds of the moments.
+        Iterations of the moments.
 
     Returns
     -------
     views : (N, bands, size, size) tensor
-        Surface brightness such that the mean over pixels and bands is one.
+        Surface brightness, normalised to a mean of one over pixels and bands.
     noise : (N, bands) tensor
         Sky noise per pixel in the same unit.
     """
@@ -45,17 +46,17 @@ def canonical(
     y0, x0, radius, angle = _moments(detection, n_iterations)
     grid = _grid(y0, x0, extent * radius, angle, size, images.shape[-1])
     views = functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    views = _mirrored(views, (views * weight[..., None, None]).sum(1))
+    views = _mirror(views, (views * weight[..., None, None]).sum(1))
     area = (2 * extent * radius / size) ** 2
     flux = (views.mean(1).sum((-2, -1)) * area).clamp_min(1e-12)
-    # the flux of very faint objects may scatter below the noise of its own sum
+    # the measured flux of very faint objects may be below its noise
     floor = (sky_sigma.nan_to_num().mean(1) * 5 * radius).clamp_min(1e-12)
     scale = (area * size**2 / torch.maximum(flux, floor))[:, None]
     return views * scale[..., None, None], sky_sigma.nan_to_num() * scale
 
 
 def _moments(detection: Tensor, n_iterations: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Give centre (y, x) in pixels from the image centre, rms radius in pixels, position angle of the major axis."""
+    """Return centre (y, x) in pixels from the image centre, rms radius in pixels, position angle of the major axis."""
     n_objects, side, _ = detection.shape
     axis = torch.arange(side, device=detection.device) - (side - 1) / 2
     y, x = axis[None, :, None], axis[None, None, :]
@@ -71,13 +72,13 @@ def _moments(detection: Tensor, n_iterations: int) -> tuple[Tensor, Tensor, Tens
         x0 = (x0 + mean_x).clamp(-side / 8, side / 8)
         # a Gaussian seen through a Gaussian weight of its own size has half its variance
         sigma = (yy + xx).clamp_min(0.5).sqrt().clamp(1.5, side / 6)
-    # In double precision: the last bit of a float32 angle depends on the object's place in the batch.
+    # in double precision: the last bit of a float32 angle depends on the object's position in the batch
     angle = 0.5 * torch.atan2((2 * xy).double(), (xx - yy).double()).float()
     return y0.flatten(), x0.flatten(), sigma.flatten() * math.sqrt(2), angle.flatten()
 
 
 def _grid(y0: Tensor, x0: Tensor, half_side: Tensor, angle: Tensor, size: int, side: int) -> Tensor:
-    """Give the sampling grid (N, size, size, 2) in the -1..1 coordinates of `grid_sample`."""
+    """Return the sampling grid (N, size, size, 2) in the coordinates of `grid_sample`, -1 to 1."""
     axis = (torch.arange(size, device=y0.device) + 0.5) / size * 2 - 1
     v, u = axis[:, None], axis[None, :]
     cos, sin, scale = (t[:, None, None] for t in (angle.cos(), angle.sin(), half_side))
@@ -86,7 +87,7 @@ def _grid(y0: Tensor, x0: Tensor, half_side: Tensor, angle: Tensor, size: int, s
     return torch.stack([x, y], dim=-1) * (2 / side)
 
 
-def _mirrored(views: Tensor, detection: Tensor) -> Tensor:
+def _mirror(views: Tensor, detection: Tensor) -> Tensor:
     """Flip each view so that the third moments of its light along both axes are positive."""
     axis = torch.linspace(-1, 1, views.shape[-1], device=views.device) ** 3
     flip_x = (detection.sum(1) * axis).sum(1) < 0

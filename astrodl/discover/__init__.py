@@ -1,6 +1,5 @@
-"""First contact with a survey: look at its catalogue and a few images, say what is seen, draft a configuration."""
+"""Draft a configuration for a new survey from its catalogue and a few images."""
 
-from astrodl.discover.draft import Draft
 from astrodl.discover.init import init
 
-__all__ = ["Draft", "init"]
+__all__ = ["init"]

@@ -1,323 +1,247 @@
-"""Decide from a catalogue and a look at some files how a survey is laid out."""
+"""Find out how a survey is laid out, from its catalogue and some of its files."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from astrodl.discover.catalogue import Catalogue
-from astrodl.discover.filters import blue_to_red, sound
-from astrodl.discover.images import ImageView, Role, look_at, role_of, without_image_words
-from astrodl.discover.paths import Paths
+from astrodl.discover.images import ImageInfo, read_image_info
+from astrodl.discover.names import blue_to_red, config_name, role_of, without_image_words
+from astrodl.discover.survey import Survey
 from astrodl.errors import DataError
-from astrodl.fits.file import UnreadableError
+from astrodl.fits import UnreadableError
 
-N_LOOK = 5
-N_LOOK_SMALL = 20
+__all__ = ["Band", "Layout", "choose_cutout", "detect_layout"]
+
+_N_FILES, _N_SMALL_FILES = 5, 20
 _SMALL_BYTES = 2 << 20
 
 
 @dataclass
 class Band:
-    """A band as it was found: keys of its settings, and the images of it that were looked at."""
+    """A band: keys of its settings, and the images of it that were read."""
 
     settings: dict[str, Any]
-    views: list[ImageView]
+    images: list[ImageInfo]
+
+    def describe(self) -> str:
+        """Describe size, scale, unit, zero point and missing pixels of the images."""
+        first = self.images[0]
+        sides = sorted({image.shape[-2:] for image in self.images})
+        zeros = sorted({image.zero_point for image in self.images if image.zero_point is not None})
+        shapes = [first.shape] if len(sides) == 1 else [sides[0], sides[-1]]
+        parts = [" to ".join(" x ".join(map(str, reversed(shape))) for shape in shapes)]
+        parts += [f"{first.pixel_scale_arcsec:.4g} arcsec/pixel"] if first.pixel_scale_arcsec else []
+        parts += [f"unit {first.unit}"] if first.unit else []
+        if len(zeros) > 1:
+            parts.append(f"zero points {zeros[0]:.6g} to {zeros[-1]:.6g}, not the same in all files")
+        elif first.source != "picture":
+            parts.append(f"zero point {zeros[0]:.6g}" if zeros else "no zero point")
+        for name, what in (("nan_share", "NaN"), ("zero_share", "exactly zero")):
+            share = max(getattr(image, name) for image in self.images)
+            parts += [f"up to {100 * share:.2g} % {what}"] if share > 0 else []
+        return ", ".join(parts)
 
 
 @dataclass
 class Layout:
-    """How a survey is laid out.
-
-    Attributes
-    ----------
-    kind
-        Layout of the configuration.
-    why
-        What it was seen from.
-    bands
-        In the order of the configuration.
-    planes
-        Role -> keys of its settings.
-    extension
-        Extension of all bands, or None.
-    refused
-        Files that could not be read, and why.
-    n_looked
-        Number of files that were looked at.
-    notes
-        What else was seen.
-    content
-        All images of one of the files.
-    """
+    """Layout of a survey."""
 
     kind: str
+    """`layout` of the configuration."""
     why: str
     bands: list[Band]
-    planes: dict[Role, dict[str, Any]] = field(default_factory=dict)
     extension: str | int | None = None
-    refused: list[str] = field(default_factory=list)
-    n_looked: int = 0
+    """Extension of all bands, or None."""
+    planes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Role -> keys of its settings."""
+    content: list[ImageInfo] = field(default_factory=list)
+    """All images of the file that holds most."""
     notes: list[str] = field(default_factory=list)
-    content: list[ImageView] = field(default_factory=list)
+    """Unreadable files and other observations."""
 
     @property
-    def views(self) -> list[ImageView]:
-        """All images that were looked at."""
-        return [view for band in self.bands for view in band.views]
+    def images(self) -> list[ImageInfo]:
+        """All images of the bands that were read."""
+        return [image for band in self.bands for image in band.images]
 
 
-@dataclass
-class Look:
-    """The files that were looked at: band ("" where files hold all) -> images of each file."""
-
-    files: dict[str, list[list[ImageView]]]
-    refused: list[str]
-    n_looked: int
-
-    def views(self, band: str, key: str | int | None, role: Role = "image") -> list[ImageView]:
-        """Collect the images of an extension over the files."""
-        return [view for views in self.files[band] for view in views if view.extension == key and view.role == role]
-
-    def first(self, band: str) -> list[ImageView]:
-        """Give the images of the file that holds most."""
-        return max(self.files[band], key=len)
-
-
-def look(catalogue: Catalogue, paths: Paths) -> Look:
-    """Look at files of the first, the last and some objects between.
+def detect_layout(survey: Survey) -> Layout:
+    """Read some files and find the layout and the bands.
 
     Raises
     ------
     DataError
-        None of them can be read.
+        No file can be read, or all objects share files and the catalogue does not tell where each of them is.
     """
-    files: dict[str, list[list[ImageView]]] = {}
+    files, notes = _read_files(survey)
+    content = max(next(iter(files.values())), key=len)
+    images = [image for image in content if image.role == "image"] or content
+    layout = _shared(survey, content, images) if survey.shared else None
+    if layout is None:
+        layout = _separate(survey, files, images)
+        small = len(survey.catalogue) == 1 and max(images[0].shape[-2:]) <= 1024
+        if survey.shared and not small and layout.kind != "rgb":
+            _make_mosaic(layout, survey)
+    layout.content, layout.notes = content, notes
+    return layout
+
+
+def _read_files(survey: Survey) -> tuple[dict[str, list[list[ImageInfo]]], list[str]]:
+    """Read files of evenly spaced objects, more of them if they are small.
+
+    Returns
+    -------
+    files
+        Band -> images of each file.
+    refused
+        Files that cannot be read, with the reason.
+    """
+    files: dict[str, list[list[ImageInfo]]] = {}
     refused: list[str] = []
-    seen: dict[Path, list[ImageView]] = {}
-    for band in paths.templates:
+    read = cache(read_image_info)  # objects may share files
+    for band, template in survey.templates.items():
+        first = survey.file(survey.rows[0], band)
+        small = not first.is_file() or first.stat().st_size < _SMALL_BYTES
+        n_files = 1 if survey.shared else _N_SMALL_FILES if small else _N_FILES
+        places = np.unique(np.linspace(0, len(survey.rows) - 1, n_files).round().astype(int))
         files[band] = []
-        small = paths.file(catalogue, paths.rows[0], band)
-        n_look = 1 if paths.shared else N_LOOK_SMALL if _n_bytes(small) < _SMALL_BYTES else N_LOOK
-        places = np.unique(np.linspace(0, len(paths.rows) - 1, n_look).round().astype(int))
-        for row in (paths.rows[place] for place in places):
-            path = paths.file(catalogue, row, band)
-            if not path.is_file():
-                continue
+        for path in filter(Path.is_file, (survey.file(survey.rows[place], band) for place in places)):
             try:
-                seen[path] = seen[path] if path in seen else look_at(path)
-                files[band].append(seen[path])
+                files[band].append(read(path))
             except UnreadableError as error:
-                refused.append(f"{path}: {error}")
+                refused.append(f"unreadable: {path}: {error}")
         if not files[band]:
-            reason = refused[0] if refused else f"{paths.templates[band]}: no such file"
-            raise DataError(f"none of the files that were looked at can be read ({reason}); give readable images")
-    return Look(files, refused, sum(map(len, files.values())) + len(refused))
+            reason = refused[0] if refused else f"{template}: no such file"
+            raise DataError(f"none of the files that were tried can be read ({reason}); give readable images")
+    return files, refused
 
 
-def _n_bytes(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
-
-
-def decide(catalogue: Catalogue, paths: Paths) -> Layout:
-    """Decide on the layout and the bands.
-
-    Raises
-    ------
-    DataError
-        No file can be read, or all objects share files and nothing tells where each is.
-    """
-    seen = look(catalogue, paths)
-    first = seen.first(next(iter(paths.templates)))
-    images = [view for view in first if view.role == "image"] or first
-    if images[0].kind == "picture":
-        layout = _picture(seen)
-    elif paths.shared:
-        layout = _shared(catalogue, paths, seen, images)
-    elif len(paths.templates) > 1:
-        layout = _file_per_band(paths, seen)
-    else:
-        layout = _file_per_object(seen, images)
-    layout.refused, layout.n_looked = seen.refused, seen.n_looked
-    layout.content = first
-    return layout
-
-
-# -- layouts -----------------------------------------------------------------------------------------------------------
-
-
-def _picture(seen: Look) -> Layout:
-    views = [views[0] for views in seen.files[next(iter(seen.files))]]
-    names = views[0].bands
-    order = list(reversed(range(len(names))))
-    bands = [Band({"name": names[k], "plane": k}, views) for k in order]
-    return Layout("rgb", "JPEG or PNG pictures, stretched for the eye: the values are no linear fluxes", bands)
-
-
-def _file_per_band(paths: Paths, seen: Look) -> Layout:
-    found = []
-    for name, template in paths.templates.items():
-        views = [next((v for v in views if v.role == "image"), views[0]) for views in seen.files[name]]
-        settings: dict[str, Any] = {"name": name}
-        if paths.by_band:
-            settings = {"name": sound(views[0].bands[0] if len(views[0].bands) == 1 else name), "path": template}
-        if _several(seen.first(name)):
-            settings["extension"] = views[0].extension
-        found.append(Band(settings, views))
-    return Layout("files", "one file per object and band", _sorted(_distinct(found)))
-
-
-def _file_per_object(seen: Look, images: list[ImageView]) -> Layout:
-    first = images[0]
-    several = _several(seen.first(""))
-    if first.n_axes >= 3:
-        extension = first.extension if several else None
-        views = seen.views("", first.extension)
-        return Layout(
-            "cube", f"a cube of {first.shape[-3]} planes per object", _planes_of_cube(views), extension=extension
-        )
-    if len(images) == 1:
-        extension = first.extension if several else None
-        band = Band({"name": sound(first.bands[0]) if first.bands else "band1"}, seen.views("", first.extension))
-        return Layout("files", "one file with one image per object", [band], extension=extension)
-    bands = [Band(_named(view), seen.views("", view.extension)) for view in images]
-    return Layout("extensions", f"{len(images)} image extensions per file", _sorted(_distinct(bands)))
-
-
-def _shared(catalogue: Catalogue, paths: Paths, seen: Look, images: list[ImageView]) -> Layout:
-    by_column = _extension_column(catalogue, seen)
-    if by_column is not None:
-        return _extension_per_object(catalogue, paths, seen, by_column)
-    n_objects = len(catalogue)
-    stacked = images[0].n_axes >= 4 or (images[0].n_axes == 3 and "x" not in catalogue.roles)
-    if images[0].kind == "array" and stacked and images[0].shape[0] >= n_objects:
-        return _arrays(images, n_objects)
-    if n_objects == 1 and max(images[0].shape[-2:]) <= 1024:
-        return _file_per_band(paths, seen) if len(paths.templates) > 1 else _file_per_object(seen, images)
-    return _mosaic(catalogue, paths, seen, images)
-
-
-def _extension_column(catalogue: Catalogue, seen: Look) -> str | None:
-    """Find the column whose values are extensions of the one file, each object its own."""
-    there = {str(view.extension).casefold() for view in seen.first(next(iter(seen.files)))}
-    candidates = [name for name in catalogue.names if "psf" not in name.casefold() and catalogue.is_unique(name)]
-    preferred = catalogue.roles.get("extension")
-    candidates.sort(key=lambda name: name != preferred)
-    if len(there) < max(2, len(catalogue) // 2):
+def _shared(survey: Survey, content: list[ImageInfo], images: list[ImageInfo]) -> Layout | None:
+    """Find out whether a file has an extension per object, or arrays with all objects."""
+    catalogue, first = survey.catalogue, images[0]
+    extensions = {str(image.extension).casefold() for image in content}
+    for role in [role for role in ("extension", "id") if role in catalogue.roles]:
+        values = {value.casefold() for value in catalogue.text(catalogue.roles[role])}
+        numbers = {value for value in values if role == "id" and value.isdigit()}  # may agree by chance
+        if len(extensions & (values - numbers)) > 0.5 * len(catalogue):
+            return _extension_per_object(survey, content, catalogue.roles[role])
+    stacked = len(first.shape) >= 4 or (len(first.shape) == 3 and "x" not in catalogue.roles)
+    if first.source != "array" or not stacked or first.shape[0] < len(catalogue):
         return None
-    for name in candidates:
-        values = [value.casefold() for value in catalogue.text(name)]
-        if sum(value in there for value in values) > 0.5 * len(values) and (
-            name == preferred or not values[0].isdigit()
-        ):
-            return name
-    return None
+    why = f"arrays whose first axis has {first.shape[0]} elements, the catalogue has {len(catalogue)} rows"
+    if len(first.shape) >= 4:
+        return Layout("arrays", why, _planes_of_cube([first]), first.extension)
+    arrays = [image for image in images if image.shape[0] >= len(catalogue)]
+    bands = [Band(_settings_of_extension(array) | {"extension": array.extension}, [array]) for array in arrays]
+    return Layout("arrays", why, _ordered(bands))
 
 
-def _extension_per_object(catalogue: Catalogue, paths: Paths, seen: Look, column: str) -> Layout:
-    views = seen.first(next(iter(seen.files)))
-    names = {band for view in views for band in view.bands} or set(
-        catalogue.text("BAND") if "BAND" in catalogue.names else ()
-    )
-    band = Band({"name": sound(names.pop()) if len(names) == 1 else "band1"}, views)
-    layout = Layout("files", f"one file with an extension per object, told by column {column}", [band])
-    layout.extension = f"{{{column}}}"
-    for name in catalogue.names:
-        if "psf" in name.casefold() and catalogue.is_unique(name) and name != column:
-            image = paths.file(catalogue, 0, next(iter(paths.templates)))
-            for path in sorted(image.parent.iterdir()):
-                if role_of(path.name) == "psf":
-                    layout.planes["psf"] = {"path": str(path.relative_to(paths.root)), "extension": f"{{{name}}}"}
+def _extension_per_object(survey: Survey, content: list[ImageInfo], column: str) -> Layout:
+    catalogue = survey.catalogue
+    names = set(catalogue.text("BAND")) if "BAND" in catalogue.names else set()
+    band = Band({"name": _filter(content, names.pop() if len(names) == 1 else "band1")}, content)
+    layout = Layout("files", f"one file with an extension per object, in column {column}", [band], f"{{{column}}}")
+    columns = [name for name in catalogue.names if "psf" in name.casefold() and catalogue.is_unique(name)]
+    folder = survey.file(0, next(iter(survey.templates))).parent
+    files = sorted(path for path in folder.iterdir() if role_of(path.name) == "psf")
+    if columns and files:
+        layout.planes["psf"] = {"path": str(files[0].relative_to(survey.root)), "extension": f"{{{columns[0]}}}"}
     return layout
 
 
-def _arrays(images: list[ImageView], n_objects: int) -> Layout:
-    why = f"arrays whose first axis has {images[0].shape[0]} elements, the catalogue has {n_objects} rows"
-    views = [view for view in images if view.shape[0] >= n_objects]
-    if views[0].n_axes >= 4:
-        return Layout("arrays", why, _planes_of_cube(views[:1]), extension=views[0].extension)
-    bands = [Band({"name": sound(str(view.extension)), "extension": view.extension}, [view]) for view in views]
-    return Layout("arrays", why, _sorted(_distinct(bands)))
+def _separate(survey: Survey, files: dict[str, list[list[ImageInfo]]], images: list[ImageInfo]) -> Layout:
+    """Find the bands of files that belong to one object each, or to one object and band."""
+    first, everything = images[0], [image for file in next(iter(files.values())) for image in file]
+    alike = [[one for one in everything if (one.extension, one.role) == (i.extension, i.role)] for i in images]
+    if first.source == "picture":
+        return Layout("rgb", "pictures: values scaled for display, not linear fluxes", _planes_of_cube(alike[0]))
+    if "" not in files:
+        bands = [_band_of_file(name, survey, files[name]) for name in files]
+        return Layout("files", "one file per object and band", _ordered(bands))
+    extension = first.extension if max(map(len, files[""])) > 1 else None
+    if first.n_axes >= 3:
+        return Layout("cube", f"a cube of {first.shape[-3]} planes per object", _planes_of_cube(alike[0]), extension)
+    if len(images) == 1:
+        band = Band({"name": _filter(alike[0], "band1")}, alike[0])
+        return Layout("files", "one file with one image per object", [band], extension)
+    bands = [Band(_settings_of_extension(image), others) for image, others in zip(images, alike, strict=True)]
+    return Layout("extensions", f"{len(images)} image extensions per file", _ordered(bands))
 
 
-def _mosaic(catalogue: Catalogue, paths: Paths, seen: Look, images: list[ImageView]) -> Layout:
-    if not {"ra", "x"} & catalogue.roles.keys():
+def _make_mosaic(layout: Layout, survey: Survey) -> None:
+    if not {"ra", "x"} & survey.catalogue.roles.keys():
         raise DataError(
-            f"{catalogue.path}: all objects share {next(iter(paths.templates.values()))}, but no column tells where "
-            "each is; the catalogue needs right ascension and declination, pixel positions, or an extension per row"
+            f"{survey.catalogue.path}: all objects share {next(iter(survey.templates.values()))}, but no column tells "
+            "where each is; add right ascension and declination, pixel positions, or an extension per row"
         )
-    why = "images that all objects share, and positions in the catalogue"
-    if len(paths.templates) > 1:
-        return replace(_file_per_band(paths, seen), kind="mosaic", why=why)
-    layout = _file_per_object(seen, images)
-    if layout.kind == "extensions":
-        for band in layout.bands:
-            band.settings["extension"] = band.views[0].extension
-    return replace(layout, kind="mosaic", why=why)
+    for band in layout.bands if layout.kind == "extensions" else []:
+        band.settings["extension"] = band.images[0].extension
+    layout.kind, layout.why = "mosaic", "images that all objects share, and positions in the catalogue"
 
 
-# -- bands -------------------------------------------------------------------------------------------------------------
+def _filter(images: list[ImageInfo], default: str) -> str:
+    """Return the filter in the headers if there is exactly one, else the default."""
+    filters = {band for image in images for band in image.bands}
+    return config_name(filters.pop() if len(filters) == 1 else default)
 
 
-def _several(views: list[ImageView]) -> bool:
-    return len(views) > 1
+def _band_of_file(name: str, survey: Survey, files: list[list[ImageInfo]]) -> Band:
+    images = [next((image for image in file if image.role == "image"), file[0]) for file in files]
+    settings: dict[str, Any] = {"name": name}
+    if survey.template is None:
+        settings = {"name": _filter(images, name), "path": survey.templates[name]}
+    if max(map(len, files)) > 1:
+        settings["extension"] = images[0].extension
+    return Band(settings, images)
 
 
-def _named(view: ImageView) -> dict[str, Any]:
-    """Name the band of an extension: after the filter in its header, or the extension itself."""
-    if len(view.bands) == 1 and str(view.bands[0]).casefold() == str(view.extension).casefold():
-        return {"name": sound(view.bands[0])}
-    if isinstance(view.extension, str):
-        name = sound(without_image_words(view.extension))
-        return {"name": name} if name == view.extension else {"name": name, "extension": view.extension}
-    name = view.bands[0] if len(view.bands) == 1 else f"band{view.extension}"
-    return {"name": sound(name), "extension": view.extension}
+def _settings_of_extension(image: ImageInfo) -> dict[str, Any]:
+    """Name the band of an extension by the filter in its header, or by its name."""
+    extension = str(image.extension)
+    name = _filter([image], f"band{extension}")
+    if isinstance(image.extension, str) and name.casefold() != extension.casefold():
+        name = config_name(without_image_words(extension))
+    return {"name": name} | ({} if name.casefold() == extension.casefold() else {"extension": image.extension})
 
 
-def _planes_of_cube(views: list[ImageView]) -> list[Band]:
-    n_planes = views[0].shape[-3]
-    names = list(views[0].bands) if len(views[0].bands) == n_planes else [f"band{k + 1}" for k in range(n_planes)]
-    bands = [Band({"name": sound(name), "plane": k}, views) for k, name in enumerate(names)]
-    ordered = _sorted(_distinct(bands))
-    if ordered == bands:
-        for band in ordered:
-            del band.settings["plane"]
+def _planes_of_cube(images: list[ImageInfo]) -> list[Band]:
+    n_planes = images[0].shape[-3]
+    names = images[0].bands if len(images[0].bands) == n_planes else [f"band{k + 1}" for k in range(n_planes)]
+    bands = [Band({"name": config_name(name), "plane": k}, images) for k, name in enumerate(names)]
+    ordered = _ordered(bands)
+    for band in ordered if ordered == bands else []:
+        del band.settings["plane"]
     return ordered
 
 
-def _distinct(bands: list[Band]) -> list[Band]:
-    """Give numbers to bands that would have the same name."""
+def _ordered(bands: list[Band]) -> list[Band]:
+    """Add numbers to equal names of bands, and sort from blue to red."""
     names = [band.settings["name"] for band in bands]
     for k, band in enumerate(bands):
         if names.count(names[k]) > 1:
             band.settings["name"] = f"{names[k]}_{names[: k + 1].count(names[k])}"
-    return bands
-
-
-def _sorted(bands: list[Band]) -> list[Band]:
     return [bands[k] for k in blue_to_red([band.settings["name"] for band in bands])]
 
 
-# -- sizes -------------------------------------------------------------------------------------------------------------
-
-
-def stamp(views: Iterable[ImageView]) -> tuple[int, int, str]:
-    """Choose the side of the stored cutout, and how many pixels to sum, from the extent of the central objects.
+def choose_cutout(images: Sequence[ImageInfo]) -> tuple[int, int, str]:
+    """Choose the side of the stored cutout and the pixels to sum, from the extent of the central objects.
 
     Returns
     -------
     size, rebin, why
+        Keys of the configuration and the reason.
     """
-    views = list(views)
-    side = int(np.quantile([min(view.shape[-2:]) for view in views], 0.75))
-    extents = [view.extent_pixels for view in views if view.extent_pixels > 0]
-    wanted = min(1.3 * float(np.median(extents)), side) if extents else 0.0
-    rebin = max(1, min(math.ceil(wanted / 64 - 0.25), side // 16))
+    sides = sorted(min(image.shape[-2:]) for image in images)
+    side = int(np.quantile(sides, 0.75))
+    extents = [image.extent_pixels for image in images if image.extent_pixels > 0]
+    needed = min(1.3 * float(np.median(extents)), side) if extents else 0.0
+    rebin = max(1, min(math.ceil(needed / 64 - 0.25), side // 16))
     size = 64 if side >= 64 * rebin else max(16, side // rebin // 8 * 8)
-    spans = f", the objects span about {np.median(extents):.0f} of them" if extents else ""
-    sides = sorted({min(view.shape[-2:]) for view in views})
-    have = f"{sides[0]}" if len(sides) == 1 else f"{sides[0]} to {sides[-1]}"
-    return size, rebin, f"the images have {have} pixels on a side{spans}"
+    have = f"{sides[0]}" if sides[0] == sides[-1] else f"{sides[0]} to {sides[-1]}"
+    spans = f", the objects span about {np.median(extents):.0f}" if extents else ""
+    return size, rebin, f"the images have {have} pixels on a side{spans}; the central {size * rebin} are kept"

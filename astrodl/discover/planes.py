@@ -1,86 +1,95 @@
 """Find the planes that go with images: noise, masks, point-spread functions."""
 
-from dataclasses import replace
+import os
+import re
+from itertools import islice
 from typing import Any
 
-from astrodl.discover.catalogue import Catalogue
-from astrodl.discover.images import ImageView, Role, look_at, words
+from astrodl.discover.images import ImageInfo, read_image_info
 from astrodl.discover.layout import Layout
-from astrodl.discover.paths import Paths, fill
-from astrodl.discover.search import companions
+from astrodl.discover.names import is_image_file, object_words, replace_word, role_of
+from astrodl.discover.survey import MOST_FILES, Survey, template_fields
 
-_TOO_MANY = 0.2
+__all__ = ["find_planes"]
 
-
-def add_planes(layout: Layout, catalogue: Catalogue, paths: Paths) -> None:
-    """Add the planes among the extensions of the images' files, or in files beside them, to a layout."""
-    if not layout.planes and layout.kind != "rgb":
-        layout.planes = _inside(layout, layout.content) or _beside(catalogue, paths, layout)
+_COMMON_SHARE = 0.2
+"""A bit of a mask that more pixels have does not mark bad pixels."""
 
 
-def _inside(layout: Layout, views: list[ImageView]) -> dict[Role, dict[str, Any]]:
-    """Find noise, masks and PSFs among the extensions of the file that holds the images."""
-    planes: dict[Role, dict[str, Any]] = {}
-    for view in views:
-        if view.role in ("image", "segmentation") or view.extension is None:
+def find_planes(survey: Survey, layout: Layout) -> dict[str, dict[str, Any]]:
+    """Find the planes in the files of the images, or else in files beside them: role -> keys of its settings."""
+    if layout.kind == "rgb":
+        return {}
+    return layout.planes or _planes_inside(layout) or _planes_beside(survey, layout)
+
+
+def _planes_inside(layout: Layout) -> dict[str, dict[str, Any]]:
+    """Find planes among the extensions of the file that holds the images."""
+    planes: dict[str, dict[str, Any]] = {}
+    per_band = layout.kind in ("extensions", "mosaic") and len(layout.bands) > 1
+    for image in layout.content:
+        extension = image.extension
+        if image.role in ("image", "segmentation") or extension is None:
             continue
-        extension: str | int = view.extension
-        each = layout.kind in ("extensions", "mosaic") and len(layout.bands) > 1 and view.n_axes < 3
-        if isinstance(extension, str) and each:
-            template = _with_band(extension, layout, {str(one.extension) for one in views})
-            if template is None:
-                layout.notes.append(f"extension {extension} looks like {view.role}, but not every band has one")
-                continue
-            extension = template
-        planes.setdefault(view.role, {"extension": extension} | _mask_bits(view))
+        if isinstance(extension, str) and per_band and image.n_axes < 3:
+            extension = _with_band(extension, layout)
+        if extension is None:
+            layout.notes.append(f"extension {image.extension} looks like {image.role}, but not every band has one")
+        elif image.role not in planes:
+            planes[image.role] = {"extension": extension} | (_bits(image) if image.role == "mask" else {})
     return planes
 
 
-def _mask_bits(view: ImageView) -> dict[str, Any]:
-    """Choose the bits of a mask that take pixels away: not those which so many pixels have that they cannot be bad."""
-    if view.role != "mask" or all(share < _TOO_MANY for _, share in view.bits):
-        return {}
-    return {"bits": [bit for bit, share in view.bits if share < _TOO_MANY]}
-
-
-def _with_band(extension: str, layout: Layout, there: set[str]) -> str | None:
-    """Put ``{band}`` in the place of a band's name in that of an extension; all bands must have theirs."""
-    known = {name.casefold() for name in there}
-    for band in layout.bands:
-        name = band.settings["name"]
-        for word in sorted(set(words(extension))):
-            if word == name.casefold():
-                start = extension.casefold().index(word) if len(word) > 1 else _alone(extension, word)
-                template = f"{extension[:start]}{{band}}{extension[start + len(word) :]}"
-                if all(template.format(band=one.settings["name"]).casefold() in known for one in layout.bands):
-                    return template
+def _with_band(extension: str, layout: Layout) -> str | None:
+    """Replace the name of a band in that of an extension by ``{band}``, if every band has such an extension."""
+    extensions = {str(image.extension).casefold() for image in layout.content}
+    names = [band.settings["name"] for band in layout.bands]
+    for template in (replace_word(extension, name, "{band}", re.IGNORECASE) for name in names):
+        if template != extension and extensions.issuperset(template.format(band=name).casefold() for name in names):
+            return template
     return None
 
 
-def _alone(text: str, letter: str) -> int:
-    """Find a letter that stands alone among signs."""
-    low = f" {text.casefold()} "
-    return next(
-        k - 1 for k in range(1, len(low) - 1) if low[k] == letter and not (low[k - 1].isalpha() or low[k + 1].isalpha())
-    )
-
-
-def _beside(catalogue: Catalogue, paths: Paths, layout: Layout) -> dict[Role, dict[str, Any]]:
-    """Find noise, masks and PSFs in files beside those of the images."""
-    planes: dict[Role, dict[str, Any]] = {}
-    if paths.by_band and len(paths.by_band) > 1:
-        extra = {role for band in paths.by_band for role in companions(paths, catalogue, band)}
-        if extra:
-            layout.notes.append(
-                f"files of {', '.join(sorted(extra))} lie beside, but no template with {{band}} names them"
-            )
-        return planes
-    for role, template in companions(paths, catalogue, next(iter(paths.templates))).items():
-        planes[role] = {"path": template}
-        if role == "mask":
-            row, band = paths.rows[0], next(iter(paths.templates))
-            view = look_at(paths.root / fill(template, catalogue, row, band))[0]
-            planes[role] |= _mask_bits(replace(view, role=role))
-    if "segmentation" in planes:
-        layout.notes.append(f"segmentation maps: {planes.pop('segmentation')['path']} (not used)")
+def _planes_beside(survey: Survey, layout: Layout) -> dict[str, dict[str, Any]]:
+    """Find planes in files beside those of the images."""
+    templates = {band: _companions(survey, band) for band in survey.templates}
+    if survey.template is None:
+        roles = ", ".join(sorted(set().union(*templates.values())))
+        if roles:
+            layout.notes.append(f"files of {roles} beside the images are not used: no template with {{band}} fits")
+        return {}
+    band, found = next(iter(templates.items()))
+    if "segmentation" in found:
+        layout.notes.append(f"segmentation maps: {found.pop('segmentation')} (not used)")
+    planes: dict[str, dict[str, Any]] = {role: {"path": template} for role, template in found.items()}
+    if "mask" in found:
+        mask = read_image_info(survey.root / survey.fill(found["mask"], survey.rows[0], band))[0]
+        planes["mask"] |= _bits(mask)
     return planes
+
+
+def _companions(survey: Survey, band: str) -> dict[str, str]:
+    """Find the files whose names differ from that of the image only in words like `weight`: role -> path template."""
+    rows = [row for row in survey.rows if survey.file(row, band).is_file()][:20]
+    image, template = survey.file(rows[0], band), survey.templates[band]
+    fields = list(template_fields(os.path.basename(template)).values())
+    companions: dict[str, str] = {}
+    for path in sorted(islice(image.parent.iterdir(), MOST_FILES)):
+        role, name = role_of(path.name), path.name
+        if role == "image" or not is_image_file(name) or object_words(name) != object_words(image.name):
+            continue
+        for k, field in enumerate(fields):  # private characters first, so that no field is replaced again
+            name = replace_word(name, survey.fill(field, rows[0], band), chr(0xE000 + k))
+        for k, field in enumerate(fields):
+            name = name.replace(chr(0xE000 + k), field)
+        other = os.path.join(os.path.dirname(template), name)
+        existing = ((survey.root / survey.fill(other, row, band)).is_file() for row in rows)
+        if template_fields(other) == template_fields(template) and all(existing):
+            companions.setdefault(role, other)
+    return companions
+
+
+def _bits(mask: ImageInfo) -> dict[str, Any]:
+    """Choose the bits of a mask that mark bad pixels; by default every value but zero does."""
+    rare = [bit for bit, share in mask.bits if share < _COMMON_SHARE]
+    return {} if len(rare) == len(mask.bits) else {"bits": rare}

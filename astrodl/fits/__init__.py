@@ -1,1 +1,18 @@
-"""Reading FITS files that may be damaged or hostile: file, header, tiles, units, bytes."""
+"""Readers of FITS files that may be damaged or come from untrusted sources."""
+
+from astrodl.fits.bytes import MAX_BYTES, UnreadableError, read_bytes
+from astrodl.fits.file import FitsFile, Hdu, MissingExtensionError, open_fits
+from astrodl.fits.units import pixel_scale_arcsec, to_microjansky, zero_point
+
+__all__ = [
+    "MAX_BYTES",
+    "FitsFile",
+    "Hdu",
+    "MissingExtensionError",
+    "UnreadableError",
+    "open_fits",
+    "pixel_scale_arcsec",
+    "read_bytes",
+    "to_microjansky",
+    "zero_point",
+]

@@ -1,4 +1,4 @@
-"""Read a file whole, unpacked, within a limit on memory."""
+"""Read whole files into memory, decompressed and within a size limit."""
 
 import bz2
 import lzma
@@ -10,17 +10,19 @@ from typing import Protocol
 
 from astrodl.errors import DataError
 
+__all__ = ["MAX_BYTES", "UnreadableError", "gunzip", "read_bytes"]
+
 MAX_BYTES = 1 << 30
-"""Largest file after unpacking: cutouts are kilobytes to megabytes, more is a mistake or an attack."""
+"""Largest decompressed file, in bytes. Cutouts have kilobytes to megabytes; more is a mistake or an attack."""
 
 _STEP = 32 << 20
 _PIECE = 64 << 10
-_MOST_STREAMS = 20_000  # parallel compressors write a stream per 64 KiB and more
-_XZ_MEMORY = 128 << 20  # xz -9 needs 65 MiB; a header may ask for 4 GiB
+_MAX_STREAMS = 20_000  # parallel compressors write one stream per 64 KiB or more
+_XZ_MEMORY = 128 << 20  # xz -9 needs 65 MiB; a header can ask for 4 GiB
 
 
 class UnreadableError(DataError):
-    """An image that cannot be used; the message is the reason, for the quarantine list."""
+    """A file or image that cannot be read; the message is the reason that the quarantine list shows."""
 
 
 class _Decompressor(Protocol):
@@ -31,7 +33,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-_PACKED: tuple[tuple[bytes, Callable[[], _Decompressor]], ...] = (
+_FORMATS: tuple[tuple[bytes, Callable[[], _Decompressor]], ...] = (
     (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
     (b"BZh", bz2.BZ2Decompressor),
     (b"\xfd7zXZ", lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)),
@@ -39,12 +41,12 @@ _PACKED: tuple[tuple[bytes, Callable[[], _Decompressor]], ...] = (
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read a file whole, unpacking gzip, bzip2 and xz by content.
+    """Read a file and decompress gzip, bzip2 and xz, recognized by content.
 
     Raises
     ------
     UnreadableError
-        Missing, not a plain file, damaged, or larger than `MAX_BYTES` when unpacked.
+        If the file is missing, not a regular file, damaged, or larger than `MAX_BYTES` when decompressed.
     """
     try:
         data = _read(path)
@@ -54,11 +56,11 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise UnreadableError(f"the file cannot be read ({error.strerror})") from None
     if not data:
         raise UnreadableError("the file is empty")
-    return _unpack(data)
+    return _decompress(data)
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
-    # A pipe or device that stands where a file is expected must not make us wait for data.
+    # Opening a pipe or a device must not block.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         status = os.fstat(handle)
@@ -68,19 +70,19 @@ def _read(path: str | os.PathLike[str]) -> bytes:
             raise UnreadableError(f"the file has {status.st_size / 1e9:.1f} GB, more than a cutout can have")
         data = os.read(handle, status.st_size)
         while len(data) < status.st_size and (more := os.read(handle, status.st_size - len(data))):
-            data += more  # a network file system may give less than was asked for
+            data += more  # a network file system may return less than requested
         return data
     finally:
         os.close(handle)
 
 
-def _unpack(data: bytes) -> bytes:
-    if data.startswith(b"SIMPLE"):  # by far the most usual
+def _decompress(data: bytes) -> bytes:
+    if data.startswith(b"SIMPLE"):  # by far the most common case
         return data
-    for magic, decompressor in _PACKED:
+    for magic, decompressor in _FORMATS:
         if data.startswith(magic):
             try:
-                return inflate(data, magic, decompressor, MAX_BYTES)
+                return _inflate(data, magic, decompressor, MAX_BYTES)
             except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
                 raise UnreadableError(f"the compressed file is cut short or damaged ({error})") from None
     if data.startswith(b"\x1f\x9d"):
@@ -89,34 +91,34 @@ def _unpack(data: bytes) -> bytes:
 
 
 def gunzip(data: bytes, limit: int) -> bytes:
-    """Unpack gzip, see `inflate`."""
-    return inflate(data, *_PACKED[0], limit)
+    """Decompress gzip data of at most `limit` bytes; see `_inflate` for the exceptions."""
+    return _inflate(data, *_FORMATS[0], limit)
 
 
-def inflate(data: bytes, magic: bytes, decompressor: Callable[[], _Decompressor], limit: int) -> bytes:
-    """Unpack one or several compressed streams that follow each other; what else follows them is ignored.
+def _inflate(data: bytes, magic: bytes, decompressor: Callable[[], _Decompressor], limit: int) -> bytes:
+    """Decompress one or more consecutive streams; ignore other data after them.
 
-    No more than `limit` bytes and one step of 32 MiB are ever held.
+    The output in memory never exceeds `limit` by more than one step of 32 MiB.
 
     Raises
     ------
     UnreadableError
-        More than `limit` bytes come out.
+        If the output has more than `limit` bytes.
     OSError, EOFError, ValueError, zlib.error, lzma.LZMAError
-        A stream is damaged or ends early, or there are too many of them.
+        If a stream is damaged or ends early, or there are too many streams.
     """
     parts: list[bytes] = []
-    room, position = limit, 0
-    for _ in range(_MOST_STREAMS):
+    n_left, position = limit, 0
+    for _ in range(_MAX_STREAMS):
         stream = decompressor()
         while not stream.eof:
-            # Fed in pieces, since each stream gives back a copy of what it did not need.
+            # In pieces, because each stream returns a copy of its unused input.
             pending = data[position : position + _PIECE]
             position += len(pending)
             while True:
-                part = stream.decompress(pending, min(_STEP, room + 1))
-                room -= len(part)
-                if room < 0:
+                part = stream.decompress(pending, min(_STEP, n_left + 1))
+                n_left -= len(part)
+                if n_left < 0:
                     raise UnreadableError(f"unpacks to more than {limit / 1e9:.3g} GB, more than a cutout can have")
                 parts.append(part)
                 pending = getattr(stream, "unconsumed_tail", b"")
@@ -127,4 +129,4 @@ def inflate(data: bytes, magic: bytes, decompressor: Callable[[], _Decompressor]
         position -= len(stream.unused_data)
         if not data.startswith(magic, position):
             return b"".join(parts)
-    raise ValueError(f"it has more than {_MOST_STREAMS} parts")
+    raise ValueError(f"it has more than {_MAX_STREAMS} parts")

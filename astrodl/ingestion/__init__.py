@@ -1,1 +1,1 @@
-"""From a catalogue and images to a store."""
+"""Ingestion: from a catalogue and images to a store."""

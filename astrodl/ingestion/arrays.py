@@ -1,4 +1,4 @@
-"""Read arrays from HDF5 and NPZ files that nobody vouches for: sizes are checked before memory is taken, no pickle."""
+"""Read arrays from untrusted HDF5 and NPZ files: sizes are checked before memory is allocated; pickles are refused."""
 
 import io
 import math
@@ -12,14 +12,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from astrodl.fits.file import MAX_BYTES, MissingExtensionError, UnreadableError
+from astrodl.fits import MAX_BYTES, MissingExtensionError, UnreadableError
 
-Index = tuple[int | slice | EllipsisType, ...]
+__all__ = ["ArrayEntry", "ArrayFile"]
+
+_Index = tuple[int | slice | EllipsisType, ...]
 
 
 @dataclass(frozen=True)
 class ArrayEntry:
-    """One array of a file: its name and axes, slowest first."""
+    """Name and shape of an array in a file, slowest axis first."""
 
     name: str
     shape: tuple[int, ...]
@@ -36,15 +38,15 @@ class ArrayFile:
     Raises
     ------
     UnreadableError
-        Neither HDF5 nor NPZ, or damaged.
+        If the file is neither HDF5 nor NPZ, or damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._loaded: dict[str, NDArray[Any]] = {}
         with open(path, "rb") as file:
-            self._zipped = file.read(4) == b"PK\x03\x04"
-        self.entries = self._list_npz() if self._zipped else self._list_hdf5()
+            self._is_npz = file.read(4) == b"PK\x03\x04"
+        self.entries = self._list_npz() if self._is_npz else self._list_hdf5()
 
     @property
     def images(self) -> list[str]:
@@ -52,46 +54,46 @@ class ArrayFile:
         return [entry.name for entry in self.entries if len(entry.shape) >= 2]
 
     def find(self, name: str | int) -> ArrayEntry:
-        """Find an array by name, or by place in the list.
+        """Find an array by name, or by its index in `entries`.
 
         Raises
         ------
         MissingExtensionError
-            There is no such array.
+            If there is no such array.
         """
         for number, entry in enumerate(self.entries):
             if name in (entry.name, number):
                 return entry
         raise MissingExtensionError(name, self.images)
 
-    def read(self, entry: ArrayEntry, index: Index = ()) -> NDArray[np.float32]:
-        """Read ``array[index]`` as float32 with NaN where it is not finite.
+    def read(self, entry: ArrayEntry, index: _Index = ()) -> NDArray[np.float32]:
+        """Read ``array[index]`` as float32, with NaN for values that are not finite.
 
         Raises
         ------
         UnreadableError
-            Beyond the array, too large, or damaged.
+            If the index lies beyond the array, or the data are too large or damaged.
         """
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 pixels = np.array(self._read(entry, index), np.float32)
         except IndexError:
-            raise UnreadableError(f"array '{entry.name}' {_by(entry.shape)} has no element {_text(index)}") from None
+            raise UnreadableError(f"array '{entry.name}' {entry.shape} has no element {_format_index(index)}") from None
         except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
-            raise UnreadableError(f"array '{entry.name}' cannot be read ({_line(error)})") from None
+            raise UnreadableError(f"array '{entry.name}' cannot be read ({_first_line(error)})") from None
         pixels[~np.isfinite(pixels)] = np.nan
         return pixels
 
-    def _read(self, entry: ArrayEntry, index: Index) -> NDArray[Any]:
-        if not self._zipped:
+    def _read(self, entry: ArrayEntry, index: _Index) -> NDArray[Any]:
+        if not self._is_npz:
             with h5py.File(self.path, "r", locking=False) as file:
                 dataset = file[entry.name]
                 first = index[0] if index else 0
                 if isinstance(first, int) and index and first >= dataset.shape[0]:
                     raise IndexError
-                wanted = math.prod(dataset.shape[sum(isinstance(part, int) for part in index) :])
+                n_elements = math.prod(dataset.shape[sum(isinstance(part, int) for part in index) :])
                 if not any(isinstance(part, slice) for part in index):
-                    _bounded(entry.name, wanted * dataset.dtype.itemsize)
+                    _check_size(entry.name, n_elements * dataset.dtype.itemsize)
                 return np.asarray(dataset[index])
         if entry.name not in self._loaded:
             with np.load(self.path, allow_pickle=False) as file:
@@ -99,36 +101,36 @@ class ArrayFile:
         return np.asarray(self._loaded[entry.name][index])
 
     def _list_hdf5(self) -> list[ArrayEntry]:
-        found: list[ArrayEntry] = []
+        entries: list[ArrayEntry] = []
 
         def visit(name: str, item: Any) -> None:
             if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub":
-                found.append(ArrayEntry(name, item.shape))
+                entries.append(ArrayEntry(name, item.shape))
 
         try:
             with h5py.File(self.path, "r", locking=False) as file:
                 file.visititems(visit)
         except (OSError, RuntimeError, ValueError) as error:
-            raise UnreadableError(f"not a readable HDF5 file ({_line(error)})") from None
-        return found
+            raise UnreadableError(f"not a readable HDF5 file ({_first_line(error)})") from None
+        return entries
 
     def _list_npz(self) -> list[ArrayEntry]:
-        found = []
+        entries = []
         try:
             with zipfile.ZipFile(self.path) as archive:
                 for member in archive.infolist():
                     if not member.filename.endswith(".npy"):
                         continue
                     name = member.filename.removesuffix(".npy")
-                    _bounded(name, member.file_size)
+                    _check_size(name, member.file_size)
                     with archive.open(member) as file:
                         shape, dtype = _npy_header(io.BytesIO(file.read(4096)))
-                    _bounded(name, math.prod(shape) * dtype.itemsize)
+                    _check_size(name, math.prod(shape) * dtype.itemsize)
                     if dtype.kind in "fiub":
-                        found.append(ArrayEntry(name, shape))
+                        entries.append(ArrayEntry(name, shape))
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise UnreadableError(f"not a readable NPZ file ({_line(error)})") from None
-        return found
+            raise UnreadableError(f"not a readable NPZ file ({_first_line(error)})") from None
+        return entries
 
 
 def _npy_header(file: io.BytesIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -138,18 +140,14 @@ def _npy_header(file: io.BytesIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _bounded(name: str, n_bytes: int) -> None:
+def _check_size(name: str, n_bytes: int) -> None:
     if n_bytes > MAX_BYTES:
         raise UnreadableError(f"array '{name}' has {n_bytes / 1e9:.3g} GB at once, more than {MAX_BYTES / 1e9:.2g} GB")
 
 
-def _by(shape: tuple[int, ...]) -> str:
-    return f"({', '.join(map(str, shape))})"
-
-
-def _text(index: Index) -> str:
+def _format_index(index: _Index) -> str:
     return ", ".join(str(part) for part in index if isinstance(part, int))
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]

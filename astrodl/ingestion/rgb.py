@@ -6,32 +6,32 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from astrodl.fits.file import UnreadableError
+from astrodl.fits import UnreadableError
 
-MAX_PIXELS = 1 << 26
-"""Largest image that is decoded: 8192 x 8192 pixels."""
+__all__ = ["decode"]
+
+_MAX_PIXELS = 1 << 26  # 8192 x 8192
 
 
 def decode(data: bytes) -> NDArray[np.float32]:
     """Decode a JPEG or PNG to (channels, y, x) float32, 0 to 255 for 8-bit images.
 
-    Channels are red, green, blue, or one for a grey image; wholly transparent pixels are NaN. The bottom row comes
-    first, as in FITS, so an image that shows north up keeps north up. The values are those of the picture, mostly
-    stretched, not linear fluxes.
+    Channels are red, green and blue, or one for a grey image. Transparent pixels are NaN. The bottom row comes first,
+    as in FITS, so that north stays up. Most images are stretched: the values are not linear fluxes.
 
     Raises
     ------
     UnreadableError
-        Not a JPEG or PNG, damaged, or too large.
+        If the data are not JPEG or PNG, damaged, or too large.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            # Pillow warns of images of more than 89 million pixels; our own limit below is lower and refuses them.
+            # Pillow warns above 89 million pixels; the limit below is lower.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-                if image.width * image.height > MAX_PIXELS:
+                if image.width * image.height > _MAX_PIXELS:
                     raise UnreadableError(
                         f"the image claims {image.width} x {image.height} pixels, more than a cutout can have"
                     )
@@ -40,7 +40,7 @@ def decode(data: bytes) -> NDArray[np.float32]:
         raise UnreadableError("the image claims more pixels than a cutout can have") from None
     except UnidentifiedImageError:
         raise UnreadableError(f"not a JPEG or PNG image (starts with {data[:16]!r})") from None
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises these for damaged files
         raise UnreadableError(f"the image is cut short or damaged ({error})") from None
     return pixels[:, ::-1]
 

@@ -1,8 +1,8 @@
-"""From one catalogue to shards: files of the objects of a part of the sky each, that are ingested and predicted alone.
+"""Divide a catalogue into shards: parts of the sky that are ingested and predicted on their own.
 
-What depends on the whole survey is settled here, on the whole catalogue: the split and fold of each object, the sample
-on which networks are trained and measured, and what is the same for all images (the plan). The shards together then
-give what the survey as one gives.
+Everything that depends on the whole survey is computed here, from the whole catalogue: the split and fold of each
+object, the sample on which networks are trained and evaluated, and the properties that all images share. The shards
+together therefore give the same result as the whole survey.
 """
 
 import json
@@ -19,27 +19,28 @@ from numpy.typing import NDArray
 from astrodl.atomic import replacing, write_text
 from astrodl.config import DataSettings, IngestSettings
 from astrodl.errors import DataError
-from astrodl.ingestion.division import divide, positions
-from astrodl.ingestion.layout import Plan, make_plan
-from astrodl.ingestion.table import Objects, masked, named_columns, objects_of, require_columns, texts_of
-from astrodl.ingestion.table_file import find_catalog, read_table
-from astrodl.splits.assign import REST, uniform
-from astrodl.splits.tiling import FINEST, Tile, grouped, pixels, tiles, which
+from astrodl.healpix import MAX_ORDER, Tile, divide_sky, find_tiles, group_tiles, sky_pixels
+from astrodl.ingestion.objects import Objects, list_columns, objects_from_table, require_columns
+from astrodl.ingestion.properties import SurveyProperties, find_properties
+from astrodl.ingestion.splits import sky_positions, split_objects
+from astrodl.ingestion.tables import column_texts, find_catalog, missing_entries, read_table
+from astrodl.splits.assign import REST, uniform_hash
 from astrodl.store import SPLITS
 
-SPLIT, FOLD, ROW = "astrodl_split", "astrodl_fold", "astrodl_row"
-"""Columns that a shard has beside those of the catalogue."""
-ORDER = 18
-"""Finest pixels that are told apart, 0.8 arcsec."""
-TILES_PER_SHARD = 4
-"""The finer the tiles, the nearer shards come to equal numbers."""
+__all__ = ["FOLD_COLUMN", "ROW_COLUMN", "SPLIT_COLUMN", "read_shard_properties", "shard", "shard_settings"]
+
+SPLIT_COLUMN, FOLD_COLUMN, ROW_COLUMN = "astrodl_split", "astrodl_fold", "astrodl_row"
+"""Columns that a shard has in addition to those of the catalogue."""
+
+_MAX_TILE_ORDER = 18  # pixels of 0.8 arcsec
+_TILES_PER_SHARD = 4  # smaller tiles make the shards more equal
 
 
 def shard(settings: IngestSettings, out: Path, n_shards: int) -> dict[str, Any]:
     """Divide a survey into shards.
 
-    Writes ``0000/objects.fits`` and so on, `sample.fits` (all objects that networks are trained, validated or measured
-    on) and, when all of them are there, `shards.json`. The catalogue is read once. Equal input gives equal bytes.
+    The catalogue is read once. Equal input gives equal bytes. The folder gets ``0000/objects.fits`` and so on,
+    `sample.fits` (the objects on which networks are trained, validated or tested) and finally `shards.json`.
 
     Parameters
     ----------
@@ -58,140 +59,137 @@ def shard(settings: IngestSettings, out: Path, n_shards: int) -> dict[str, Any]:
     Raises
     ------
     DataError
-        The catalogue is unusable, a band is nowhere to be found, or the survey cannot be divided so often.
+        If the catalogue cannot be used, a band is in no file, or the survey is too small for this number of shards.
     """
     data = settings.data
     root, catalog = find_catalog(data)
-    table = read_table(catalog, data.id_column, named_columns(data))
+    table = read_table(catalog, data.id_column, list_columns(data))
     require_columns(table, data, catalog)
-    objects = objects_of(table, data.model_copy(update={"columns": {}}), catalog)
-    parts, folds = divide(objects, settings, catalog)
-    plan = make_plan(data, root, objects)
-    numbers = _places(objects, data)
-    shards = _shards(numbers, n_shards, catalog)
-    columns = _columns(table, data, parts, folds)
-    owner = _owners(numbers, shards)
+    objects = objects_from_table(table, data.model_copy(update={"columns": {}}), catalog)
+    split, fold = split_objects(objects, settings, catalog)
+    survey = find_properties(data, root, objects)
+    pixels = _find_pixels(objects, data)
+    shards = _group_tiles(pixels, n_shards, catalog)
+    columns = _columns(table, data, split, fold)
+    shard_of_tile = np.repeat(np.arange(len(shards), dtype=np.int32), [len(tiles) for tiles in shards])
+    shard_of_object = shard_of_tile[find_tiles(pixels, [tile for tiles in shards for tile in tiles])]
     for number in range(n_shards):
-        _write_objects(_file(out, number), columns, np.flatnonzero(owner == number), plan)
-    _write_objects(out / "sample.fits", columns, np.flatnonzero(parts != REST), plan)
-    by = "identifier" if positions(objects, data)[0] is None else "position"
-    summary = _summary(settings, plan, parts, shards, by)
+        path = out / f"{number:04d}" / "objects.fits"
+        _write_objects(path, columns, np.flatnonzero(shard_of_object == number), survey)
+    _write_objects(out / "sample.fits", columns, np.flatnonzero(split != REST), survey)
+    divided_by = "identifier" if sky_positions(objects, data)[0] is None else "position"
+    summary = _summarize(settings, survey, split, shards, divided_by)
     write_text(out / "shards.json", json.dumps(summary, indent=1) + "\n")
     return summary
 
 
-def settings_of_shard(settings: IngestSettings) -> IngestSettings:
-    """Give the settings with which a shard is ingested: its file says of each object what a whole survey works out."""
-    columns = {"split_column": SPLIT, "fold_column": FOLD}
+def shard_settings(settings: IngestSettings) -> IngestSettings:
+    """Return the settings for a shard, whose file contains the splits, folds and array rows of its objects."""
+    columns = {"split_column": SPLIT_COLUMN, "fold_column": FOLD_COLUMN}
     if settings.data.layout == "arrays" and settings.data.index_column is None:
-        columns["index_column"] = ROW
+        columns["index_column"] = ROW_COLUMN
     data = settings.data.model_copy(update=columns)
     return settings.model_copy(update={"data": data, "split": settings.split.model_copy(update={"sample": None})})
 
 
-def plan_of_shard(path: Path, data: DataSettings, root: str) -> Plan:
-    """Read what holds for all images of the survey from the file of a shard.
+def read_shard_properties(path: Path, data: DataSettings, root: str) -> SurveyProperties:
+    """Read the properties of the survey from the file of a shard.
 
     Raises
     ------
     DataError
-        Not a file that `shard` wrote.
+        If `shard` did not write the file.
     """
     try:
         header = fits.getheader(path, 1)
-        return Plan(data, root, **json.loads(header["PLAN"]))
+        return SurveyProperties(data, root, **json.loads(header["PLAN"]))
     except (OSError, KeyError, IndexError, TypeError, ValueError):
         raise DataError(f"{path}: not the file of a shard; give one that `astrodl shard` wrote") from None
 
 
-def _places(objects: Objects, data: DataSettings) -> NDArray[np.int64]:
-    """Give the pixel of each object, (N,); where there is no position, one that a hash of the identifier chooses."""
-    ra, dec = positions(objects, data)
+def _find_pixels(objects: Objects, data: DataSettings) -> NDArray[np.int64]:
+    """Return the HEALPix pixel of each object, (N,); objects without a position get one by a hash of the identifier."""
+    ra, dec = sky_positions(objects, data)
     n_objects = len(objects)
-    known = np.zeros(n_objects, bool) if ra is None or dec is None else np.isfinite(ra) & np.isfinite(dec)
-    numbers = np.empty(n_objects, np.int64)
+    has_position = np.zeros(n_objects, bool) if ra is None or dec is None else np.isfinite(ra) & np.isfinite(dec)
+    pixels = np.empty(n_objects, np.int64)
     if ra is not None and dec is not None:
-        numbers[known] = pixels(ra[known], dec[known])
-    for row in np.flatnonzero(~known).tolist():
-        numbers[row] = int(uniform(0, "shard", objects.object_id[row]) * (12 << 2 * FINEST))
-    return numbers
+        pixels[has_position] = sky_pixels(ra[has_position], dec[has_position])
+    for row in np.flatnonzero(~has_position).tolist():
+        pixels[row] = int(uniform_hash(0, "shard", objects.object_id[row]) * (12 << 2 * MAX_ORDER))
+    return pixels
 
 
-def _shards(numbers: NDArray[np.int64], n_shards: int, catalog: Path) -> list[list[Tile]]:
-    """Divide the sky into shards of consecutive tiles with about as many objects each."""
-    found, counts = np.unique(numbers >> 2 * (FINEST - ORDER), return_counts=True)
-    if len(found) < n_shards:
+def _group_tiles(pixels: NDArray[np.int64], n_shards: int, catalog: Path) -> list[list[Tile]]:
+    """Divide the sky into shards of consecutive tiles with about equal numbers of objects."""
+    occupied, counts = np.unique(pixels >> 2 * (MAX_ORDER - _MAX_TILE_ORDER), return_counts=True)
+    if len(occupied) < n_shards:
         raise DataError(
-            f"{catalog}: {len(numbers)} objects in {len(found)} pixels of 0.8 arcsec cannot be divided into {n_shards} "
-            "shards; set fewer `shards`"
+            f"{catalog}: {len(pixels)} objects in {len(occupied)} pixels of 0.8 arcsec cannot be divided into "
+            f"{n_shards} shards; set fewer `shards`"
         )
-    n_most = max(len(numbers) // (TILES_PER_SHARD * n_shards), 1)
-    some = tiles(found, counts, ORDER, n_most)
-    return grouped(some, n_shards)
-
-
-def _owners(numbers: NDArray[np.int64], shards: Sequence[Sequence[Tile]]) -> NDArray[np.int32]:
-    """Give the shard of each object, (N,)."""
-    of_tile = np.repeat(np.arange(len(shards), dtype=np.int32), [len(group) for group in shards])
-    return of_tile[which(numbers, [tile for group in shards for tile in group])]
+    max_objects = max(len(pixels) // (_TILES_PER_SHARD * n_shards), 1)
+    return group_tiles(divide_sky(occupied, counts, _MAX_TILE_ORDER, max_objects), n_shards)
 
 
 def _columns(
-    table: Table, data: DataSettings, parts: NDArray[np.int8], folds: NDArray[np.int16]
+    table: Table, data: DataSettings, split: NDArray[np.int8], fold: NDArray[np.int16]
 ) -> dict[str, NDArray[Any]]:
-    """Give what the ingestion needs of the catalogue, so that it reads the same from FITS, and what was worked out."""
-    columns = {name: _in_fits(table[name]) for name in named_columns(data)}
-    columns |= {SPLIT: np.array(SPLITS, "S")[parts], FOLD: folds}
+    """Return the columns of the shards: those that the ingestion reads, and split, fold and array row."""
+    columns = {name: _to_fits(table[name]) for name in list_columns(data)}
+    columns |= {SPLIT_COLUMN: np.array(SPLITS, "S")[split], FOLD_COLUMN: fold}
     if data.layout == "arrays" and data.index_column is None:
-        columns[ROW] = np.arange(len(table))
+        columns[ROW_COLUMN] = np.arange(len(table))
     return columns
 
 
-def _in_fits(column: Column) -> NDArray[Any]:
-    """Give a column in a type that FITS stores and that means the same there: UTF-8 text, NaN for a missing number."""
+def _to_fits(column: Column) -> NDArray[Any]:
+    """Convert a column to a type that FITS reads back with the same meaning: UTF-8 text, NaN for a missing number."""
     if column.dtype.kind in "UO":
-        return np.char.encode(np.array(texts_of(column)), "utf-8")
-    missing = masked(column)
+        return np.char.encode(np.array(column_texts(column)), "utf-8")
+    missing = missing_entries(column)
     values = np.asarray(np.ma.getdata(column))
     if not missing.any():
         return values
     return np.where(missing, b"", values) if column.dtype.kind == "S" else np.where(missing, np.nan, values)
 
 
-def _file(out: Path, number: int) -> Path:
-    return out / f"{number:04d}" / "objects.fits"
-
-
-def _write_objects(path: Path, columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], plan: Plan) -> None:
-    """Write the rows of a shard, in the order of the catalogue, with the plan of the survey in the header."""
+def _write_objects(
+    path: Path, columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], survey: SurveyProperties
+) -> None:
+    """Write rows in the order of the catalogue, with the properties of the survey in the header."""
     table = Table({name: values[rows] for name, values in columns.items()}, copy=False)
-    table.meta["PLAN"] = json.dumps(_plan(plan), separators=(",", ":"))
+    table.meta["PLAN"] = json.dumps(_plain_properties(survey), separators=(",", ":"))
     with replacing(path) as temporary:
         table.write(temporary, format="fits")
 
 
-def _plan(plan: Plan) -> dict[str, Any]:
-    return {key: value for key, value in asdict(plan).items() if key not in ("data", "root")}
+def _plain_properties(survey: SurveyProperties) -> dict[str, Any]:
+    return {key: value for key, value in asdict(survey).items() if key not in ("data", "root")}
 
 
-def _summary(
-    settings: IngestSettings, plan: Plan, parts: NDArray[np.int8], shards: Sequence[Sequence[Tile]], by: str
+def _summarize(
+    settings: IngestSettings,
+    survey: SurveyProperties,
+    split: NDArray[np.int8],
+    shards: Sequence[Sequence[Tile]],
+    divided_by: str,
 ) -> dict[str, Any]:
     data = settings.data.model_copy(update={"root": "."}).model_dump(mode="json")
     return {
         "survey": settings.survey,
-        "n_objects": len(parts),
+        "n_objects": len(split),
         "n_shards": len(shards),
-        "by": by,
-        "split": {name: int((parts == number).sum()) for number, name in enumerate(SPLITS)},
-        "plan": _plan(plan),
+        "by": divided_by,
+        "split": {name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
+        "plan": _plain_properties(survey),
         "settings": {"data": data, "split": settings.split.model_dump(mode="json")},
         "shards": [
             {
                 "name": f"{number:04d}",
-                "n_objects": sum(tile.n_objects for tile in group),
-                "pixels": [[tile.order, tile.pixel, tile.n_objects] for tile in group],
+                "n_objects": sum(tile.n_objects for tile in tiles),
+                "pixels": [[tile.order, tile.pixel, tile.n_objects] for tile in tiles],
             }
-            for number, group in enumerate(shards)
+            for number, tiles in enumerate(shards)
         ],
     }

@@ -1,21 +1,23 @@
-"""Fill in path and extension templates without leaving the folder of the data."""
+"""Fill in path and extension templates, within the folder of the data."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from astrodl.errors import DataError
-from astrodl.ingestion.planes import RefusedError
+from astrodl.ingestion.band_image import RefusedError
+
+__all__ = ["Templates"]
 
 
 @dataclass
 class Templates:
-    """Templates of one object.
+    """Fill in the templates for one object.
 
     Parameters
     ----------
     root
-        Resolved folder that no path may leave.
+        Folder of the data, with links resolved; no path may leave it.
     fields
         Catalogue values for the templates.
     """
@@ -24,25 +26,25 @@ class Templates:
     fields: Mapping[str, str]
     _paths: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def path(self, template: str, band: str, blame: str) -> str:
-        """Give a path relative to the root.
+    def path(self, template: str, band: str, label: str = "") -> str:
+        """Fill in the path template of a band or label; the path is relative to the root.
 
         Raises
         ------
         RefusedError
-            The path leads out of the root; `blame` is the band or label that asked for it.
+            If the path leaves the root.
         """
-        if (template, band) in self._paths:
-            return self._paths[template, band]
-        name = self.text(template, band)
-        resolved = os.path.realpath(os.path.join(self.root, name)) if "\0" not in name else ""
-        if not resolved.startswith(self.root.rstrip("/") + "/"):
-            raise RefusedError(name.replace("\0", "?"), blame, "the path leads out of data.root")
-        self._paths[template, band] = name
-        return name
+        key = (template, band if "{band" in template else "")
+        if key not in self._paths:
+            name = self.text(template, band)
+            resolved = os.path.realpath(os.path.join(self.root, name)) if "\0" not in name else ""
+            if not resolved.startswith(self.root.rstrip("/") + "/"):
+                raise RefusedError(name.replace("\0", "?"), label or band, "the path leads out of data.root")
+            self._paths[key] = name
+        return self._paths[key]
 
     def extension(self, template: str | int | None, band: str) -> str | int | None:
-        """Give an extension: a number where a template was filled in with one, None where none is named."""
+        """Fill in an extension template; digits become a number, None stays None."""
         if template is None or isinstance(template, int) or "{" not in template:
             return template
         text = self.text(template, band)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+__all__ = ["bootstrap"]
+
 
 def bootstrap(
     statistic: Callable[..., float], *arrays: ArrayLike, n_draws: int = 500, seed: int = 0
@@ -12,13 +14,13 @@ def bootstrap(
     """Evaluate a statistic and its bootstrap standard error.
 
     Objects (first axis of all arrays together) are drawn with replacement, and the standard error is the standard
-    deviation of the statistic over the draws (Efron 1979, Annals of Statistics 7, 1). The draws depend on the number of
-    objects and the seed alone, hence a network and its baseline see the same ones.
+    deviation of the statistic over the draws (Efron 1979, Annals of Statistics 7, 1). The draws depend only on the
+    number of objects and the seed, so that a network and its baselines have the same ones.
 
     Parameters
     ----------
     statistic
-        Function of as many arrays as are given, returning one number.
+        Function of all arrays that returns one number.
     *arrays
         Arrays of equal length, objects first.
     n_draws
@@ -29,8 +31,8 @@ def bootstrap(
     Returns
     -------
     value, error
-        The statistic of the full arrays, and its standard error; NaN where fewer than two draws are finite. Draws
-        whose statistic is NaN (for example without any object of a class) are left out.
+        The statistic of the full arrays, and its standard error. Draws whose statistic is not finite (for example
+        without any object of a class) are left out; the error is NaN if fewer than two draws remain.
 
     Raises
     ------

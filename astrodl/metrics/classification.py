@@ -1,7 +1,7 @@
-"""Metrics of class probabilities and of the classes chosen from them.
+"""Metrics of class probabilities and of predicted classes.
 
 `probability` is (N, C) with rows that sum to one, `label` holds the true class as an integer from 0 to C - 1, and
-`predicted` the arg-max of the probability. Every function but `confusion` and `reliability` returns one number.
+`predicted` the arg-max of the probability. All functions except `confusion` and `reliability` return one number.
 Probabilities that are not finite raise `ValueError`.
 """
 
@@ -11,6 +11,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astrodl.metrics import outliers
+
+__all__ = [
+    "Reliability",
+    "accuracy",
+    "auc",
+    "balanced_accuracy",
+    "brier",
+    "confusion",
+    "ece",
+    "macro_f1",
+    "reliability",
+    "set_coverage",
+    "set_size",
+]
 
 
 def _classes(predicted: ArrayLike, label: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -47,7 +61,7 @@ def confusion(predicted: ArrayLike, label: ArrayLike, n_classes: int | None = No
     label
         True classes, (N,).
     n_classes
-        Number of classes; by default one more than the highest that occurs.
+        Number of classes; by default one more than the highest class that occurs.
 
     Returns
     -------
@@ -62,7 +76,7 @@ def confusion(predicted: ArrayLike, label: ArrayLike, n_classes: int | None = No
 
 
 def accuracy(predicted: ArrayLike, label: ArrayLike) -> float:
-    """Compute the fraction of objects with the right class."""
+    """Compute the fraction of objects with the correct class."""
     chosen, truth = _classes(predicted, label)
     return float(np.mean(chosen == truth))
 
@@ -103,20 +117,20 @@ def brier(probability: ArrayLike, label: ArrayLike) -> float:
 
 
 class Reliability(NamedTuple):
-    """A reliability diagram: per bin of confidence what was claimed and what was true."""
+    """A reliability diagram: mean confidence and accuracy in bins of the confidence."""
 
     edges: NDArray[np.float64]
     """Bin edges, (bins + 1,)."""
     confidence: NDArray[np.float64]
     """Mean probability of the predicted class, NaN in empty bins, (bins,)."""
     accuracy: NDArray[np.float64]
-    """Fraction of right predictions, NaN in empty bins, (bins,)."""
+    """Fraction of correct predictions, NaN in empty bins, (bins,)."""
     n_objects: NDArray[np.intp]
     """Number of objects, (bins,)."""
 
 
 def reliability(probability: ArrayLike, label: ArrayLike, bins: int = 15) -> Reliability:
-    """Compare the confidence in the predicted class with how often it is right, in bins of equal width.
+    """Compute the mean confidence and the accuracy of the predicted class in bins of confidence of equal width.
 
     A confidence on an edge belongs to the bin below it (Guo et al. 2017, arXiv:1706.04599).
     """
@@ -125,17 +139,17 @@ def reliability(probability: ArrayLike, label: ArrayLike, bins: int = 15) -> Rel
     top = values.max(axis=1)
     index = np.clip(np.searchsorted(edges, top, side="left") - 1, 0, bins - 1)
     count = np.bincount(index, minlength=bins)
-    filled = np.where(count > 0, count, np.nan)
-    right = values.argmax(axis=1) == truth
-    confidence = np.bincount(index, weights=top, minlength=bins) / filled
-    return Reliability(edges, confidence, np.bincount(index, weights=right, minlength=bins) / filled, count)
+    n_or_nan = np.where(count > 0, count, np.nan)
+    correct = values.argmax(axis=1) == truth
+    confidence = np.bincount(index, weights=top, minlength=bins) / n_or_nan
+    return Reliability(edges, confidence, np.bincount(index, weights=correct, minlength=bins) / n_or_nan, count)
 
 
 def ece(probability: ArrayLike, label: ArrayLike, bins: int = 15) -> float:
     """Compute the expected calibration error.
 
     Mean of abs(accuracy - confidence) over the bins of `reliability`, weighted by their number of objects (Naeini et
-    al. 2015, AAAI; Guo et al. 2017, arXiv:1706.04599). It is biased upwards for few objects.
+    al. 2015, AAAI; Guo et al. 2017, arXiv:1706.04599). It is biased high for few objects.
     """
     diagram = reliability(probability, label, bins)
     gap = np.abs(diagram.accuracy - diagram.confidence)
@@ -143,17 +157,17 @@ def ece(probability: ArrayLike, label: ArrayLike, bins: int = 15) -> float:
 
 
 def _sets(sets: ArrayLike) -> NDArray[np.bool_]:
-    held = np.asarray(sets)
-    if held.ndim != 2 or len(held) == 0 or held.dtype != np.bool_:
-        raise ValueError(f"sets has shape {held.shape} and type {held.dtype}, must be (N, C) of bool")
-    return held
+    members = np.asarray(sets)
+    if members.ndim != 2 or len(members) == 0 or members.dtype != np.bool_:
+        raise ValueError(f"sets has shape {members.shape} and type {members.dtype}, must be (N, C) of bool")
+    return members
 
 
 def set_coverage(sets: ArrayLike, label: ArrayLike) -> float:
     """Compute the fraction of objects whose true class is in their set, (N, C) of bool."""
-    held = _sets(sets)
-    _, truth = _probabilities(held, label)
-    return float(np.mean(held[np.arange(truth.size), truth]))
+    members = _sets(sets)
+    _, truth = _probabilities(members, label)
+    return float(np.mean(members[np.arange(truth.size), truth]))
 
 
 def set_size(sets: ArrayLike) -> float:

@@ -1,20 +1,20 @@
-"""Metrics of a latent space: what can be read off it by the simplest means.
+"""Metrics of a latent space: how well classes and properties follow from it.
 
-Everything is fitted on training objects and measured on test objects. For bootstrap errors call the fitting half
-(`knn_predict`, `project`) once and resample the other (`classification.balanced_accuracy`, `spearman`).
+`knn_predict` and `project` are fitted on training objects. Their predictions of the test objects are measured by
+`classification.balanced_accuracy` and `spearman`, which can be bootstrapped without fitting again.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
-from astrodl.metrics.classification import balanced_accuracy
+__all__ = ["active_units", "chi2", "knn_predict", "project", "spearman"]
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 
 
-def _standardise(train_latent: ArrayLike, test_latent: ArrayLike) -> tuple[Array, Array]:
+def _standardise(train_latent: ArrayLike, test_latent: ArrayLike) -> tuple[_Array, _Array]:
     """Subtract the training mean and divide by the training standard deviation; constant dimensions become zero."""
     train, test = np.asarray(train_latent, dtype=np.float64), np.asarray(test_latent, dtype=np.float64)
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
@@ -41,7 +41,7 @@ def knn_predict(train_latent: ArrayLike, train_class: ArrayLike, test_latent: Ar
     Returns
     -------
     ndarray
-        Classes of the test objects, (n_test,); among equal votes the first in sorted order.
+        Classes of the test objects, (n_test,); where votes are equal, the first class in sorted order.
     """
     train, test = _standardise(train_latent, test_latent)
     names, codes = np.unique(np.asarray(train_class), return_inverse=True)
@@ -52,28 +52,8 @@ def knn_predict(train_latent: ArrayLike, train_class: ArrayLike, test_latent: Ar
     return names[counts.argmax(axis=1)]
 
 
-def knn_recall(
-    train_latent: ArrayLike, train_class: ArrayLike, test_latent: ArrayLike, test_class: ArrayLike, k: int = 15
-) -> float:
-    """Compute the balanced recall of `knn_predict`: the mean over the test classes of the fraction recognised.
-
-    Parameters
-    ----------
-    train_latent, train_class, test_latent, k
-        As for `knn_predict`.
-    test_class
-        True classes, (n_test,).
-    """
-    truth = np.asarray(test_class)
-    predicted = knn_predict(train_latent, train_class, test_latent, k)
-    codes = np.unique(np.concatenate([predicted, truth]), return_inverse=True)[1]
-    return balanced_accuracy(codes[: predicted.size], codes[predicted.size :])
-
-
-def project(train_latent: ArrayLike, train_y: ArrayLike, test_latent: ArrayLike) -> Array:
-    """Project on the single direction that follows a property best.
-
-    The direction is the linear least-squares fit of the property to the training latents.
+def project(train_latent: ArrayLike, train_y: ArrayLike, test_latent: ArrayLike) -> _Array:
+    """Predict a property by a linear least-squares fit to the training latents.
 
     Parameters
     ----------
@@ -91,7 +71,7 @@ def project(train_latent: ArrayLike, train_y: ArrayLike, test_latent: ArrayLike)
     y = np.asarray(train_y, dtype=np.float64)
     known = np.isfinite(y)
     if not known.any():
-        raise ValueError("train_y has no finite value; nothing can be fitted")
+        raise ValueError("train_y has no finite value; at least one is needed for the fit")
     design = np.column_stack([np.ones(np.count_nonzero(known)), train[known]])
     coefficients = np.linalg.lstsq(design, y[known], rcond=None)[0]
     return coefficients[0] + test @ coefficients[1:]
@@ -106,46 +86,32 @@ def spearman(x: ArrayLike, y: ArrayLike) -> float:
     known = np.isfinite(first) & np.isfinite(second)
     if np.count_nonzero(known) < 2:
         return float("nan")
-    ranks = [rankdata(values[known]) for values in (first, second)]
-    a, b = (rank - rank.mean() for rank in ranks)
-    norm = np.sqrt((a @ a) * (b @ b))
-    return float(abs(a @ b) / norm) if norm > 0 else float("nan")
-
-
-def rank_correlation(train_latent: ArrayLike, train_y: ArrayLike, test_latent: ArrayLike, test_y: ArrayLike) -> float:
-    """Compute how well one direction of the latent space orders a property: `spearman` of `project` on the test set.
-
-    Parameters
-    ----------
-    train_latent, train_y, test_latent
-        As for `project`.
-    test_y
-        Property of the test objects, (n_test,); objects where it is NaN are left out.
-    """
-    return spearman(project(train_latent, train_y, test_latent), test_y)
+    x, y = first[known], second[known]
+    # SciPy warns of constant input.
+    return float("nan") if np.ptp(x) == 0 or np.ptp(y) == 0 else float(abs(spearmanr(x, y).statistic))
 
 
 def active_units(latent: ArrayLike, threshold: float = 0.01) -> int:
     """Count the latent dimensions that the encoder uses.
 
-    A dimension is active when the variance over objects of its posterior mean exceeds the threshold (Burda, Grosse &
+    A dimension is active when the variance over objects of its posterior mean is above the threshold (Burda, Grosse &
     Salakhutdinov 2016, arXiv:1509.00519).
 
     Parameters
     ----------
     latent
-        Posterior means, (N, L), as the encoder gives them (not standardised).
+        Posterior means from the encoder, not standardised, (N, L).
     threshold
         Smallest variance of an active dimension.
     """
     return int(np.count_nonzero(np.var(np.asarray(latent, dtype=np.float64), axis=0) > threshold))
 
 
-def chi2(images: ArrayLike, reconstructions: ArrayLike, sky_sigma: ArrayLike) -> Array:
+def chi2(images: ArrayLike, reconstructions: ArrayLike, sky_sigma: ArrayLike) -> _Array:
     """Compute each object's reconstruction chi^2 per pixel, ((image - reconstruction) / sky sigma)^2 averaged.
 
-    It is 1 where the residual is nothing but the sky noise. Photon noise of the object itself is not counted, so bright
-    objects lie above 1.
+    It is 1 if the residual is pure sky noise. Photon noise of the object itself is not included, so that bright objects
+    have values above 1.
 
     Parameters
     ----------
@@ -158,7 +124,7 @@ def chi2(images: ArrayLike, reconstructions: ArrayLike, sky_sigma: ArrayLike) ->
     Returns
     -------
     ndarray
-        One value per object, (N,), NaN where nothing was left.
+        One value per object, (N,), NaN where no pixel remains.
     """
     sigma = np.asarray(sky_sigma, dtype=np.float64)[:, :, None, None]
     inverse = np.divide(1, sigma, out=np.full_like(sigma, np.nan), where=np.isfinite(sigma) & (sigma > 0))

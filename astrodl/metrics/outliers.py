@@ -1,11 +1,13 @@
-"""Metrics of outlier scores: a higher score should mean an odder object.
+"""Metrics of outlier scores; a higher score means a more unusual object.
 
-`truth` tells for each object whether it is a (planted or known) oddity. Scores that are not finite raise `ValueError`.
+`truth` is whether each object is an (injected or known) oddity. Scores that are not finite raise `ValueError`.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
+
+__all__ = ["auc", "average_precision", "by_kind", "recall_top"]
 
 
 def _check(score: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -20,8 +22,8 @@ def _check(score: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], NDA
 def auc(score: ArrayLike, truth: ArrayLike) -> float:
     """Compute the area under the ROC curve.
 
-    The probability that an oddity scores above a normal object, ties counting half (the Mann-Whitney statistic,
-    Hanley & McNeil 1982, Radiology 143, 29).
+    The probability that an oddity has a higher score than a normal object, where ties count half (the Mann-Whitney
+    statistic, Hanley & McNeil 1982, Radiology 143, 29).
 
     Parameters
     ----------
@@ -33,7 +35,7 @@ def auc(score: ArrayLike, truth: ArrayLike) -> float:
     Returns
     -------
     float
-        0.5 for a useless score, 1 for a perfect one; NaN without any oddity or without any normal object.
+        0.5 for a random score, 1 for a perfect one; NaN without any oddity or without any normal object.
 
     Raises
     ------
@@ -50,9 +52,9 @@ def auc(score: ArrayLike, truth: ArrayLike) -> float:
 
 
 def average_precision(score: ArrayLike, truth: ArrayLike) -> float:
-    """Compute the average precision: the sum over thresholds of the gain in recall times the precision there.
+    """Compute the average precision, the sum over thresholds of the increase in recall times the precision.
 
-    Objects of equal score pass a threshold together. NaN without any oddity; parameters and errors as for `auc`.
+    Objects with equal scores share a threshold. NaN without any oddity; parameters and errors as for `auc`.
     """
     values, odd = _check(score, truth)
     if not odd.any():
@@ -66,10 +68,11 @@ def average_precision(score: ArrayLike, truth: ArrayLike) -> float:
 
 
 def recall_top(score: ArrayLike, truth: ArrayLike, fraction: float) -> float:
-    """Compute the share of all oddities among the objects of highest score.
+    """Compute the recall of oddities among the objects with the highest scores.
 
-    The top holds the nearest whole number to `fraction` N, at least one; objects that tie at its edge count in
-    proportion, so that order never matters. Where there are more oddities than places, 1 cannot be reached.
+    The top contains `fraction` N objects, rounded, and at least one. Objects that share its lowest score count in
+    proportion where not all of them fit, so that their order does not matter. The recall stays below 1 if there are
+    more oddities than objects in the top.
 
     Parameters
     ----------
@@ -81,7 +84,7 @@ def recall_top(score: ArrayLike, truth: ArrayLike, fraction: float) -> float:
     Returns
     -------
     float
-        Share from 0 to 1; NaN without any oddity.
+        Recall from 0 to 1; NaN without any oddity.
     """
     values, odd = _check(score, truth)
     if not 0 < fraction <= 1:
@@ -91,12 +94,12 @@ def recall_top(score: ArrayLike, truth: ArrayLike, fraction: float) -> float:
     n_top = max(1, round(fraction * values.size))
     edge = np.partition(values, values.size - n_top)[values.size - n_top]
     above, tied = values > edge, values == edge
-    share = (n_top - np.count_nonzero(above)) / np.count_nonzero(tied)
-    return float((np.count_nonzero(odd & above) + share * np.count_nonzero(odd & tied)) / np.count_nonzero(odd))
+    weight = (n_top - np.count_nonzero(above)) / np.count_nonzero(tied)
+    return float((np.count_nonzero(odd & above) + weight * np.count_nonzero(odd & tied)) / np.count_nonzero(odd))
 
 
 def by_kind(score: ArrayLike, oddity: ArrayLike) -> dict[str, float]:
-    """Compute for each kind of oddity the AUC of that kind against the normal objects.
+    """Compute the AUC of each kind of oddity against the normal objects.
 
     Parameters
     ----------

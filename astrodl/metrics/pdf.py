@@ -1,26 +1,60 @@
-"""Metrics of redshift distributions p(z), and the numbers read off them.
+"""Metrics and summary statistics of redshift distributions p(z).
 
 A p(z) is piecewise constant: `pdf` (N, B) holds densities per unit z in the B bins between `edges` (B + 1), and every
-row integrates to one. All integrals below are exact for that form. Rows that are NaN, negative, or do not integrate to
-one within 0.1 % raise `ValueError`, and so do true redshifts that are not finite: select such objects away and say so.
+row integrates to one. All integrals are exact for that form. Rows that are NaN, negative, or do not integrate to one
+within 0.1 % raise `ValueError`, and so do true redshifts that are not finite.
 
-PIT statistics alone can be gamed by giving every object the same n(z) (Schmidt et al. 2020, MNRAS 499, 1587), so CRPS
-and CDE loss always stand beside them.
+PIT statistics are perfect where every object has the same n(z) (Schmidt et al. 2020, MNRAS 499, 1587): always report
+CRPS and CDE loss with them.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+__all__ = [
+    "cde_loss",
+    "check_pdf",
+    "coverage",
+    "crps",
+    "mean",
+    "median",
+    "mode",
+    "odds",
+    "pit",
+    "pit_ad",
+    "pit_cvm",
+    "pit_ks",
+    "quantile",
+]
 
-# Rounding of a float32 softmax over a few hundred bins stays far below this; forgotten bin widths far above.
-NORMALISATION_TOLERANCE = 1e-3
-# The Anderson-Darling statistic diverges at 0 and 1, where objects outside the support of their p(z) lie.
-PIT_FLOOR = 1e-6
+_Array = NDArray[np.float64]
+
+# Far above the rounding of a float32 softmax over a few hundred bins, far below the effect of missing bin widths.
+_NORMALISATION_TOLERANCE = 1e-3
+# The Anderson-Darling statistic diverges at 0 and 1, the PIT of objects outside the support of their p(z).
+_PIT_FLOOR = 1e-6
 
 
-def _bins(pdf: ArrayLike, edges: ArrayLike) -> tuple[Array, Array]:
-    """Check a set of p(z); return the probability in each bin (N, B), rows summing to one, and the edges."""
+def check_pdf(pdf: ArrayLike, edges: ArrayLike) -> tuple[_Array, _Array]:
+    """Check a set of p(z) and compute the probability in each bin.
+
+    Parameters
+    ----------
+    pdf
+        Densities, (N, B).
+    edges
+        Bin edges, (B + 1,).
+
+    Returns
+    -------
+    probability, edges
+        Probability in each bin (N, B), rows summing to one, and the edges as float64.
+
+    Raises
+    ------
+    ValueError
+        Wrong shapes, edges that do not increase, or a row that is NaN, negative or not normalised.
+    """
     density, bounds = np.asarray(pdf, dtype=np.float64), np.asarray(edges, dtype=np.float64)
     if bounds.ndim != 1 or bounds.size < 2 or not np.all(np.diff(bounds) > 0):
         raise ValueError("edges of a pdf must be a strictly increasing sequence of at least two numbers")
@@ -28,7 +62,7 @@ def _bins(pdf: ArrayLike, edges: ArrayLike) -> tuple[Array, Array]:
         raise ValueError(f"pdf has shape {density.shape}, must be (N, {bounds.size - 1}) for {bounds.size} edges")
     probability = density * np.diff(bounds)
     total = probability.sum(axis=1, keepdims=True)
-    good = (np.abs(total[:, 0] - 1) < NORMALISATION_TOLERANCE) & (density >= 0).all(axis=1)
+    good = (np.abs(total[:, 0] - 1) < _NORMALISATION_TOLERANCE) & (density >= 0).all(axis=1)
     if not good.all():
         first = int(np.argmin(good))
         raise ValueError(
@@ -38,13 +72,13 @@ def _bins(pdf: ArrayLike, edges: ArrayLike) -> tuple[Array, Array]:
     return probability / total, bounds
 
 
-def _cumulative(probability: Array) -> Array:
+def _cumulative(probability: _Array) -> _Array:
     """Integrate from the lower edge to every edge: (N, B) -> (N, B + 1)."""
     return np.concatenate([np.zeros((len(probability), 1)), np.cumsum(probability, axis=1)], axis=1)
 
 
-def _locate(edges: Array, z: ArrayLike, n_objects: int) -> tuple[NDArray[np.intp], Array, Array]:
-    """Find bin and position within the bin (0 to 1) of each z moved into the range of the edges; also return z."""
+def _locate(edges: _Array, z: ArrayLike, n_objects: int) -> tuple[NDArray[np.intp], _Array, _Array]:
+    """Return bin and position within the bin (0 to 1) of each z clipped to the range of the edges, and z."""
     truth = np.asarray(z, dtype=np.float64)
     if truth.shape != (n_objects,) or not np.isfinite(truth).all():
         raise ValueError(f"z has shape {truth.shape}, must be ({n_objects},) and finite")
@@ -53,16 +87,17 @@ def _locate(edges: Array, z: ArrayLike, n_objects: int) -> tuple[NDArray[np.intp
     return index, position, truth
 
 
-def _squared_ramp(start: Array, stop: Array) -> Array:
-    """Average the square of a function that goes linearly from start to stop."""
+def _squared_ramp(start: _Array, stop: _Array) -> _Array:
+    """Compute the mean square of a function that rises linearly from start to stop."""
     return (start**2 + start * stop + stop**2) / 3
 
 
-def crps(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> Array:
+def crps(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> _Array:
     """Compute the continuous ranked probability score of each object, in units of z.
 
     CRPS = integral of (F(x) - [x >= z])^2 dx, with F the cumulative distribution (Hersbach 2000, Weather and
-    Forecasting 15, 559). It is the absolute error where the p(z) is a spike. A z outside the edges counts in full.
+    Forecasting 15, 559). It is the absolute error if p(z) is a delta function. For a z outside the edges, the
+    distance from them is added.
 
     Parameters
     ----------
@@ -78,7 +113,7 @@ def crps(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> Array:
     ndarray
         One score per object, (N,); smaller is better.
     """
-    probability, bounds = _bins(pdf, edges)
+    probability, bounds = check_pdf(pdf, edges)
     index, position, truth = _locate(bounds, z, len(probability))
     width, rows = np.diff(bounds), np.arange(len(probability))
     cumulative = _cumulative(probability)
@@ -92,7 +127,7 @@ def crps(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> Array:
     return below[rows, index] + inside + above[:, -1] - above[rows, index + 1] + outside
 
 
-def pit(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> Array:
+def pit(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> _Array:
     """Compute the probability integral transform, the cumulative distribution at the true redshift.
 
     It is uniform for calibrated p(z) (Polsterer, D'Isanto & Gieseke 2016, arXiv:1608.08016); 0 or 1 where z lies
@@ -108,14 +143,14 @@ def pit(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> Array:
     ndarray
         One value in [0, 1] per object, (N,).
     """
-    probability, bounds = _bins(pdf, edges)
+    probability, bounds = check_pdf(pdf, edges)
     index, position, _ = _locate(bounds, z, len(probability))
     rows = np.arange(len(probability))
     start = _cumulative(probability)[rows, index]
     return np.clip(start + position * probability[rows, index], 0, 1)
 
 
-def _sorted(values: ArrayLike) -> Array:
+def _sort_pit(values: ArrayLike) -> _Array:
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     if ordered.ndim != 1 or ordered.size == 0 or not (ordered[0] >= 0 and ordered[-1] <= 1):
         raise ValueError("PIT values must be a sequence of numbers from 0 to 1")
@@ -123,8 +158,8 @@ def _sorted(values: ArrayLike) -> Array:
 
 
 def pit_ks(values: ArrayLike) -> float:
-    """Compute the Kolmogorov-Smirnov distance of PIT values from a uniform distribution (0: none, 1: largest)."""
-    ordered = _sorted(values)
+    """Compute the Kolmogorov-Smirnov distance of PIT values from a uniform distribution, 0 to 1."""
+    ordered = _sort_pit(values)
     steps = np.arange(ordered.size + 1) / ordered.size
     return float(max(np.max(steps[1:] - ordered), np.max(ordered - steps[:-1])))
 
@@ -134,7 +169,7 @@ def pit_cvm(values: ArrayLike) -> float:
 
     1 / (12 n) + sum of ((2 i - 1) / (2 n) - u_i)^2 over the sorted values; 1/6 is expected of uniform ones.
     """
-    ordered = _sorted(values)
+    ordered = _sort_pit(values)
     expected = (np.arange(ordered.size) + 0.5) / ordered.size
     return float(1 / (12 * ordered.size) + np.sum((expected - ordered) ** 2))
 
@@ -143,15 +178,33 @@ def pit_ad(values: ArrayLike) -> float:
     """Compute the Anderson-Darling statistic of PIT values against a uniform distribution.
 
     -n - sum of (2 i - 1) / n (ln u_i + ln(1 - u_(n+1-i))) over the sorted values (Anderson & Darling 1954, JASA 49,
-    765); 1 is expected of uniform ones. Values are kept 1e-6 away from 0 and 1, where the logarithm diverges.
+    765); 1 is expected of uniform ones. Values are clipped to 1e-6 and 1 - 1e-6: the logarithm diverges at 0 and 1.
     """
-    ordered = np.clip(_sorted(values), PIT_FLOOR, 1 - PIT_FLOOR)
+    ordered = np.clip(_sort_pit(values), _PIT_FLOOR, 1 - _PIT_FLOOR)
     weight = (2 * np.arange(ordered.size) + 1) / ordered.size
     return float(-ordered.size - np.sum(weight * (np.log(ordered) + np.log1p(-ordered[::-1]))))
 
 
-def cde_terms(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> Array:
-    """Compute each object's term of the conditional density estimation loss, whose mean is `cde_loss`.
+def coverage(values: ArrayLike, level: float = 0.68) -> float:
+    """Compute the fraction of objects with the true redshift in the central (equal-tailed) interval of a probability.
+
+    It is the fraction with abs(PIT - 1/2) <= level / 2, and equals the level for calibrated p(z).
+
+    Parameters
+    ----------
+    values
+        PIT values, (N,).
+    level
+        Probability of the interval, between 0 and 1.
+    """
+    return float(np.mean(np.abs(_sort_pit(values) - 0.5) <= level / 2))
+
+
+def cde_loss(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> _Array:
+    """Compute the conditional density estimation loss of each object; smaller (more negative) is better.
+
+    Its mean estimates the squared distance from the true conditional density up to a constant (Izbicki & Lee 2017,
+    arXiv:1704.08095).
 
     Parameters
     ----------
@@ -163,7 +216,7 @@ def cde_terms(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> Array:
     ndarray
         Integral of p(x)^2 dx - 2 p(z) of each object, (N,); the density is zero outside the edges.
     """
-    probability, bounds = _bins(pdf, edges)
+    probability, bounds = check_pdf(pdf, edges)
     index, _, truth = _locate(bounds, z, len(probability))
     width = np.diff(bounds)
     inside = (truth >= bounds[0]) & (truth <= bounds[-1])
@@ -171,60 +224,13 @@ def cde_terms(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> Array:
     return np.sum(probability**2 / width, axis=1) - 2 * at_truth
 
 
-def cde_loss(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike) -> float:
-    """Compute the conditional density estimation loss; smaller (more negative) is better.
-
-    Mean of (integral of p(x)^2 dx - 2 p(z)), which estimates the squared distance from the true conditional density up
-    to a constant (Izbicki & Lee 2017, arXiv:1704.08095). To bootstrap it, resample `cde_terms`: that is much faster.
-
-    Parameters
-    ----------
-    pdf, edges, z
-        As for `crps`.
-    """
-    return float(np.mean(cde_terms(pdf, edges, z)))
-
-
-def covered(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike, level: float = 0.68) -> NDArray[np.bool_]:
-    """Tell for each object whether the central interval of a given probability holds the true redshift.
-
-    The interval has equal tails, so that z is inside where abs(PIT - 1/2) <= level / 2.
-
-    Parameters
-    ----------
-    pdf, edges, z
-        As for `crps`.
-    level
-        Probability of the interval, between 0 and 1.
-
-    Returns
-    -------
-    ndarray
-        One truth value per object, (N,), whose mean is `coverage`.
-    """
-    return np.abs(pit(pdf, edges, z) - 0.5) <= level / 2
-
-
-def coverage(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike, level: float = 0.68) -> float:
-    """Compute the fraction of objects whose central interval holds the true redshift; it should equal the level.
-
-    To bootstrap it, resample `covered`: that is much faster.
-
-    Parameters
-    ----------
-    pdf, edges, z, level
-        As for `covered`.
-    """
-    return float(np.mean(covered(pdf, edges, z, level)))
-
-
-def mean(pdf: ArrayLike, edges: ArrayLike) -> Array:
+def mean(pdf: ArrayLike, edges: ArrayLike) -> _Array:
     """Compute the mean redshift of each p(z), (N,)."""
-    probability, bounds = _bins(pdf, edges)
+    probability, bounds = check_pdf(pdf, edges)
     return probability @ (0.5 * (bounds[1:] + bounds[:-1]))
 
 
-def quantile(pdf: ArrayLike, edges: ArrayLike, level: float) -> Array:
+def quantile(pdf: ArrayLike, edges: ArrayLike, level: float) -> _Array:
     """Compute the redshift below which each p(z) holds a given probability, (N,).
 
     Raises
@@ -234,33 +240,28 @@ def quantile(pdf: ArrayLike, edges: ArrayLike, level: float) -> Array:
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}, must lie between 0 and 1")
-    probability, bounds = _bins(pdf, edges)
+    probability, bounds = check_pdf(pdf, edges)
     cumulative, rows = _cumulative(probability), np.arange(len(probability))
-    # The first bin whose upper edge reaches the level; it holds some probability since its lower edge does not.
+    # The first bin whose upper edge reaches the level; its probability is not zero since its lower edge does not.
     index = np.minimum(np.count_nonzero(cumulative[:, 1:] < level, axis=1), bounds.size - 2)
     position = (level - cumulative[rows, index]) / probability[rows, index]
     return bounds[index] + position * np.diff(bounds)[index]
 
 
-def median(pdf: ArrayLike, edges: ArrayLike) -> Array:
+def median(pdf: ArrayLike, edges: ArrayLike) -> _Array:
     """Compute the median redshift of each p(z), (N,)."""
     return quantile(pdf, edges, 0.5)
 
 
-def mode(pdf: ArrayLike, edges: ArrayLike) -> Array:
-    """Compute the centre of each p(z)'s bin of highest density (the first of equals), (N,)."""
-    probability, bounds = _bins(pdf, edges)
+def mode(pdf: ArrayLike, edges: ArrayLike) -> _Array:
+    """Compute the centre of the bin with the highest density of each p(z) (the first of equals), (N,)."""
+    probability, bounds = check_pdf(pdf, edges)
     index = np.argmax(probability / np.diff(bounds), axis=1)
     return 0.5 * (bounds[index] + bounds[index + 1])
 
 
-def interval(pdf: ArrayLike, edges: ArrayLike, level: float = 0.68) -> tuple[Array, Array]:
-    """Compute the bounds of each p(z)'s central (equal-tailed) interval of a given probability, (N,) each."""
-    return quantile(pdf, edges, (1 - level) / 2), quantile(pdf, edges, (1 + level) / 2)
-
-
-def odds(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike | None = None, *, half_width: float = 0.06) -> Array:
-    """Compute how much probability lies near a point estimate: the ODDS of Benitez (2000, ApJ 536, 571).
+def odds(pdf: ArrayLike, edges: ArrayLike, z: ArrayLike | None = None, *, half_width: float = 0.06) -> _Array:
+    """Compute the probability near a point estimate, the ODDS of Benitez (2000, ApJ 536, 571).
 
     Parameters
     ----------

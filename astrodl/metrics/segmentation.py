@@ -1,7 +1,7 @@
 """Metrics of segmentation: clump masks as pixels and as objects, flux fractions, bulge-to-total ratios.
 
-Truth comes first here. Masks are (n, y, x), boolean or integer, images first. Counts are returned per image, so that
-Dice, completeness and purity are ratios of sums that `bootstrap` resamples over objects.
+Truth comes first. Masks are (n, y, x), boolean or integer, images first. Counts are returned per image: Dice,
+completeness and purity are ratios of their sums, which `bootstrap` resamples over images.
 """
 
 from typing import NamedTuple
@@ -10,32 +10,47 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-Counts = NDArray[np.intp]
+__all__ = [
+    "ClumpCounts",
+    "Overlap",
+    "bt_rmse",
+    "bt_within",
+    "clump_list",
+    "completeness",
+    "dice",
+    "fraction_mae",
+    "iou",
+    "match_clumps",
+    "overlap",
+    "purity",
+]
 
-# Pixels touch across corners but never across images.
-EIGHT_NEIGHBOURS = np.stack([np.zeros((3, 3), bool), np.ones((3, 3), bool), np.zeros((3, 3), bool)])
+_Counts = NDArray[np.intp]
+
+# Pixels are connected across corners, but not across images.
+_EIGHT_NEIGHBOURS = np.stack([np.zeros((3, 3), bool), np.ones((3, 3), bool), np.zeros((3, 3), bool)])
 
 
 class Overlap(NamedTuple):
     """Pixel counts of two sets of masks."""
 
-    intersection: Counts
+    intersection: _Counts
     """Pixels in both masks, (n,)."""
-    total: Counts
-    """Pixels of the one plus pixels of the other, (n,)."""
+    total: _Counts
+    """Sum of the pixels of both masks, (n,)."""
 
 
 class ClumpCounts(NamedTuple):
     """Object counts of two sets of clump masks."""
 
-    n_truth: Counts
+    n_truth: _Counts
     """True clumps, (n,)."""
-    n_found: Counts
-    """True clumps that were found, (n,)."""
-    n_predicted: Counts
+    n_found: _Counts
+    """True clumps that a predicted clump covers, (n,)."""
+    n_predicted: _Counts
     """Predicted clumps, (n,)."""
-    n_matched: Counts
-    """Predicted clumps that are real, (n,)."""
+    n_matched: _Counts
+    """Predicted clumps that a true clump covers, (n,)."""
 
 
 def _masks(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -48,13 +63,13 @@ def _masks(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.bool_], N
 
 
 def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> float:
-    """Divide the sums; NaN where there is nothing to divide by."""
+    """Divide the sums; NaN where the denominator is zero."""
     total = np.sum(denominator)
     return float(np.sum(numerator) / total) if total > 0 else float("nan")
 
 
 def overlap(truth: ArrayLike, predicted: ArrayLike) -> Overlap:
-    """Count for each image the pixels that `dice` and `iou` need."""
+    """Count the pixels of each image for `dice` and `iou`."""
     true_mask, found_mask = _masks(truth, predicted)
     intersection = np.count_nonzero(true_mask & found_mask, axis=(1, 2))
     return Overlap(intersection, np.count_nonzero(true_mask, axis=(1, 2)) + np.count_nonzero(found_mask, axis=(1, 2)))
@@ -63,8 +78,8 @@ def overlap(truth: ArrayLike, predicted: ArrayLike) -> Overlap:
 def dice(intersection: ArrayLike, total: ArrayLike) -> float:
     """Compute the Dice coefficient pooled over the pixels of all images.
 
-    ``2 |A and B| / (|A| + |B|)`` (Dice 1945, Ecology 26, 297) of the sums over images: pooling weighs images by their
-    clump area and needs no convention for empty ones. NaN where all masks are empty.
+    ``2 |A and B| / (|A| + |B|)`` (Dice 1945, Ecology 26, 297) of the sums over images: images are weighted by
+    their clump area, and empty ones need no convention. NaN where all masks are empty.
 
     Parameters
     ----------
@@ -80,13 +95,13 @@ def iou(intersection: ArrayLike, total: ArrayLike) -> float:
 
 
 def match_clumps(truth: ArrayLike, predicted: ArrayLike) -> ClumpCounts:
-    """Compare clumps as objects.
+    """Count clumps as objects.
 
     Clumps are the 8-connected components of the masks. A true clump is found when one predicted clump covers at least
-    half of its pixels; a predicted clump is real when one true clump covers at least half of its pixels. The half is
-    that of the PASCAL VOC challenge (Everingham et al. 2010, IJCV 88, 303), but taken of the clump's own area and not
-    of the union, since the outer isophote of a clump is a matter of convention. Hence a predicted blob over two
-    neighbours may find both, while a mask over everything finds all and is not real itself.
+    half of its pixels; a predicted clump is matched when one true clump covers at least half of its pixels. The limit
+    is that of the PASCAL VOC challenge (Everingham et al. 2010, IJCV 88, 303), but a fraction of the area of the clump
+    and not of the union, since the outer isophote of a clump is a convention. One predicted clump may find two
+    neighbours; a mask of all pixels finds all clumps but is not matched.
 
     Parameters
     ----------
@@ -105,23 +120,23 @@ def match_clumps(truth: ArrayLike, predicted: ArrayLike) -> ClumpCounts:
     """
     true_mask, found_mask = _masks(truth, predicted)
     n_images = len(true_mask)
-    true_label, n_true = ndimage.label(true_mask, EIGHT_NEIGHBOURS)
-    found_label, n_found = ndimage.label(found_mask, EIGHT_NEIGHBOURS)
+    true_label, n_true = ndimage.label(true_mask, _EIGHT_NEIGHBOURS)
+    found_label, n_found = ndimage.label(found_mask, _EIGHT_NEIGHBOURS)
     both = true_mask & found_mask
     pairs, shared = np.unique(np.stack([true_label[both], found_label[both]]), axis=1, return_counts=True)
-    found = _covered(pairs[0], shared, true_label, n_true)
-    real = _covered(pairs[1], shared, found_label, n_found)
+    found = _is_covered(pairs[0], shared, true_label, n_true)
+    matched = _is_covered(pairs[1], shared, found_label, n_found)
     true_image, found_image = _image_of(true_label, n_true), _image_of(found_label, n_found)
     return ClumpCounts(
         np.bincount(true_image, minlength=n_images),
         np.bincount(true_image[found], minlength=n_images),
         np.bincount(found_image, minlength=n_images),
-        np.bincount(found_image[real], minlength=n_images),
+        np.bincount(found_image[matched], minlength=n_images),
     )
 
 
-def _covered(component: NDArray, shared: NDArray, label: NDArray, n_components: int) -> NDArray[np.bool_]:
-    """Tell which components share at least half of their pixels with one component of the other mask."""
+def _is_covered(component: NDArray, shared: NDArray, label: NDArray, n_components: int) -> NDArray[np.bool_]:
+    """Return whether each component shares at least half of its pixels with one component of the other mask."""
     area = np.bincount(label.ravel(), minlength=n_components + 1)
     covered = np.zeros(n_components + 1, dtype=bool)
     np.logical_or.at(covered, component, 2 * shared >= area[component])
@@ -129,7 +144,7 @@ def _covered(component: NDArray, shared: NDArray, label: NDArray, n_components: 
 
 
 def _image_of(label: NDArray, n_components: int) -> NDArray[np.intp]:
-    """Find the image that each component lies in."""
+    """Return the index of the image of each component."""
     image = np.zeros(n_components + 1, dtype=np.intp)
     where = np.nonzero(label)
     image[label[where]] = where[0]
@@ -137,25 +152,25 @@ def _image_of(label: NDArray, n_components: int) -> NDArray[np.intp]:
 
 
 def completeness(n_truth: ArrayLike, n_found: ArrayLike) -> float:
-    """Compute the fraction of true clumps that were found, over all images; NaN without any."""
+    """Compute the fraction of true clumps that are found, over all images; NaN without any."""
     return _ratio(n_found, n_truth)
 
 
 def purity(n_predicted: ArrayLike, n_matched: ArrayLike) -> float:
-    """Compute the fraction of predicted clumps that are real, over all images; NaN without any."""
+    """Compute the fraction of predicted clumps that are matched, over all images; NaN without any."""
     return _ratio(n_matched, n_predicted)
 
 
 def fraction_mae(truth: ArrayLike, predicted: ArrayLike, weight: ArrayLike) -> NDArray[np.float64]:
-    """Compute each object's mean absolute error of a flux-fraction map, weighted by the true flux.
+    """Compute the flux-weighted mean absolute error of a flux-fraction map of each object.
 
     Parameters
     ----------
     truth, predicted
         Fraction of the flux in a component, (n, y, x) or (n, components, y, x).
     weight
-        Weight of the pixels, usually the true flux, that broadcasts against them; negative and NaN weights count as
-        zero. What the maps hold where the weight is zero, NaN included, changes nothing.
+        Weight of the pixels, usually the true flux, that broadcasts against the maps; negative and NaN weights count
+        as zero. Pixels with zero weight are ignored, even NaN.
 
     Returns
     -------
@@ -188,27 +203,27 @@ def bt_within(truth: ArrayLike, predicted: ArrayLike, tolerance: float = 0.1) ->
 
 
 def clump_list(mask: ArrayLike, other: ArrayLike, values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """List the clumps of one set of masks with a quantity summed over each, and whether the other set covers it.
+    """List the clumps of one set of masks: a quantity summed over each, and whether the other set covers it.
 
-    With the true masks first it serves completeness against flux, with the predicted ones first purity; the rule is
-    that of `match_clumps`.
+    The true masks first give completeness against flux, the predicted masks first purity; the rule is that of
+    `match_clumps`.
 
     Parameters
     ----------
     mask, other
         Masks, (n, y, x).
     values
-        What is summed over each clump, for example its flux or signal-to-noise ratio per pixel, (n, y, x).
+        Quantity to sum over each clump, for example flux or signal-to-noise ratio per pixel, (n, y, x).
 
     Returns
     -------
     sums, covered
         One entry per clump of `mask`.
     """
-    mine, theirs = _masks(mask, other)
-    label, n_components = ndimage.label(mine, EIGHT_NEIGHBOURS)
-    other_label, _ = ndimage.label(theirs, EIGHT_NEIGHBOURS)
-    both = mine & theirs
+    first, second = _masks(mask, other)
+    label, n_components = ndimage.label(first, _EIGHT_NEIGHBOURS)
+    other_label, _ = ndimage.label(second, _EIGHT_NEIGHBOURS)
+    both = first & second
     pairs, shared = np.unique(np.stack([label[both], other_label[both]]), axis=1, return_counts=True)
     sums = np.bincount(label.ravel(), np.asarray(values, dtype=np.float64).ravel(), minlength=n_components + 1)[1:]
-    return sums.astype(np.float64), _covered(pairs[0], shared, label, n_components)
+    return sums.astype(np.float64), _is_covered(pairs[0], shared, label, n_components)

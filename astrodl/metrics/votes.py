@@ -1,42 +1,46 @@
-"""Metrics of the fractions of votes for the answers of a decision tree.
+"""Metrics of vote fractions for the answers of a decision tree.
 
-Columns are the answers in the order of the tree, `VoteTree.columns`.
+Columns are the answers in the order of `VoteTree.columns`.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln
+from scipy.stats import betabinom
 
 from astrodl.config import VoteTree
 
-Array = NDArray[np.float64]
+__all__ = ["coverage", "cumulative", "fractions", "nll", "vote_fraction_rmse"]
+
+_Array = NDArray[np.float64]
 
 
-def _answers(values: ArrayLike, tree: VoteTree) -> Array:
+def _answers(values: ArrayLike, tree: VoteTree) -> _Array:
     array = np.asarray(values, np.float64)
     if array.ndim != 2 or array.shape[1] != len(tree.columns):
         raise ValueError(f"values have shape {array.shape}, must be (N, {len(tree.columns)}), a column per answer")
     return array
 
 
-def fractions(counts: ArrayLike, tree: VoteTree) -> Array:
-    """Divide votes by the votes on their question: (N, A) -> (N, A), NaN where nobody voted on it."""
+def fractions(counts: ArrayLike, tree: VoteTree) -> _Array:
+    """Divide votes by the number of votes on their question: (N, A) -> (N, A), NaN where that is zero."""
     votes = _answers(counts, tree)
-    share = np.empty_like(votes)
+    fraction = np.empty_like(votes)
     for part in tree.slices.values():
         total = votes[:, part].sum(axis=1, keepdims=True)
-        share[:, part] = votes[:, part] / np.where(total > 0, total, np.nan)
-    return share
+        fraction[:, part] = votes[:, part] / np.where(total > 0, total, np.nan)
+    return fraction
 
 
-def cumulative(share: ArrayLike, tree: VoteTree) -> Array:
+def cumulative(fraction: ArrayLike, tree: VoteTree) -> _Array:
     """Multiply the fraction of each answer by those of the answers that lead to its question.
 
-    It is the fraction of all volunteers who come to the question and give the answer, as in the Galaxy Challenge
+    The result is the fraction of all volunteers who reach the question and give the answer, as in the Galaxy Challenge
     (Dieleman, Willett & Dambre 2015, MNRAS 450, 1441, sec. 3).
 
     Parameters
     ----------
-    share
+    fraction
         Fractions among the votes on each question, (N, A).
     tree
         The decision tree.
@@ -44,9 +48,9 @@ def cumulative(share: ArrayLike, tree: VoteTree) -> Array:
     Returns
     -------
     ndarray
-        (N, A); zero where no path leads to the question, NaN where one does and the fraction is NaN.
+        Products, (N, A); zero below an answer whose fraction is zero, even where fractions are NaN.
     """
-    product = _answers(share, tree).copy()
+    product = _answers(fraction, tree).copy()
     for name, part in tree.slices.items():
         parent = tree.parents[name]
         if parent is not None:
@@ -63,28 +67,30 @@ def vote_fraction_rmse(predicted: ArrayLike, actual: ArrayLike, tree: VoteTree) 
     Parameters
     ----------
     predicted, actual
-        Fractions among the votes on each question, (N, A). Where the actual cumulative fraction is NaN, an answer is
-        left out.
+        Fractions among the votes on each question, (N, A). Answers whose actual cumulative fraction is NaN are left
+        out.
     tree
         The decision tree.
 
     Returns
     -------
     float
-        NaN where nothing is left.
+        NaN where no answer is left.
 
     Raises
     ------
     ValueError
-        A prediction that counts is not finite, or arrays that do not fit together.
+        A prediction of an answer that is not left out is not finite, or the arrays have different shapes.
     """
-    ours, truth = cumulative(predicted, tree), cumulative(actual, tree)
-    if ours.shape != truth.shape:
-        raise ValueError(f"predicted has shape {ours.shape}, actual {truth.shape}; they must be of the same galaxies")
+    estimate, truth = cumulative(predicted, tree), cumulative(actual, tree)
+    if estimate.shape != truth.shape:
+        raise ValueError(
+            f"predicted has shape {estimate.shape}, actual {truth.shape}; both must be of the same galaxies"
+        )
     known = np.isfinite(truth)
-    if not np.isfinite(ours[known]).all():
+    if not np.isfinite(estimate[known]).all():
         raise ValueError("predicted holds values that are not finite; leave those objects out")
-    return float(np.sqrt(np.mean((ours - truth)[known] ** 2))) if known.any() else float("nan")
+    return float(np.sqrt(np.mean((estimate - truth)[known] ** 2))) if known.any() else float("nan")
 
 
 def nll(concentration: ArrayLike, counts: ArrayLike, tree: VoteTree) -> float:
@@ -97,8 +103,6 @@ def nll(concentration: ArrayLike, counts: ArrayLike, tree: VoteTree) -> float:
     tree
         The decision tree.
     """
-    from scipy.special import gammaln
-
     alpha, votes = _answers(concentration, tree), _answers(counts, tree)
     total = 0.0
     for part in tree.slices.values():
@@ -109,21 +113,19 @@ def nll(concentration: ArrayLike, counts: ArrayLike, tree: VoteTree) -> float:
     return float(total)
 
 
-def coverage(concentration: ArrayLike, counts: ArrayLike, tree: VoteTree, share: float) -> float:
-    """Compute the fraction of vote counts within the central interval that holds `share` of the probability.
+def coverage(concentration: ArrayLike, counts: ArrayLike, tree: VoteTree, level: float) -> float:
+    """Compute the fraction of vote counts within the central interval of a probability; NaN without votes.
 
-    Each count is beta-binomial; it lies within where half of its own probability and that of all lower counts is
-    between (1 - share) / 2 and (1 + share) / 2. Questions that a galaxy was not asked do not count.
+    The distribution of a count is beta-binomial. A count is inside if the sum of half of its own probability and those
+    of all lower counts is between (1 - level) / 2 and (1 + level) / 2. Questions without votes are left out.
     """
-    from scipy.stats import betabinom
-
     alpha, votes = _answers(concentration, tree), _answers(counts, tree)
-    inside, asked = 0, 0
+    n_inside, n_known = 0, 0
     for part in tree.slices.values():
         a, k = alpha[:, part], votes[:, part]
         n, rest = k.sum(1, keepdims=True), a.sum(1, keepdims=True) - a
         known = np.broadcast_to(n > 0, k.shape)
         middle = betabinom.cdf(k, n, a, rest) - 0.5 * betabinom.pmf(k, n, a, rest)
-        inside += int(((np.abs(middle - 0.5) <= share / 2) & known).sum())
-        asked += int(known.sum())
-    return inside / asked if asked else float("nan")
+        n_inside += int(((np.abs(middle - 0.5) <= level / 2) & known).sum())
+        n_known += int(known.sum())
+    return n_inside / n_known if n_known else float("nan")

@@ -1,1 +1,1 @@
-"""Pure networks: `nn.Module`s with plain arguments, knowing nothing of training, devices or files."""
+"""Networks: `nn.Module`s with plain arguments, independent of training, devices and files."""

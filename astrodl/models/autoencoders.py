@@ -1,4 +1,4 @@
-"""Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114)."""
+"""Encoder, decoder and variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114)."""
 
 from itertools import pairwise
 
@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from astrodl import distributed
 from astrodl.models.blocks import MLP, ConvBlock, initialize
+
+__all__ = ["VAE", "Decoder", "Encoder"]
 
 
 class Encoder(nn.Module):
@@ -25,16 +27,16 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Upsampling and convolutions: (B, in) -> (B, out, S, S); group norm, so that objects share no statistics.
+    """Upsampling and convolutions: (B, in) -> (B, out, S, S), with group norm, which treats each object separately.
 
-    The last doubling is a pixel shuffle (Shi et al. 2016, arXiv:1609.05158): convolutions at full resolution would take
-    most of the time.
+    The last upsampling is a pixel shuffle (Shi et al. 2016, arXiv:1609.05158), because convolutions at full resolution
+    would take most of the time.
     """
 
     def __init__(self, in_features: int, out_channels: int, *, size: int, widths: tuple[int, ...]):
         super().__init__()
         self.side = size // 2 ** len(widths)
-        self.first = widths[0]
+        self.channels = widths[0]
         self.project = nn.Sequential(MLP(in_features, (128,)), nn.Linear(128, widths[0] * self.side**2))
         stages: list[nn.Module] = []
         for before, after in pairwise(widths):
@@ -45,11 +47,11 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Decode latent vectors."""
-        return self.stages(self.project(latent).view(-1, self.first, self.side, self.side))
+        return self.stages(self.project(latent).view(-1, self.channels, self.side, self.side))
 
 
 class VAE(nn.Module):
-    """Gaussian encoder and decoder: (B, bands, S, S) -> reconstruction, mean and log-variance (B, D) of the latent."""
+    """Variational autoencoder: (B, bands, S, S) -> reconstruction, and mean and log-variance (B, D) of the latent."""
 
     def __init__(self, in_channels: int, latent: int, *, size: int = 32, widths: tuple[int, ...] = (32, 64, 64)):
         super().__init__()
@@ -57,12 +59,12 @@ class VAE(nn.Module):
         self.decoder = Decoder(latent, in_channels, size=size, widths=widths[::-1])
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the mean and log-variance of the posterior."""
+        """Return the mean and log-variance of the posterior."""
         mean, log_variance = self.encoder(image).chunk(2, dim=1)
         return mean, log_variance.clamp(-10, 4)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruct from a sample of the posterior while training, from its mean otherwise."""
+        """Reconstruct from a sample of the posterior in training, and from its mean otherwise."""
         mean, log_variance = self.encode(image)
         latent = mean + distributed.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
         return self.decoder(latent), mean, log_variance

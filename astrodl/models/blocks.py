@@ -1,4 +1,4 @@
-"""Building blocks shared by the networks, and their initialisation."""
+"""Building blocks of the networks, and their initialisation."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,6 +9,26 @@ from torch import Tensor, nn
 
 from astrodl import distributed
 
+__all__ = [
+    "ACTIVATIONS",
+    "INITIALIZATIONS",
+    "MLP",
+    "NORMALIZATIONS",
+    "BatchNorm2d",
+    "ConvBlock",
+    "Dropout",
+    "ImageNetwork",
+    "ResidualBlock",
+    "count_parameters",
+    "freeze",
+    "initialize",
+    "look_up",
+    "make_activation",
+    "make_normalization",
+    "set_training_mode",
+    "start_at_zero",
+]
+
 T = TypeVar("T")
 
 INITIALIZATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -17,7 +37,7 @@ INITIALIZATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "normal": partial(nn.init.normal_, std=0.01),
     "constant": partial(nn.init.constant_, val=0.01),
 }
-"""He et al. 2015; Glorot & Bengio 2010; Krizhevsky et al. 2012; and what cannot learn: all units of a layer alike."""
+"""He et al. 2015; Glorot & Bengio 2010; Krizhevsky et al. 2012; and all units of a layer equal, which cannot learn."""
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -32,31 +52,37 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 }
 
 
-def chosen(noun: str, kind: str, table: Mapping[str, T]) -> T:
+class ImageNetwork(nn.Module):
+    """Base class of networks that turn images into feature vectors: (B, in, H, W) -> (B, out_features)."""
+
+    out_features: int
+
+
+def look_up(noun: str, name: str, table: Mapping[str, T]) -> T:
     """Look up a name in a table of choices.
 
     Raises
     ------
     ValueError
-        There is no such name; the accepted ones are given.
+        The table does not have the name.
     """
-    if kind not in table:
-        raise ValueError(f"{noun} '{kind}' is not known; accepted: {', '.join(table)}")
-    return table[kind]
+    if name not in table:
+        raise ValueError(f"{noun} '{name}' is not known; accepted: {', '.join(table)}")
+    return table[name]
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Count the trained numbers of a network."""
+    """Count the trainable parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
 def initialize(network: nn.Module, kind: str = "he") -> nn.Module:
-    """Initialise weights, by default for ReLU-like activations (He et al. 2015, arXiv:1502.01852); biases with zero.
+    """Initialise all weights, by default for ReLU-like activations (He et al. 2015, arXiv:1502.01852); biases are zero.
 
-    A module with the attribute `zero_start` keeps zero weights, so that it begins as the constant zero (residual
-    branches: Goyal et al. 2017, arXiv:1706.02677; output layers whose bias holds the prior).
+    Layers marked by `start_at_zero` get zero weights (residual branches: Goyal et al. 2017, arXiv:1706.02677; output
+    layers whose bias holds the prior).
     """
-    draw = chosen("initialisation", kind, INITIALIZATIONS)
+    draw = look_up("initialisation", kind, INITIALIZATIONS)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             if getattr(module, "zero_start", False):
@@ -66,35 +92,36 @@ def initialize(network: nn.Module, kind: str = "he") -> nn.Module:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.BatchNorm1d | nn.LayerNorm):
-            nn.init.zeros_(module.bias) if module.bias is not None else None
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
             (nn.init.zeros_ if getattr(module, "zero_start", False) else nn.init.ones_)(module.weight)
     return network
 
 
-def zero_start(module: nn.Module) -> nn.Module:
-    """Mark a layer, or the last layer of several, to be initialised with zero weights."""
+def start_at_zero(module: nn.Module) -> nn.Module:
+    """Mark a layer, or the last layer of several, for initialisation with zero weights."""
     last = [layer for layer in module.modules() if getattr(layer, "weight", None) is not None][-1]
     last.zero_start = True  # type: ignore[assignment]
     return module
 
 
-def activation(kind: str, *, inplace: bool = True) -> nn.Module:
-    """Make an activation; ReLU overwrites its input unless that is needed elsewhere."""
-    module = chosen("activation", kind, ACTIVATIONS)()
+def make_activation(kind: str, *, inplace: bool = True) -> nn.Module:
+    """Make an activation; ReLU overwrites its input if `inplace`."""
+    module = look_up("activation", kind, ACTIVATIONS)()
     if isinstance(module, nn.ReLU):
         module.inplace = inplace
     return module
 
 
 def freeze(module: nn.Module) -> None:
-    """Keep a part of a network as it is: no gradients, and the running statistics of its norms stay (`learning`)."""
+    """Freeze a part of a network: it gets no gradients, and `set_training_mode` leaves its running statistics alone."""
     module.eval().requires_grad_(False)
     for part in module.modules():
         part.frozen = True  # type: ignore[assignment]
 
 
-def learning(network: nn.Module) -> nn.Module:
-    """Set a network to training mode, but for what is frozen."""
+def set_training_mode(network: nn.Module) -> nn.Module:
+    """Set a network to training mode, except its frozen parts."""
     network.train()
     for part in network.modules():
         if getattr(part, "frozen", False):
@@ -102,27 +129,28 @@ def learning(network: nn.Module) -> nn.Module:
     return network
 
 
-def normalization(kind: str, channels: int) -> nn.Module:
-    """Make a normalisation layer; `group` has groups of eight channels, or of more where eight do not divide them."""
-    return chosen("normalisation", kind, NORMALIZATIONS)(channels)
+def make_normalization(kind: str, channels: int) -> nn.Module:
+    """Make a normalisation layer; `group` has eight channels in a group, or more if eight do not divide them."""
+    return look_up("normalisation", kind, NORMALIZATIONS)(channels)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose batch is that of all ranks; torch's own does so on CUDA devices only."""
+    """Batch norm over the batch of all ranks; torch's own synchronised batch norm needs CUDA devices."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, H, W) by the mean and variance of each channel."""
-        if not self.training or distributed.size() == 1:
+        if not self.training or distributed.world_size() == 1:
             return super().forward(x)
         wide = x.float()
-        n_pixels = distributed.size() * wide[:, 0].numel()
-        mean, square = distributed.total(torch.stack([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3))])) / n_pixels
+        n_pixels = distributed.world_size() * wide[:, 0].numel()
+        sums = torch.stack([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3))])
+        mean, square = distributed.all_reduce(sums) / n_pixels
         variance = (square - mean**2).clamp_min(0)
-        self._remember(mean.detach(), variance.detach() * n_pixels / (n_pixels - 1))
+        self._update_running(mean.detach(), variance.detach() * n_pixels / (n_pixels - 1))
         scale = self.weight * (variance + self.eps).rsqrt()
         return (wide * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
 
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -147,14 +175,14 @@ NORMALIZATIONS: Mapping[str, Callable[[int], nn.Module]] = {
 
 
 class Dropout(nn.Module):
-    """Dropout (Srivastava et al. 2014) that draws for the batch of all ranks."""
+    """Dropout (Srivastava et al. 2014) that draws its mask for the batch of all ranks."""
 
     def __init__(self, p: float):
         super().__init__()
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Set a share `p` of the numbers (B, ...) to zero while training, and raise the others."""
+        """Set each number of (B, ...) to zero with probability `p` in training, and scale the others by 1 / (1 - p)."""
         if not self.training or not self.p:
             return x
         return x * ((distributed.rand_like(x) >= self.p) / (1 - self.p)).to(x.dtype)
@@ -163,7 +191,7 @@ class Dropout(nn.Module):
 class ConvBlock(nn.Sequential):
     """Convolution, normalisation, activation: (B, in, H, W) -> (B, out, H / stride, W / stride).
 
-    Without normalisation the convolution has a bias. The image is padded to keep its size unless `padding` is given.
+    The convolution has a bias only without normalisation. By default it is padded to keep the size of the image.
     """
 
     def __init__(
@@ -179,16 +207,16 @@ class ConvBlock(nn.Sequential):
         norm: str = "batch",
         act: str = "relu",
     ):
-        around = dilation * (kernel // 2) if padding is None else padding
+        padding = dilation * (kernel // 2) if padding is None else padding
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel, stride, around, dilation, groups, bias=norm == "none"),
-            normalization(norm, out_channels),
-            activation(act),
+            nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=norm == "none"),
+            make_normalization(norm, out_channels),
+            make_activation(act),
         )
 
 
 class ResidualBlock(nn.Module):
-    """Basic residual block (He et al. 2016, arXiv:1512.03385) that starts as the identity on its shortcut.
+    """Basic residual block (He et al. 2016, arXiv:1512.03385) whose branch starts at zero.
 
     Shapes: (B, in, H, W) -> (B, out, H / stride, W / stride).
     """
@@ -198,20 +226,20 @@ class ResidualBlock(nn.Module):
         bias = norm == "none"
         layers = (
             nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=bias),
-            normalization(norm, out_channels),
-            activation(act),
+            make_normalization(norm, out_channels),
+            make_activation(act),
             nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=bias),
-            normalization(norm, out_channels),
+            make_normalization(norm, out_channels),
         )
-        self.branch = zero_start(nn.Sequential(*layers))
+        self.branch = start_at_zero(nn.Sequential(*layers))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
                 nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity(),
                 nn.Conv2d(in_channels, out_channels, 1, bias=bias),
-                normalization(norm, out_channels),
+                make_normalization(norm, out_channels),
             )
-        self.activation = activation(act)
+        self.activation = make_activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the branch to the shortcut."""

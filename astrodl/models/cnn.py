@@ -1,16 +1,19 @@
-"""Convolutional networks that turn an image into a vector."""
+"""The compact residual network."""
 
 import torch
 from torch import Tensor, nn
 
+from astrodl.models.blocks import ImageNetwork
 from astrodl.models.style import PUBLISHED, Style
 
+__all__ = ["CompactResNet"]
 
-class CompactResNet(nn.Module):
-    """A small residual trunk: (B, in, H, W) -> (B, widths[-1]).
 
-    A strided stem halves the image once, each further width halves it again; the features are the spatial mean and
-    maximum of the last map, mixed by a linear layer. `style` may choose otherwise, but cannot flatten the map.
+class CompactResNet(ImageNetwork):
+    """A small residual network: (B, in, H, W) -> (B, widths[-1]).
+
+    A strided stem halves the image, and each further width halves it again. The features are the spatial mean and
+    maximum of the last map, mixed by a linear layer. `style` may change the pooling, but cannot flatten the map.
     """
 
     def __init__(
@@ -23,7 +26,7 @@ class CompactResNet(nn.Module):
         style: Style = PUBLISHED,
     ):
         super().__init__()
-        style = style.over(Style("relu", "batch", "he", "mean_max", dropout))
+        style = style.fill_from(Style("relu", "batch", "he", "mean_max", dropout))
         stages: list[nn.Module] = [style.conv(in_channels, widths[0], 5, stride=2)]
         before = widths[0]
         for level, width in enumerate(widths):
@@ -39,5 +42,5 @@ class CompactResNet(nn.Module):
         style.initialize(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give the feature vector of each image."""
+        """Return the feature vector of each image."""
         return self.dropout(self.mix(self.pool(self.trunk(image))))

@@ -1,4 +1,4 @@
-"""Wasserstein GAN with an encoder: generator, critic and encoder under one roof."""
+"""Wasserstein GAN with an encoder."""
 
 from itertools import pairwise
 
@@ -7,9 +7,14 @@ from torch import Tensor, nn
 from astrodl.models.autoencoders import Decoder, Encoder
 from astrodl.models.blocks import MLP, ConvBlock, initialize
 
+__all__ = ["Critic", "EncoderGAN"]
+
 
 class Critic(nn.Module):
-    """Score realism: (B, bands, S, S) -> (B,); no batch norm: the gradient penalty is per object (arXiv:1704.00028)."""
+    """Score how real images look: (B, bands, S, S) -> (B,).
+
+    It has no batch norm, because the gradient penalty is per object (Gulrajani et al. 2017, arXiv:1704.00028).
+    """
 
     def __init__(self, in_channels: int, *, size: int, widths: tuple[int, ...]):
         super().__init__()
@@ -20,15 +25,12 @@ class Critic(nn.Module):
         initialize(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give the critic's value of each image."""
+        """Return the score of each image."""
         return self.head(self.trunk(image).flatten(1)).squeeze(1)
 
 
 class EncoderGAN(nn.Module):
-    """Generator G: (B, D) -> (B, bands, S, S), encoder E: images -> (B, D), critic C: images -> (B,).
-
-    Its `forward` reconstructs: G(E(x)).
-    """
+    """Generator G: (B, D) -> (B, bands, S, S), encoder E: images -> (B, D), critic: images -> (B,); G(E(x)) forward."""
 
     def __init__(
         self,

@@ -1,21 +1,26 @@
-"""Networks that give p(z): an image network by name, the features of a catalogue beside it, and one of two heads."""
+"""Networks for photometric redshifts."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from astrodl.models.blocks import ConvBlock, Dropout, ResidualBlock, initialize
+from astrodl.models.blocks import ConvBlock, Dropout, ImageNetwork, ResidualBlock, initialize
 from astrodl.models.hybrid import HybridNetwork
 from astrodl.models.space import FeatureSpace
 
+__all__ = ["Branches", "InceptionBlock", "PasquetInception", "RedshiftNetwork"]
+
 
 class RedshiftNetwork(HybridNetwork):
-    """A hybrid network that also knows where in its feature space the training objects lie."""
+    """A hybrid network with a `FeatureSpace` on its last hidden layer.
+
+    The parameters are those of `HybridNetwork`.
+    """
 
     def __init__(
         self,
-        trunk: nn.Module | None,
+        trunk: ImageNetwork | None,
         n_features: int,
         out_features: int,
         *,
@@ -26,32 +31,36 @@ class RedshiftNetwork(HybridNetwork):
         self.space = FeatureSpace(widths[-1])
 
 
-class Branches(nn.Module):
+class Branches(ImageNetwork):
     """One branch per subset of adjacent bands, merged late (Ait Ouahmed et al. 2024, A&A 683, A26).
 
-    Each branch sees `subset` adjacent bands and learns features of their colour at full resolution; the common part
-    goes on from all of them. (B, in, H, W) -> (B, widths[-1]).
+    Each branch reads `subset` adjacent bands and learns features of their colours; common stages follow.
+    (B, in, H, W) -> (B, widths[-1]).
 
     Parameters
     ----------
     in_channels, n_bands : int
-        Maps of the input, of which the first are the bands; further maps (coverage) go with their bands.
+        Number of input maps and of bands. The bands come first, and other maps (coverage) follow in the same order.
     subset : int
-        Bands in a branch.
+        Number of bands in a branch.
     widths : sequence of int
-        Channels: of each branch, then of the common stages.
+        Channels of each branch, then of the common stages.
+    dropout : float
+        Dropout of the features.
     """
 
     def __init__(self, in_channels: int, n_bands: int, *, subset: int = 2, widths: Sequence[int], dropout: float):
         super().__init__()
         subset = min(subset, n_bands)
-        kinds = in_channels // n_bands
+        n_groups = in_channels // n_bands
         self.subsets = [
-            [kind * n_bands + band for kind in range(kinds) for band in range(first, first + subset)]
-            for first in range(n_bands - subset + 1)
+            [group * n_bands + band for group in range(n_groups) for band in range(start, start + subset)]
+            for start in range(n_bands - subset + 1)
         ]
         self.branches = nn.ModuleList(
-            nn.Sequential(ConvBlock(kinds * subset, widths[0], kernel=5, stride=2), ResidualBlock(widths[0], widths[0]))
+            nn.Sequential(
+                ConvBlock(n_groups * subset, widths[0], kernel=5, stride=2), ResidualBlock(widths[0], widths[0])
+            )
             for _ in self.subsets
         )
         stages: list[nn.Module] = []
@@ -66,8 +75,8 @@ class Branches(nn.Module):
         initialize(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give the feature vector of each image."""
-        parts = [branch(image[:, chosen]) for branch, chosen in zip(self.branches, self.subsets, strict=True)]
+        """Return the feature vector of each image."""
+        parts = [branch(image[:, subset]) for branch, subset in zip(self.branches, self.subsets, strict=True)]
         maps = self.common(torch.cat(parts, dim=1))
         return self.dropout(self.mix(torch.cat([maps.mean((-2, -1)), maps.amax((-2, -1))], dim=1)))
 
@@ -92,11 +101,11 @@ class InceptionBlock(nn.Module):
         return torch.cat([branch(x) for branch in branches], dim=1)
 
 
-class PasquetInception(nn.Module):
+class PasquetInception(ImageNetwork):
     """The inception network of Pasquet et al. (2019, A&A 621, A26): (B, in, H, W) -> (B, out_features).
 
-    A convolution, five inception blocks with three halvings of the image between them, and two fully connected layers;
-    PReLU throughout, no normalisation. With `share` 1 the channels are those published; a smaller share divides them.
+    A convolution, five inception blocks between which the image is halved three times, and two fully connected layers;
+    PReLU throughout, no normalisation. `share` scales the published numbers of channels.
     """
 
     def __init__(self, in_channels: int, *, size: int, share: float = 1.0):
@@ -125,7 +134,7 @@ class PasquetInception(nn.Module):
         initialize(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give the feature vector of each image."""
+        """Return the feature vector of each image."""
         return self.dense(self.blocks(self.stem(image)))
 
 

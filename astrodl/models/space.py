@@ -1,25 +1,27 @@
-"""Where the training objects lie in the last layer of a network, and which objects lie elsewhere."""
+"""Detection of objects that lie far from the training objects in the feature space of a network."""
 
 import torch
 from torch import Tensor, nn
 
+__all__ = ["FeatureSpace"]
+
 RIDGE = 1e-3
-"""Share of the mean variance that is added to every direction, so that those without spread do not decide."""
+"""Share of the mean variance added to every direction, so that directions without spread do not dominate."""
 
 
 class FeatureSpace(nn.Module):
     """Mahalanobis distances from the training objects, ranked among validation objects: (B, D) -> (B,).
 
-    The distance in the features of a trained network tells objects unlike those it was trained on (Lee et al. 2018,
-    arXiv:1807.03888); its rank among objects that the network has not seen makes a probability of it, the conformal
-    p-value. All numbers are buffers, saved with the weights; before `fit` every object is at 1.
+    The distance in the features of a trained network identifies objects unlike the training objects (Lee et al. 2018,
+    arXiv:1807.03888). Its rank among objects that the network was not trained on is a conformal p-value. All numbers
+    are buffers, which are saved with the weights. Before `fit` every object has the value 1.
 
     Parameters
     ----------
     n_features : int
         Length D of the vectors.
     n_levels : int
-        Number of quantiles of the distance that are kept.
+        Number of quantiles of the distance that are stored.
     """
 
     mean: Tensor
@@ -49,11 +51,11 @@ class FeatureSpace(nn.Module):
         self.n_validation.fill_(len(validation))
 
     def distance(self, vectors: Tensor) -> Tensor:
-        """Give the squared Mahalanobis distance of each vector."""
+        """Return the squared Mahalanobis distance of each vector."""
         return ((vectors.float() - self.mean) @ self.whitening).square().sum(1)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Give the share of validation objects that lie at least as far out: small for odd objects."""
+        """Return the share of validation objects at least as distant, which is small for unusual objects."""
         below = torch.searchsorted(self.levels, self.distance(vectors)).float() / len(self.levels)
         n = self.n_validation
         return torch.where(n > 0, ((1 - below) * n + 1) / (n + 1), torch.ones_like(below))

@@ -1,4 +1,4 @@
-"""The choices that one architecture leaves open: activation, normalisation, initialisation, pooling and dropout."""
+"""Choices that an architecture leaves open: activation, normalisation, initialisation, pooling and dropout."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
@@ -7,17 +7,27 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from astrodl.models.blocks import ConvBlock, Dropout, ResidualBlock, activation, chosen, initialize, normalization
+from astrodl.models.blocks import (
+    ConvBlock,
+    Dropout,
+    ResidualBlock,
+    initialize,
+    look_up,
+    make_activation,
+    make_normalization,
+)
+
+__all__ = ["POOLINGS", "PUBLISHED", "Pooling", "Style"]
 
 T = TypeVar("T")
 
 POWER = 4
-"""Exponent of the `lp` pooling, between a sum (1) and the maximum (infinity)."""
+"""Exponent of the `lp` pooling, which is a sum for 1 and the maximum for infinity."""
 
 POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda maps: maps.mean((-2, -1)),
     "max": lambda maps: maps.amax((-2, -1)),
-    # nn.LPPool2d in value, but its gradient is not a number where a map is zero throughout
+    # the value of nn.LPPool2d, whose gradient is NaN where a map is zero everywhere
     "lp": lambda maps: torch.linalg.vector_norm(maps.float(), POWER, dim=(-2, -1)),
     "mean_max": lambda maps: torch.cat([maps.mean((-2, -1)), maps.amax((-2, -1))], dim=1),
     "flatten": lambda maps: maps.flatten(1),
@@ -27,17 +37,17 @@ POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
 class Pooling(nn.Module):
     """Turn maps into vectors: (B, C, H, W) -> (B, C) for one level and one statistic.
 
-    With more levels n, a pyramid: the map is cut into n x n cells for each, which may overlap by a pixel, and the
-    vectors of all cells are joined (He et al. 2014, arXiv:1406.4729).
+    Several levels n form a spatial pyramid (He et al. 2014, arXiv:1406.4729): for each level the map is cut into n x n
+    cells, which may overlap by a pixel, and the vectors of all cells are concatenated.
     """
 
     def __init__(self, kind: str, levels: tuple[int, ...] = (1,)):
         super().__init__()
-        chosen("pooling", kind, POOLINGS)
+        look_up("pooling", kind, POOLINGS)
         self.kind, self.levels = kind, levels
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Pool each cell."""
+        """Pool each cell and concatenate the vectors."""
         height, width = maps.shape[-2:]
         pool = POOLINGS[self.kind]
         cells = [maps[..., y, x] for n in self.levels for y in _cuts(height, n) for x in _cuts(width, n)]
@@ -45,26 +55,26 @@ class Pooling(nn.Module):
 
 
 def _cuts(side: int, n: int) -> list[slice]:
-    """Cut a side into n parts, as torch's adaptive pooling does."""
+    """Cut a side into n parts, like torch's adaptive pooling."""
     return [slice(i * side // n, -(-(i + 1) * side // n)) for i in range(n)]
 
 
 @dataclass(frozen=True)
 class Style:
-    """Choices for an architecture; None leaves its published one.
+    """Choices for an architecture; None stands for the published one.
 
     Parameters
     ----------
     activation : str, optional
         One of `blocks.ACTIVATIONS`.
     norm : str, optional
-        One of `blocks.NORMALIZATIONS`; without any, convolutions have biases.
+        One of `blocks.NORMALIZATIONS`; convolutions have biases only with `none`.
     initialization : str, optional
         One of `blocks.INITIALIZATIONS`.
     pooling : str, optional
-        How the last map becomes a vector, one of `POOLINGS`.
+        Pooling of the last map, one of `POOLINGS`.
     dropout : float, optional
-        Share of the features that is set to zero, after each dense layer or else after the pooling.
+        Dropout probability after each dense layer, or after the pooling if there are none.
     """
 
     activation: str | None = None
@@ -73,10 +83,10 @@ class Style:
     pooling: str | None = None
     dropout: float | None = None
 
-    def over(self, published: "Style") -> "Style":
-        """Fill what is left open here with the published choices."""
+    def fill_from(self, published: "Style") -> "Style":
+        """Replace None by the published choices."""
         pairs = zip(astuple(self), astuple(published), strict=True)
-        return Style(*(theirs if ours is None else ours for ours, theirs in pairs))
+        return Style(*(default if own is None else own for own, default in pairs))
 
     def conv(
         self,
@@ -90,7 +100,7 @@ class Style:
         groups: int = 1,
         active: bool = True,
     ) -> ConvBlock:
-        """Make a convolution with normalisation and activation, or without the latter."""
+        """Make a convolution with normalisation, and with activation if `active`."""
         return ConvBlock(
             in_channels,
             out_channels,
@@ -99,40 +109,40 @@ class Style:
             padding=padding,
             dilation=dilation,
             groups=groups,
-            norm=_filled(self.norm),
-            act=_filled(self.activation) if active else "none",
+            norm=_required(self.norm),
+            act=_required(self.activation) if active else "none",
         )
 
     def residual(self, in_channels: int, out_channels: int, *, stride: int = 1) -> ResidualBlock:
         """Make a basic residual block."""
-        norm, act = _filled(self.norm), _filled(self.activation)
+        norm, act = _required(self.norm), _required(self.activation)
         return ResidualBlock(in_channels, out_channels, stride=stride, norm=norm, act=act)
 
     def normalize(self, channels: int) -> nn.Module:
-        """Make a normalisation."""
-        return normalization(_filled(self.norm), channels)
+        """Make a normalisation layer."""
+        return make_normalization(_required(self.norm), channels)
 
     def act(self, *, inplace: bool = True) -> nn.Module:
-        """Make an activation; ReLU overwrites its input unless that is needed elsewhere."""
-        return activation(_filled(self.activation), inplace=inplace)
+        """Make an activation; ReLU overwrites its input if `inplace`."""
+        return make_activation(_required(self.activation), inplace=inplace)
 
     def pool(self, levels: tuple[int, ...] = (1,)) -> Pooling:
         """Make the pooling of the last map."""
-        return Pooling(_filled(self.pooling), levels)
+        return Pooling(_required(self.pooling), levels)
 
     def drop(self) -> Dropout:
-        """Make a dropout."""
-        return Dropout(_filled(self.dropout))
+        """Make a dropout layer."""
+        return Dropout(_required(self.dropout))
 
     def initialize(self, network: nn.Module) -> None:
         """Initialise all weights."""
-        initialize(network, _filled(self.initialization))
+        initialize(network, _required(self.initialization))
 
 
 PUBLISHED = Style()
-"""Leaves every choice as published."""
+"""All choices as published."""
 
 
-def _filled(value: T | None) -> T:
-    assert value is not None, "a style is used that was not filled with the published choices"
+def _required(value: T | None) -> T:
+    assert value is not None, "call fill_from with the published choices first"
     return value

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from astrodl.models.blocks import MLP, ConvBlock, ResidualBlock, initialize
 
+__all__ = ["DecompositionUNet", "UNet", "sum_fractions"]
+
 
 class UNet(nn.Module):
     """Map (B, in, H, W) to (B, out, H, W) and a bottleneck vector (B, widths[-1]).
@@ -25,7 +27,7 @@ class UNet(nn.Module):
         initialize(self)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the output maps and the mean of the deepest feature map."""
+        """Return the output maps and the mean of the deepest feature map."""
         if image.shape[-1] % self.factor or image.shape[-2] % self.factor:
             raise ValueError(f"image is {tuple(image.shape[-2:])} pixels, sides must be multiples of {self.factor}")
         maps = [self.stem(image)]
@@ -39,14 +41,15 @@ class UNet(nn.Module):
 
 
 class DecompositionUNet(nn.Module):
-    """U-Net for clumps, bulge and disk, with a bulge-to-total head.
+    """U-Net for clumps, bulge and disk, with a head for the bulge-to-total ratio.
 
-    Maps (B, bands, H, W) to a dict of
+    It maps (B, bands, H, W) to a dict of
 
-    - `clump`: (B, H, W) logit of belonging to a clump,
+    - `clump`: (B, H, W) logit of the probability that a pixel belongs to a clump,
     - `fraction`: (B, 3, H, W) logits of the flux fractions of bulge, disk and clumps,
     - `light`: (B, H, W) noise-free light of the galaxy, as arsinh of its signal-to-noise ratio per pixel,
-    - `bt`: (B, 2) mean of the bulge-to-total ratio, and logarithm of its standard deviation.
+    - `bt`: (B, 2) mean of the bulge-to-total ratio, and logarithm of its standard deviation,
+    - `summed`: (B, 3) flux fractions of the whole galaxy, from the sums of the maps.
     """
 
     def __init__(self, in_channels: int, *, widths: tuple[int, ...] = (16, 32, 64, 128), dropout: float = 0.1):
@@ -56,13 +59,13 @@ class DecompositionUNet(nn.Module):
         initialize(self.head)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Give maps and bulge-to-total ratio."""
+        """Return maps and bulge-to-total ratio."""
         maps, bottleneck = self.unet(image)
         fraction, light = maps[:, 1:4], maps[:, 4]
-        summed = summed_fractions(fraction, light)
+        summed = sum_fractions(fraction, light)
         flux = light.float().clamp(0, 12).sinh().sum((-2, -1)).log1p()[:, None]
         mean, log_sigma = self.head(torch.cat([bottleneck, summed, flux / 5], dim=1)).unbind(1)
-        # the head corrects the ratio of the summed maps
+        # the head predicts a correction of the ratio from the summed maps
         bt = torch.sigmoid(torch.logit(summed[:, 0].clamp(0.01, 0.99)) + mean.float())
         return {
             "clump": maps[:, 0],
@@ -73,8 +76,8 @@ class DecompositionUNet(nn.Module):
         }
 
 
-def summed_fractions(fraction: Tensor, light: Tensor) -> Tensor:
-    """Weight the fraction maps with the light and sum: (B, 3, H, W), (B, H, W) -> (B, 3), rows sum to one."""
+def sum_fractions(fraction: Tensor, light: Tensor) -> Tensor:
+    """Sum the fraction maps weighted with the light: (B, 3, H, W), (B, H, W) -> (B, 3), where rows sum to one."""
     flux = light.float().clamp(0, 12).sinh()
     parts = (fraction.float().softmax(1) * flux[:, None]).sum((-2, -1))
     return (parts + 1e-3) / (parts + 1e-3).sum(1, keepdim=True)

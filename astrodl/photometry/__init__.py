@@ -1,1 +1,1 @@
-"""Fluxes, structure and sky level: functions on arrays."""
+"""Photometry and morphology of images: functions on arrays."""

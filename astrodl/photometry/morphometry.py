@@ -1,4 +1,4 @@
-"""Sizes and shapes on the detection image: moments, concentration, asymmetry, smoothness, Gini, M20."""
+"""Sizes and shapes on a detection image: moments, concentration, asymmetry, smoothness, Gini, M20."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,23 +8,36 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+__all__ = [
+    "Detection",
+    "asymmetry",
+    "flux_radii",
+    "gini",
+    "gini_m20",
+    "measure_structure",
+    "second_moments",
+    "smoothness",
+]
+
 _BINS_PER_PIXEL = 8
 _SMOOTHING_WIDTHS = (3, 5, 9)
 _MIN_PIXELS = 5
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Detection:
-    """The image on which objects are found and shapes measured.
+    """Images on which objects are detected and shapes measured.
 
     Attributes
     ----------
     image, noise
         Inverse-variance weighted mean of the bands and its sigma, (n, y, x); 0 and NaN where no band has data.
-    valid, footprint
-        Where there is data; the pixels of the central object, all False where nothing was found; (n, y, x).
+    valid
+        Pixels with data, (n, y, x).
+    footprint
+        Pixels of the central object, (n, y, x); all False where nothing was detected.
     """
 
     image: NDArray[np.float32]
@@ -34,22 +47,22 @@ class Detection:
 
     @cached_property
     def detected(self) -> NDArray[np.bool_]:
-        """Whether the footprint has at least five pixels and positive flux, (n,)."""
+        """Whether the footprint has at least five pixels and a positive flux, (n,)."""
         return (self.footprint.sum(axis=(1, 2)) >= _MIN_PIXELS) & (self.flux > 0)
 
     @cached_property
     def source(self) -> NDArray[np.float32]:
-        """The image inside the footprint, zero outside, (n, y, x)."""
+        """Image inside the footprint, zero outside, (n, y, x)."""
         return np.where(self.footprint, self.image, 0)
 
     @cached_property
-    def flux(self) -> Array:
-        """Sum over the footprint, (n,)."""
+    def flux(self) -> _Array:
+        """Flux in the footprint, (n,)."""
         return self.source.sum(axis=(1, 2), dtype=np.float64)
 
     @cached_property
-    def centre(self) -> tuple[Array, Array]:
-        """Centroid (y, x) of the footprint, (n,) each; the centre of the image where there is none."""
+    def centre(self) -> tuple[_Array, _Array]:
+        """Centroid (y, x) of the footprint, (n,) each; the centre of the image without a footprint."""
         middle = [(length - 1) / 2 for length in self.image.shape[1:]]
         positive = np.where(self.source > 0, self.source, 0)
         total = positive.sum(axis=(1, 2), dtype=np.float64)
@@ -61,7 +74,7 @@ class Detection:
 
     @cached_property
     def offsets(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Distance of pixels from the centroid along y, (n, y, 1), and along x, (n, 1, x)."""
+        """Offsets of pixels from the centroid along y, (n, y, 1), and along x, (n, 1, x)."""
         y, x = self.centre
         rows, columns = (np.arange(length) for length in self.image.shape[1:])
         return (
@@ -76,12 +89,12 @@ class Detection:
         return np.sqrt(dy * dy + dx * dx)
 
 
-def measure(detection: Detection) -> Array:
-    """Measure snr, area, r50, rms radius, ellipticity, concentration, asymmetry, smoothness, Gini and M20.
+def measure_structure(detection: Detection) -> _Array:
+    """Measure S/N, area, r50, rms radius, ellipticity, concentration, asymmetry, smoothness, Gini and M20.
 
     Returns
     -------
-    array
+    ndarray
         (n, 10), lengths in pixels; NaN where nothing was detected.
     """
     noise = np.where(detection.footprint, np.nan_to_num(detection.noise), 0)
@@ -97,10 +110,10 @@ def measure(detection: Detection) -> Array:
     return np.where(detection.detected[:, np.newaxis], np.stack(columns, axis=1), np.nan)
 
 
-def flux_radii(detection: Detection, fractions: tuple[float, ...]) -> list[Array]:
-    """Find the radii of circles about the centroid that hold fractions of the footprint's flux, (n,) each.
+def flux_radii(detection: Detection, fractions: tuple[float, ...]) -> list[_Array]:
+    """Find the radii of circles about the centroid that contain fractions of the footprint's flux, (n,) each.
 
-    The light of a pixel is spread over one pixel in radius, which makes the growth curve smooth.
+    The light of a pixel is spread over one pixel in radius, which makes the curve of growth smooth.
     """
     n = len(detection.image)
     longest = int(np.ceil(np.hypot(*detection.image.shape[1:]))) + 1
@@ -114,17 +127,17 @@ def flux_radii(detection: Detection, fractions: tuple[float, ...]) -> list[Array
     return [_first_crossing(growth, fraction) for fraction in fractions]
 
 
-def _first_crossing(growth: Array, level: float) -> Array:
+def _first_crossing(growth: _Array, level: float) -> _Array:
     first = (growth >= level).argmax(axis=1)
     rows = np.arange(len(growth))
     above, below = growth[rows, first], np.where(first > 0, growth[rows, first - 1], 0.0)
     part = (level - below) / np.where(above > below, above - below, 1)
-    # `uniform_filter1d` with an even width looks half a bin further to the left.
+    # `uniform_filter1d` with an even width is off by half a bin to the left.
     return np.where(above >= level, first + part - 0.5, np.nan) / _BINS_PER_PIXEL
 
 
-def second_moments(detection: Detection) -> tuple[Array, Array]:
-    """Give the rms radius ``sqrt((Mxx + Myy) / 2)`` in pixels and the ellipticity ``1 - b/a``, (n,) each."""
+def second_moments(detection: Detection) -> tuple[_Array, _Array]:
+    """Return the rms radius ``sqrt((Mxx + Myy) / 2)`` in pixels and the ellipticity ``1 - b/a``, (n,) each."""
     light = np.where(detection.source > 0, detection.source, 0).astype(np.float64)
     total = light.sum(axis=(1, 2))
     safe = np.where(total > 0, total, 1)
@@ -134,22 +147,22 @@ def second_moments(detection: Detection) -> tuple[Array, Array]:
     xx = (by_column * dx[:, 0, :] ** 2).sum(axis=1) / safe
     xy = ((light @ dx.transpose(0, 2, 1))[:, :, 0] * dy[:, :, 0]).sum(axis=1) / safe
     mean, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-    # A pixel is not a point: its own second moment keeps a line from having no width.
+    # The second moment of a pixel itself: a line of pixels must not have zero width.
     minor, major = np.maximum(mean - spread, 1 / 12), np.maximum(mean + spread, 1 / 12)
     return np.sqrt(mean), 1 - np.sqrt(minor / major)
 
 
-def asymmetry(detection: Detection) -> Array:
-    r"""Compare the object with itself turned by 180 degrees, (n,).
+def asymmetry(detection: Detection) -> _Array:
+    r"""Measure the asymmetry under rotation by 180 degrees, (n,).
 
     .. math:: A = \min_{centre} \frac{\sum |I - I_{180}| - 2 N \sigma / \sqrt{\pi}}{\sum |I|}
 
-    over the N pixels of the footprint whose partner has data; the second term is what noise of sigma alone gives.
-    Conselice (2003) measures it on a piece of sky instead.
+    over the N pixels of the footprint whose partner has data. The second term is the contribution of noise of sigma,
+    which Conselice (2003) measures on an area of sky instead.
     """
     n, height, width = detection.image.shape
     pixels = np.nonzero(detection.footprint)
-    rows, ys, xs = (index.astype(np.int32) for index in pixels)  # half the traffic of 64 bits
+    rows, ys, xs = (index.astype(np.int32) for index in pixels)  # half the memory traffic of int64
     light = detection.image[pixels]
     expected = np.float32(2 / np.sqrt(np.pi)) * np.nan_to_num(detection.noise[pixels])
     lookup = np.where(detection.valid, detection.image, np.nan).ravel()
@@ -168,37 +181,37 @@ def asymmetry(detection: Detection) -> Array:
     return np.where(np.isfinite(best), best, np.nan)
 
 
-def smoothness(detection: Detection, r20: Array, r50: Array) -> Array:
-    r"""Measure clumpy light: what stands above the image smoothed by a box about as wide as r50, (n,).
+def smoothness(detection: Detection, r20: _Array, r50: _Array) -> _Array:
+    r"""Measure clumpiness: the positive residual of the image minus itself smoothed by a box of width about r50, (n,).
 
     .. math:: S = \frac{\sum \max(I - I_s, 0) - N \sigma_s / \sqrt{2 \pi}}{\sum I}
 
-    over the footprint outside r20 (Conselice 2003 leaves out the centre likewise); the second term is what noise alone
-    gives, with sigma_s the noise of I - I_s.
+    over the footprint outside r20 (Conselice 2003 also excludes the centre). The second term is the contribution of
+    noise, with sigma_s the noise of I - I_s.
     """
     outside = detection.footprint & (detection.distance > np.nan_to_num(r20)[:, np.newaxis, np.newaxis])
     choice = np.digitize(np.nan_to_num(r50), [4.0, 7.0])
     result = np.full(len(r50), np.nan)
-    for which, width in enumerate(_SMOOTHING_WIDTHS):
-        chosen = np.flatnonzero(choice == which)
-        if not len(chosen):
+    for number, width in enumerate(_SMOOTHING_WIDTHS):
+        rows = np.flatnonzero(choice == number)
+        if not len(rows):
             continue
-        image = detection.image[chosen]
+        image = detection.image[rows]
         residual = image - ndimage.uniform_filter(image, (0, width, width), mode="nearest")
-        noise = np.nan_to_num(detection.noise[chosen]) * np.sqrt((1 - 1 / width**2) / (2 * np.pi))
-        excess = np.where(outside[chosen], np.maximum(residual, 0) - noise, 0).sum(axis=(1, 2), dtype=np.float64)
-        result[chosen] = excess / detection.flux[chosen]
+        noise = np.nan_to_num(detection.noise[rows]) * np.sqrt((1 - 1 / width**2) / (2 * np.pi))
+        excess = np.where(outside[rows], np.maximum(residual, 0) - noise, 0).sum(axis=(1, 2), dtype=np.float64)
+        result[rows] = excess / detection.flux[rows]
     return result
 
 
-def gini_m20(detection: Detection) -> tuple[Array, Array]:
-    r"""Measure how unequally light is shared among pixels, and the second moment of the brightest fifth, (n,) each.
+def gini_m20(detection: Detection) -> tuple[_Array, _Array]:
+    r"""Measure the Gini coefficient and M20, the second moment of the brightest 20 % of the light, (n,) each.
 
     .. math:: G = \frac{\sum_i (2 i - n - 1) |I_i|}{\overline{|I|}\, n (n - 1)}, \quad
         M_{20} = \log_{10} \frac{\sum_i I_i r_i^2}{M_{tot}} \text{ while } \sum_i I_i < 0.2 I_{tot}
 
-    with pixels of the footprint sorted by rising flux for G and falling flux for M20 (Lotz et al. 2004, eqs. 6 and 8).
-    G is 0 when all pixels are equal and 1 when one holds all light.
+    with the pixels of the footprint sorted by increasing flux for G and by decreasing flux for M20 (Lotz et al. 2004,
+    eqs. 6 and 8). G is 0 if all pixels are equal and 1 if one pixel has all the light.
     """
     distance = detection.distance
     results = np.full((2, len(distance)), np.nan)
@@ -215,8 +228,8 @@ def gini_m20(detection: Detection) -> tuple[Array, Array]:
     return results[0], np.where(np.isfinite(results[1]), results[1], np.nan)
 
 
-def gini(light: Array) -> float:
-    """Give the Gini coefficient of non-negative values; see `gini_m20`."""
+def gini(light: _Array) -> float:
+    """Return the Gini coefficient of non-negative values (see `gini_m20`)."""
     n = len(light)
     ranks = 2 * np.arange(1, n + 1) - n - 1
     return float((ranks * np.sort(light)).sum() / (light.mean() * n * (n - 1)))

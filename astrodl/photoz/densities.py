@@ -1,7 +1,7 @@
-"""Whatever holds p(z), as densities in bins."""
+"""Densities in bins from arrays, ensembles and files of p(z)."""
 
 import os
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import h5py
 import numpy as np
@@ -9,47 +9,69 @@ from numpy.typing import ArrayLike, NDArray
 
 from astrodl.errors import DataError, StoreError
 
-LOST = 0.01
-"""Probability that a p(z) may have outside the edges on which it is asked for."""
+__all__ = ["Ensemble", "Floats", "Pdf", "select_usable"]
+
+_MAX_OUTSIDE = 0.01
+"""Largest probability of an ensemble's p(z) outside the edges."""
 
 Floats = NDArray[np.float64]
 
 
-def usable(z_true: ArrayLike, pdf: Any, edges: ArrayLike | None) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
-    """Give redshifts, densities and edges of the objects that can be measured, and which of the given ones they are.
+@runtime_checkable
+class Ensemble(Protocol):
+    """An ensemble of qp, or any other object with the cumulative distributions of N objects."""
+
+    def cdf(self, x: ArrayLike) -> ArrayLike:
+        """Compute the cumulative distributions at redshifts (B,): (N, B)."""
+
+
+Pdf = ArrayLike | os.PathLike[str] | Ensemble
+"""Densities (N, B), the path of a file, or an ensemble."""
+
+
+def select_usable(
+    z_true: ArrayLike, pdf: Pdf, edges: ArrayLike | None
+) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
+    """Select the objects with a true redshift and a p(z) that is finite, not negative and not zero everywhere.
+
+    Returns
+    -------
+    z, density, edges, usable
+        True redshifts (n,), densities (n, B) and bin edges (B + 1,); and which of the objects are usable, (N,).
 
     Raises
     ------
     DataError
-        No such object, p(z) of other objects, bins that do not hold the distributions, or qp is needed and absent.
+        There is no usable object, the numbers of redshifts and p(z) differ, the edges do not contain the distributions,
+        or qp is needed and not installed.
     StoreError
         The file cannot be read.
     """
-    density, bounds = binned(pdf, edges)
+    density, bounds = _compute_densities(pdf, edges)
     z = np.asarray(z_true, np.float64)
     if z.ndim != 1 or len(z) != len(density):
         raise DataError(f"z_true has shape {z.shape}, there are {len(density)} p(z); give one true redshift for each")
     good = np.isfinite(z) & np.isfinite(density).all(1) & (density >= 0).all(1) & (density.sum(1) > 0)
     if not good.any():
-        raise DataError(f"none of {len(z)} objects has a p(z) and a true redshift; nothing can be measured")
+        raise DataError(f"none of {len(z)} objects has both a p(z) and a true redshift; give at least one that has")
     return z[good], density[good], bounds, good
 
 
-def binned(pdf: Any, edges: ArrayLike | None) -> tuple[Floats, Floats]:
-    """Give densities (N, B) and edges (B + 1,) of whatever was given."""
+def _compute_densities(pdf: Pdf, edges: ArrayLike | None) -> tuple[Floats, Floats]:
+    """Compute densities (N, B) and edges (B + 1,)."""
     if isinstance(pdf, str | os.PathLike):
-        found = _histogram(pdf)
-        if found is not None:
-            return found
-        pdf = _with_qp(pdf)
+        histogram = _read_histogram(pdf)
+        if histogram is not None:
+            return histogram
+        pdf = _read_with_qp(pdf)
     if edges is None:
-        raise DataError("edges are not given; without them the bins of these p(z) are not known")
+        raise DataError("edges is None, accepted are bin edges (B + 1,); only files of histograms contain their own")
     bounds = np.asarray(edges, np.float64)
-    return (_of_ensemble(pdf, bounds) if hasattr(pdf, "cdf") else np.asarray(pdf, np.float64)), bounds
+    return (_bin_ensemble(pdf, bounds) if isinstance(pdf, Ensemble) else np.asarray(pdf, np.float64)), bounds
 
 
-def _histogram(path: str | os.PathLike[str]) -> tuple[Floats, Floats] | None:
-    """Read a file of histograms; None where it holds another parameterisation. Bad rows are read as they are."""
+def _read_histogram(path: str | os.PathLike[str]) -> tuple[Floats, Floats] | None:
+    """Read a file of histograms without checks of the densities; None for another parameterisation."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             if bytes(file["meta/pdf_name"][0]) != b"hist":
@@ -59,24 +81,24 @@ def _histogram(path: str | os.PathLike[str]) -> tuple[Floats, Floats] | None:
         raise StoreError(f"{path}: not a file of p(z) ({error}); give one that `qp.read` opens") from None
 
 
-def _with_qp(path: str | os.PathLike[str]) -> Any:
+def _read_with_qp(path: str | os.PathLike[str]) -> Any:
     try:
         import qp
     except ImportError:
-        raise DataError(f"{path}: holds p(z) of a form that needs qp; install it with: pip install qp-prob") from None
+        raise DataError(f"{path}: p(z) that are no histograms need qp; install it with: pip install qp-prob") from None
     return qp.read(os.fspath(path))
 
 
-def _of_ensemble(ensemble: Any, edges: Floats) -> Floats:
-    """Bin an ensemble by its CDF at the edges; rows with no finite values stay as they are."""
+def _bin_ensemble(ensemble: Ensemble, edges: Floats) -> Floats:
+    """Bin an ensemble by its CDF at the edges; rows without finite values stay as they are."""
     cumulative = np.atleast_2d(np.squeeze(np.asarray(ensemble.cdf(edges), np.float64)))
     probability = np.diff(cumulative, axis=1).clip(min=0)
     total = probability.sum(1, keepdims=True)
-    short = np.isfinite(total[:, 0]) & (total[:, 0] > 0) & (total[:, 0] < 1 - LOST)
-    if short.any():
+    outside = np.isfinite(total[:, 0]) & (total[:, 0] > 0) & (total[:, 0] < 1 - _MAX_OUTSIDE)
+    if outside.any():
         raise DataError(
-            f"{short.sum()} of {len(total)} p(z) have more than {LOST:.0%} of their probability outside the edges "
-            f"{edges[0]:g} to {edges[-1]:g}; give wider ones"
+            f"{outside.sum()} of {len(total)} p(z) have more than {_MAX_OUTSIDE:.0%} of their probability outside the "
+            f"edges {edges[0]:g} to {edges[-1]:g}; give wider ones"
         )
     with np.errstate(invalid="ignore"):
         return probability / np.where(total > 0, total, 1) / np.diff(edges)

@@ -1,46 +1,68 @@
-"""The verb baseline: classical rivals on the same split."""
+"""The verb baseline: classical methods on the same split."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from astrodl import tasks
-from astrodl.atomic import write_json
+from astrodl.atomic import FilePath, write_json
 from astrodl.config import parse
-from astrodl.pipeline.objects import fit_context, labelled, prefixed_truth
+from astrodl.pipeline.objects import fit_context, labelled, prefix_truth
 from astrodl.store import open_store
-from astrodl.tasks.base import Metrics
+from astrodl.tasks.metric import Metrics
+
+__all__ = ["baseline"]
+
+_LARGEST_WIDTH = 20
+"""Numbers per object of a prediction that is kept for figures."""
 
 
 def baseline(
-    task: str, store: Path, out: Path, *, settings: Mapping[str, Any] | None = None, threads: int | None = None
+    task: str, store: FilePath, out: FilePath, *, settings: Mapping[str, Any] | None = None, threads: int | None = None
 ) -> dict[str, Any]:
-    """Fit the classical rivals on the training split and measure them on the test split.
+    """Fit the classical baselines on the training split and score them on the test split.
+
+    Parameters
+    ----------
+    task : str
+        Name of the task.
+    store : path
+        Store written by `astrodl ingest`.
+    out : path
+        `baseline.json` to write.
+    settings : mapping, optional
+        The task's section; defaults otherwise.
+    threads : int, optional
+        CPU threads; by default the choice of the libraries.
 
     Returns
     -------
     dict
-        What is written to `out`: task, split, number of objects, metrics of each rival, and what it predicted for the
-        test objects as far as that is a number or a few per object.
+        The content of `out`: task, split, number of objects, metrics of each baseline, and its predictions for the
+        test objects where they are at most a few numbers per object.
+
+    Examples
+    --------
+    >>> astrodl.baseline("photoz", "store.h5", "baseline.json")  # doctest: +SKIP
     """
-    kind = tasks.get(task)
-    parsed = parse(kind.Settings, settings or {}, f"tasks.{task}")
-    with open_store(store) as reader:
-        train, test = (labelled(kind, parsed, reader, part) for part in ("train", "test"))
-        results: dict[str, Metrics] = {}
-        kept: dict[str, Any] = {}
+    task_class = tasks.get(task)
+    parsed = parse(task_class.Settings, settings or {}, f"tasks.{task}")
+    results: dict[str, Metrics] = {}
+    predictions: dict[str, Any] = {}
+    with open_store(store) as reader, threadpool_limits(threads):
+        train, test = (labelled(task_class, parsed, reader, subset) for subset in ("train", "test"))
         if len(train) and len(test):
-            job = kind(parsed, fit_context(kind, parsed, reader))
-            truth, train_truth = job.truth(reader, test), job.truth(reader, train)
-            for name, (predicted, reference) in job.baselines(reader, train, test).items():
-                results[name] = job.score(predicted, truth, {**reference, **prefixed_truth(train_truth)})
-                kept[name] = {key: values.tolist() for key, values in predicted.items() if _is_small(values)}
-    report = {"task": task, "split": "test", "n_objects": len(test), "baselines": results, "predictions": kept}
+            fitted = task_class(parsed, fit_context(task_class, parsed, reader))
+            truth, train_truth = fitted.truth(reader, test), prefix_truth(fitted.truth(reader, train))
+            for name, (predicted, reference) in fitted.baselines(reader, train, test).items():
+                results[name] = fitted.score(predicted, truth, {**reference, **train_truth})
+                predictions[name] = {key: values.tolist() for key, values in predicted.items() if _is_small(values)}
+    report = {"task": task, "split": "test", "n_objects": len(test), "baselines": results, "predictions": predictions}
     write_json(out, report)
     return report
 
 
 def _is_small(values: np.ndarray) -> bool:
-    return values.ndim == 1 or (values.ndim == 2 and values.shape[1] <= 20)
+    return values.ndim == 1 or (values.ndim == 2 and values.shape[1] <= _LARGEST_WIDTH)

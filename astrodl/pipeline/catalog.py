@@ -1,38 +1,35 @@
-"""The verb catalog: one row per object with every task's columns, and the p(z) file, block by block."""
+"""The verb catalog: one row per object with the columns of every task."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import astrodl
-from astrodl.errors import StoreError
+from astrodl.atomic import FilePath
 from astrodl.pipeline.predictions import Predictions
-from astrodl.products import Column, writing_catalog
-from astrodl.products.pdfs import PdfFile, writing_pdfs
+from astrodl.products import Column, stream_catalog
 from astrodl.store import BAND_FLAGS, FLAGS, SPLITS, Reader, open_store
-from astrodl.tasks.base import Task
+from astrodl.tasks.base import AnyTask
+
+__all__ = ["catalog"]
 
 POSITION = {"ra": ("right ascension", "pos.eq.ra;meta.main"), "dec": ("declination", "pos.eq.dec;meta.main")}
 BLOCK = 4096
-"""Objects that are in memory at a time."""
+"""Objects in memory at a time."""
 
 
-def catalog(store: Path, predictions: Sequence[Path], out: Path, *, pdfs: Path | None = None) -> Path:
-    """Join the predictions of all tasks into one FITS catalogue, in memory for some thousand objects.
+def catalog(store: FilePath, predictions: Sequence[FilePath], out: FilePath) -> Path:
+    """Join the predictions of all tasks into one FITS catalogue, block by block.
 
     Parameters
     ----------
-    store : Path
+    store : path
         The store that was predicted.
-    predictions : sequence of Path
+    predictions : sequence of path
         One predictions file per task.
-    out : Path
+    out : path
         Catalogue to write.
-    pdfs : Path, optional
-        Where to write p(z), when photo-z is among the predictions.
 
     Returns
     -------
@@ -42,58 +39,37 @@ def catalog(store: Path, predictions: Sequence[Path], out: Path, *, pdfs: Path |
     Raises
     ------
     StoreError
-        Predictions of other objects than the store's, or p(z) asked for without photo-z predictions.
+        The predictions were made for other objects than the store holds.
+
+    Examples
+    --------
+    >>> astrodl.catalog("store.h5", ["photoz.h5", "morphology.h5"], "catalog.fits")  # doctest: +SKIP
     """
-    with open_store(store) as reader, ExitStack() as files:
-        sources = [(predicted, predicted.task()) for predicted in map(Predictions, predictions)]
-        width = max((_longest(reader, start) for start in _starts(reader)), default=1)
+    with open_store(store) as reader:
+        sources = [(predicted, predicted.task()) for predicted in map(Predictions, map(Path, predictions))]
         header = _provenance(reader, sources)
-        table = files.enter_context(writing_catalog(out, len(reader), header, widths={"object_id": width}))
-        distributions = None if pdfs is None else files.enter_context(_pdf_file(pdfs, reader, sources, width))
-        for start in _starts(reader):
-            table.write(_columns(reader, sources, start, distributions))
-    return out
+        widths = {"object_id": reader.identifier_width}
+        with stream_catalog(Path(out), len(reader), header, widths=widths) as table:
+            for start in range(0, max(len(reader), 1), BLOCK):
+                table.write(_columns(reader, sources, start, min(start + BLOCK, len(reader))))
+    return Path(out)
 
 
-def _starts(reader: Reader) -> range:
-    """Give the first object of each block; an empty store has an empty block."""
-    return range(0, max(len(reader), 1), BLOCK)
-
-
-def _longest(reader: Reader, start: int) -> int:
-    return int(np.char.str_len(reader.block("object_id", start, start + BLOCK)).max(initial=1))
-
-
-def _provenance(reader: Reader, sources: Sequence[tuple[Predictions, Task]]) -> dict[str, str]:
+def _provenance(reader: Reader, sources: Sequence[tuple[Predictions, AnyTask]]) -> dict[str, str]:
     header = {"SURVEY": reader.survey, "ASTRODL": astrodl.__version__, "STORE": reader.fingerprint[:32]}
     for predicted, task in sources:
         header[task.name.upper()[:8]] = ",".join(str(model)[:8] for model in predicted.attributes["models"])
     return header
 
 
-def _pdf_file(path: Path, reader: Reader, sources: Sequence[tuple[Predictions, Task]], width: int) -> Any:
-    for _, task in sources:
-        if task.name == "photoz":
-            return writing_pdfs(path, len(reader), task.context.constants["edges"], width=width)
-    raise StoreError(f"{path}: p(z) needs predictions of task photoz; give them, or leave out --pdfs")
-
-
-def _columns(
-    reader: Reader, sources: Sequence[tuple[Predictions, Task]], start: int, pdfs: PdfFile | None
-) -> list[Column]:
-    """Give the rows of a block, and write its p(z)."""
-    stop = min(start + BLOCK, len(reader))
+def _columns(reader: Reader, sources: Sequence[tuple[Predictions, AnyTask]], start: int, stop: int) -> list[Column]:
+    """Return the columns of the objects from `start` to `stop`."""
     columns = _identity(reader, start, stop)
-    identifier = columns[0].values
     for predicted, task in sources:
-        if len(predicted) != len(reader) or not np.array_equal(predicted.identifiers(start, stop), identifier):
-            raise StoreError(f"{predicted.path}: made for other objects than {reader.path} holds; predict again")
-        arrays = predicted.block(start, stop)
-        columns += task.columns(arrays)
-        unseen = "whether no network that predicted the object had been trained on it"
-        columns.append(Column(f"{task.name}_unseen", predicted.unseen(start, stop), None, unseen, "meta.code.qual"))
-        if task.name == "photoz" and pdfs is not None:
-            pdfs.write(identifier, arrays["pdf"])
+        columns += task.columns(predicted.checked_block(reader, start, stop)[1])
+        held_out = "whether no network that predicted the object had been trained on it"
+        values = predicted.held_out(start, stop)
+        columns.append(Column(f"{task.name}_unseen", values, None, held_out, "meta.code.qual"))
     return columns
 
 

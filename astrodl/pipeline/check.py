@@ -1,4 +1,4 @@
-"""Tell what is wrong with a file of the pipeline, by the kind of file that it is."""
+"""The verb check: problems of the files of the pipeline."""
 
 import os
 from collections.abc import Callable

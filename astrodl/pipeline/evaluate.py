@@ -7,103 +7,121 @@ from typing import Any
 
 import numpy as np
 
-from astrodl.atomic import write_json
+from astrodl.atomic import FilePath, write_json
 from astrodl.config import parse
 from astrodl.errors import StoreError
-from astrodl.pipeline.objects import labelled, prefixed_truth
+from astrodl.pipeline.objects import labelled, prefix_truth
 from astrodl.pipeline.predictions import Predictions
 from astrodl.plots.style import save
 from astrodl.plots.training import learning_curves
 from astrodl.store import Reader, open_store
-from astrodl.tasks.base import Arrays, Metrics, Report, Task
+from astrodl.tasks.base import AnyTask, Arrays, Evaluation
+from astrodl.tasks.metric import Metrics
+
+__all__ = ["evaluate"]
 
 
 def evaluate(
     task: str,
-    store: Path,
-    predictions: Path,
-    baseline: Path | None,
-    out: Path,
+    store: FilePath,
+    predictions: FilePath,
+    baseline: FilePath | None,
+    out: FilePath,
     *,
-    figures: Path | None = None,
-    history: Sequence[Path] = (),
+    figures: FilePath | None = None,
+    history: Sequence[FilePath] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure predictions on the test split, beside the baselines, and draw the diagnostic figures.
+    """Score predictions on the test split beside the baselines, and draw the diagnostic figures.
 
     Parameters
     ----------
     task : str
         Name of the task.
-    store, predictions : Path
-        The store and what was predicted for it.
-    baseline : Path, optional
+    store, predictions : path
+        The store and the predictions made for it.
+    baseline : path, optional
         `baseline.json` of the same store.
-    out : Path
+    out : path
         `metrics.json` to write.
-    figures : Path, optional
+    figures : path, optional
         Folder for the figures.
-    history : sequence of Path
+    history : sequence of path
         `history.jsonl` of each training, for the learning curves.
     settings : mapping, optional
-        The task's section; columns named there are looked up in this store.
+        The task's section, if it names other columns of this store than those of the training.
 
     Returns
     -------
     dict
-        What is written to `out`.
+        The content of `out`: `task`, `title`, `split`, `n_objects`, `headline`; `metrics` {name: {best, label}};
+        `constant_baselines`; `products`; `network` and `baselines` {name: ...} {metric: {value, error}}. Errors are
+        bootstrap standard errors.
+
+    Raises
+    ------
+    StoreError
+        The predictions were made for other objects, or the baselines cannot be read.
+
+    Examples
+    --------
+    >>> astrodl.evaluate("photoz", "store.h5", "photoz.h5", None, "metrics.json")  # doctest: +SKIP
     """
-    predicted = Predictions(predictions)
-    job = predicted.task()
+    predicted = Predictions(Path(predictions))
+    scored = predicted.task()
     if settings:
-        job = type(job)(parse(type(job).Settings, settings, f"tasks.{task}"), job.context)
+        scored = type(scored)(parse(type(scored).Settings, settings, f"tasks.{task}"), scored.context)
+    measured = _read_baseline(Path(baseline)) if baseline else {"baselines": {}, "predictions": {}}
     with open_store(store) as reader:
-        _same_objects(reader, predicted)
-        test = labelled(type(job), job.settings, reader, "test")
-        rivals = _read_baseline(baseline) if baseline else {"baselines": {}, "predictions": {}}
-        metrics = _score(job, reader, predicted, test) if len(test) else {}
-        report = {
-            "task": task,
-            "split": "test",
-            "n_objects": len(test),
-            "headline": list(job.headline),
-            "network": metrics,
-            "baselines": rivals["baselines"],
-        }
+        _check_objects(reader, predicted)
+        test = labelled(type(scored), scored.settings, reader, "test")
+        metrics = _score(scored, reader, predicted, test) if len(test) else {}
         if figures is not None:
             arrays = {
                 name: {key: np.asarray(values, float) for key, values in kept.items()}
-                for name, kept in rivals["predictions"].items()
+                for name, kept in measured["predictions"].items()
             }
-            _draw(job, reader, predicted, test, Report(metrics, arrays), figures, history)
+            _draw(scored, reader, predicted, test, Evaluation(metrics, arrays), Path(figures), history)
+    report = {
+        "task": task,
+        "title": scored.title,
+        "split": "test",
+        "n_objects": len(test),
+        "headline": list(scored.headline),
+        "metrics": {metric.name: metric.describe() for metric in scored.describe_metrics()},
+        "constant_baselines": list(scored.constant_baselines),
+        "products": dict(scored.products),
+        "network": metrics,
+        "baselines": measured["baselines"],
+    }
     write_json(out, report)
     return report
 
 
-def _score(job: Task, reader: Reader, predicted: Predictions, test: np.ndarray) -> Metrics:
+def _score(task: AnyTask, reader: Reader, predicted: Predictions, test: np.ndarray) -> Metrics:
     reference: Arrays = {}
-    if job.uses_reference:
-        train = labelled(type(job), job.settings, reader, "train")
-        reference = {**predicted.read(train), **prefixed_truth(job.truth(reader, train))}
-    return job.score(predicted.read(test), job.truth(reader, test), reference)
+    if task.uses_reference:
+        train = labelled(type(task), task.settings, reader, "train")
+        reference = {**predicted.read(train), **prefix_truth(task.truth(reader, train))}
+    return task.score(predicted.read(test), task.truth(reader, test), reference)
 
 
 def _draw(
-    job: Task,
+    task: AnyTask,
     reader: Reader,
     predicted: Predictions,
     test: np.ndarray,
-    report: Report,
+    evaluation: Evaluation,
     folder: Path,
-    history: Sequence[Path],
+    history: Sequence[FilePath],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
     if history:
-        runs = [[json.loads(line) for line in path.read_text().splitlines()] for path in history]
-        drawn["learning_curves"] = learning_curves(runs, f"{job.title}: training")
+        runs = [[json.loads(line) for line in Path(path).read_text().splitlines()] for path in history]
+        drawn["learning_curves"] = learning_curves(runs, f"{task.title}: training")
     if len(test):
-        drawn |= job.figures(reader, test, predicted.read(test), job.truth(reader, test), report)
+        drawn |= task.figures(reader, test, predicted.read(test), task.truth(reader, test), evaluation)
     for name, figure in drawn.items():
         save(figure, folder / f"{name}.png")
 
@@ -118,7 +136,7 @@ def _read_baseline(path: Path) -> dict[str, Any]:
         raise StoreError(f"{path}: does not hold baselines; run 'astrodl baseline' again") from None
 
 
-def _same_objects(reader: Reader, predicted: Predictions) -> None:
+def _check_objects(reader: Reader, predicted: Predictions) -> None:
     if not np.array_equal(reader.object_id, predicted.object_id):
         raise StoreError(
             f"{predicted.path}: made for other objects than {reader.path} holds ({len(predicted)} and {len(reader)}); "

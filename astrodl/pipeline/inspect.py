@@ -1,4 +1,4 @@
-"""What a store holds, as text and as a contact sheet: what an astronomer wants to know before anything is trained."""
+"""The verb inspect: the content of a store as text and as a contact sheet."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from astrodl.errors import StoreError
 from astrodl.plots.images import sheet_of_rows
-from astrodl.plots.splits import COLORS as SPLIT_COLOURS
+from astrodl.plots.splits import SPLIT_COLORS
 from astrodl.plots.style import save
 from astrodl.store import BAND_FLAGS, FLAGS, SPLITS, Reader, open_store
 from astrodl.tasks.colour import colour
@@ -75,7 +75,7 @@ def _draw_sheet(store: str | os.PathLike[str], out: str | os.PathLike[str]) -> N
         chosen = np.array(sorted(k for row in rows for k in row), np.int64)
         place = {k: position for position, k in enumerate(chosen.tolist())}
         titles = _titles(reader, chosen)
-        frames = [SPLIT_COLOURS[SPLITS[part]] for part in reader.split[chosen]]
+        frames = [SPLIT_COLORS[SPLITS[part]] for part in reader.split[chosen]]
         heading = f"{reader.survey}: {len(chosen):,} of {reader.n_objects:,} objects in {', '.join(reader.bands)}"
         sheet = sheet_of_rows(
             colour(reader, chosen),
@@ -90,7 +90,7 @@ def _draw_sheet(store: str | os.PathLike[str], out: str | os.PathLike[str]) -> N
 
 
 def _rows(store: Reader) -> tuple[list[list[int]], list[str]]:
-    """Choose objects spread evenly over each split, in rows that bear its name."""
+    """Choose objects spread evenly over each split, in rows labelled with its name."""
     rows: list[list[int]] = []
     labels: list[str] = []
     parts = store.split
@@ -104,13 +104,13 @@ def _rows(store: Reader) -> tuple[list[list[int]], list[str]]:
 
 
 def _shown(parts: NDArray[np.int8], of_splits: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the rest where there is none, as in most surveys."""
+    """Omit the split `rest` where it is empty, as in most surveys."""
     some = bool((parts == SPLITS.index("rest")).any())
     return {name: value for name, value in of_splits.items() if some or name != "rest"}
 
 
 def depth(sigma: float, pixel_scale_arcsec: float | None) -> float:
-    """Give the 5-sigma depth in an aperture of uncorrelated noise, as AB magnitude.
+    """Compute the 5-sigma depth in an aperture with uncorrelated noise, as AB magnitude.
 
     m = 23.9 - 2.5 log10(5 sigma sqrt(n)) with sigma the noise of a pixel in microjansky, n the pixels of the aperture.
 
@@ -288,6 +288,6 @@ def _titles(store: Reader, chosen: NDArray[np.int64]) -> list[str]:
 
 
 def _shortened(name: str) -> str:
-    """Leave out the middle of a long identifier."""
+    """Shorten a long identifier in the middle."""
     half = _LONGEST_NAME // 2 - 1
     return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"

@@ -1,4 +1,4 @@
-"""The figures of a whole survey: what an astronomer looks at before anything else."""
+"""The verb overview: figures of a whole survey."""
 
 import os
 from collections.abc import Sequence
@@ -16,6 +16,8 @@ from astrodl.plots.style import save
 from astrodl.store import Reader, open_store
 from astrodl.tasks.colour import colour
 
+__all__ = ["overview"]
+
 
 def overview(
     store: str | os.PathLike[str],
@@ -25,7 +27,7 @@ def overview(
     n_objects: int = 60,
     n_columns: int = 10,
 ) -> None:
-    """Draw what tells a survey at a glance: its objects, its splits, all metrics beside the baselines.
+    """Draw the figures of a survey: sample objects, splits, all metrics beside the baselines.
 
     Parameters
     ----------
@@ -36,7 +38,11 @@ def overview(
     out
         Folder of the figures: `objects.png`, `splits.png`, and where there are metrics `metrics.png`.
     n_objects, n_columns
-        Size of the sheet of objects, which shows as many of each class where there is a `class` column.
+        Size of the sheet of objects, with equal numbers of each class where there is a column `class`.
+
+    Examples
+    --------
+    >>> astrodl.overview("store.h5", ["photoz/metrics.json"], "figures")  # doctest: +SKIP
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -56,13 +62,13 @@ def overview(
 
 
 def _choose(reader: Reader, n_objects: int, n_columns: int) -> tuple[NDArray[np.int64], list[str]]:
-    """Choose the first objects, as many of each class (whole rows), titled by class; without classes, by identifier."""
+    """Choose objects and titles: rows of each class with its name, or the first objects with their identifiers."""
     if not reader.has_column("class"):
         indices = np.arange(min(n_objects, reader.n_objects))
         return indices, reader.object_id[indices].tolist()
     classes = reader.column("class").astype(str)
     names, counts = np.unique(classes, return_counts=True)
-    room = max(n_objects // len(names) // n_columns, 1) * n_columns
-    chosen = [np.flatnonzero(classes == name)[:room] for name in names[np.argsort(-counts)]]
+    n_each = max(n_objects // len(names) // n_columns, 1) * n_columns
+    chosen = [np.flatnonzero(classes == name)[:n_each] for name in names[np.argsort(-counts)]]
     indices = np.concatenate(chosen)
     return indices, classes[indices].tolist()

@@ -1,4 +1,4 @@
-"""The predictions file: what a task says of every object of a store."""
+"""The predictions file: the predictions of a task for every object of a store."""
 
 import json
 from collections.abc import Iterator
@@ -14,22 +14,25 @@ from astrodl import tasks
 from astrodl.atomic import replacing
 from astrodl.config import parse
 from astrodl.errors import StoreError
-from astrodl.tasks.base import Arrays, Context, Task
+from astrodl.store import Reader
+from astrodl.tasks.base import AnyTask, Arrays, Context
+
+__all__ = ["Predictions", "write_block", "writing"]
 
 FORMAT = "astrodl-predictions"
 
 
 @contextmanager
 def writing(path: Path, attributes: dict[str, Any]) -> Iterator[h5py.File]:
-    """Open a new predictions file under a temporary name and rename it when all went well."""
-    # the format of HDF5 1.10 is fixed, so that other versions of the library write the same bytes
+    """Write a new predictions file under a temporary name; rename it when the context ends without error."""
+    # a fixed format, so that other versions of the HDF5 library write the same bytes
     with replacing(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
         file.attrs.update({"format": FORMAT, **attributes})
         yield file
 
 
 def write_block(file: h5py.File, start: int, n_objects: int, arrays: Arrays) -> None:
-    """Write objects from `start` on; maps are stored as float16, which keeps three digits of a probability."""
+    """Write the objects from `start` on; maps are stored as float16, which keeps three digits of a probability."""
     for name, values in arrays.items():
         if name not in file:
             kind = np.float16 if values.ndim >= 3 else values.dtype
@@ -75,8 +78,8 @@ class Predictions:
         with h5py.File(self.path, "r") as file:
             return file["object_id"].asstr()[start:stop]
 
-    def unseen(self, start: int, stop: int) -> np.ndarray:
-        """Tell which objects from `start` to `stop` were predicted by networks not trained on them, (n,) bool."""
+    def held_out(self, start: int, stop: int) -> np.ndarray:
+        """Return which objects from `start` to `stop` were predicted by networks not trained on them, (n,) bool."""
         with h5py.File(self.path, "r") as file:
             return file["unseen"][start:stop]
 
@@ -85,14 +88,27 @@ class Predictions:
         with h5py.File(self.path, "r") as file:
             return {name: _single(file[name][start:stop]) for name in self.names if file[name].ndim < 3}
 
-    def task(self) -> Task:
+    def checked_block(self, reader: Reader, start: int, stop: int) -> tuple[np.ndarray, Arrays]:
+        """Read identifiers and arrays but the maps, for the objects from `start` to `stop`.
+
+        Raises
+        ------
+        StoreError
+            The store holds other objects.
+        """
+        identifiers = reader.block("object_id", start, stop)
+        if len(self) != len(reader) or not np.array_equal(self.identifiers(start, stop), identifiers):
+            raise StoreError(f"{self.path}: made for other objects than {reader.path} holds; predict again")
+        return identifiers, self.block(start, stop)
+
+    def task(self) -> AnyTask:
         """Rebuild the task that predicted, with the context of its first model."""
-        kind = tasks.get(str(self.attributes["task"]))
-        settings = parse(kind.Settings, json.loads(self.attributes["settings"]), str(self.path))
-        return kind(settings, Context.from_dict(json.loads(self.attributes["context"])))
+        task_class = tasks.get(str(self.attributes["task"]))
+        settings = parse(task_class.Settings, json.loads(self.attributes["settings"]), str(self.path))
+        return task_class(settings, Context.from_dict(json.loads(self.attributes["context"])))
 
     def read(self, indices: np.ndarray | None = None, *, maps: bool = True) -> Arrays:
-        """Read all arrays, or all but the maps, for all or for some (sorted) objects."""
+        """Read all arrays, or all but the maps, of all objects or of those at sorted indices."""
         with h5py.File(self.path, "r") as file:
             return {name: _rows(file[name], indices) for name in self.names if maps or file[name].ndim < 3}
 

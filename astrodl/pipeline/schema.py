@@ -1,4 +1,4 @@
-"""The root configuration, composed from the shared sections and the tasks' own, and its JSON schema."""
+"""The root configuration, composed of the shared sections and those of the tasks, and its JSON schema."""
 
 import os
 from functools import cache
@@ -36,7 +36,7 @@ class SurveySettings(Section):
 
 @cache
 def root() -> type[Section]:
-    """Give the class of the root configuration; a task's section is optional, and the task runs where it is present."""
+    """Return the class of the root configuration; a task runs where its section is present."""
     sections = {name: (tasks.get(name).Settings | None, None) for name in tasks.NAMES}
     chosen: Any = create_model(
         "TasksSettings", __base__=Section, __doc__="Tasks to run, with their settings.", **sections
@@ -55,7 +55,7 @@ def root() -> type[Section]:
         @model_validator(mode="before")
         @classmethod
         def _present_runs(cls, values: Any) -> Any:
-            """Take an empty section (`photoz:` and nothing below it) for one with all defaults."""
+            """Read an empty section (`photoz:` and nothing below it) as one with all defaults."""
             chosen = values.get("tasks") if isinstance(values, dict) else None
             if not isinstance(chosen, dict):
                 return values
@@ -78,11 +78,21 @@ def root() -> type[Section]:
 
 
 def schema() -> dict[str, Any]:
-    """Give the JSON schema that the workflow validates its configuration with."""
+    """Return the JSON schema with which the workflow validates its configuration.
+
+    The keyword `x-tasks` tells the workflow the priority and the products of each task.
+
+    Examples
+    --------
+    >>> astrodl.schema()["title"]
+    'astrodl configuration'
+    """
+    classes = {name: tasks.get(name) for name in tasks.NAMES}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "astrodl configuration",
         **root().model_json_schema(),
+        "title": "astrodl configuration",
+        "x-tasks": {name: {"priority": c.priority, "products": list(c.products)} for name, c in classes.items()},
     }
 
 
@@ -93,5 +103,10 @@ def load_config(path: str | os.PathLike[str]) -> Any:
     ------
     ConfigError
         One line that names file, key, value and what is accepted.
+
+    Examples
+    --------
+    >>> astrodl.load_config("config/config.yaml").results  # doctest: +SKIP
+    'results'
     """
     return parse(root(), read_yaml(path), str(path))

@@ -1,4 +1,4 @@
-"""What a run reached and where its results are, as text for the end of a run."""
+"""The verb summary: headline metrics and the places of the results, for the end of a run."""
 
 import json
 import os
@@ -7,27 +7,40 @@ from typing import Any
 
 from astrodl.errors import DataError
 
+__all__ = ["read_metrics", "summary"]
 
-def summary(folder: Path) -> str:
-    """Give one line per headline metric (network, then each baseline) and the places of the results.
+
+def summary(folder: str | os.PathLike[str]) -> str:
+    """Return one line per headline metric, network and baselines side by side, and the places of the results.
 
     Parameters
     ----------
-    folder
+    folder : path
         Results of a survey: `{task}/metrics.json`, `catalog.fits`, `report.html`.
+
+    Returns
+    -------
+    str
+        Text of several lines.
 
     Raises
     ------
     DataError
         The folder has no `metrics.json`, or one that is damaged.
+
+    Examples
+    --------
+    >>> print(astrodl.summary("results/demo"))  # doctest: +SKIP
     """
+    folder = Path(folder)
     paths = sorted(folder.glob("*/metrics.json"))
     if not paths:
         raise DataError(
             f"{folder}: holds no TASK/metrics.json; run the workflow first, or give the folder of a survey's results"
         )
-    rows = [row for path in paths for row in _rows(read_metrics(path))]
-    return "\n".join([*_aligned(rows), "", *_aligned(_places(folder))])
+    documents = [read_metrics(path) for path in paths]
+    rows = [row for document in documents for row in _rows(document)]
+    return "\n".join([*_align(rows), "", *_align(_places(folder, documents))])
 
 
 def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -36,11 +49,11 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     DataError
-        Missing, damaged, or something else.
+        The file is missing or damaged, or holds no metrics.
     """
     try:
         metrics = json.loads(Path(path).read_text(encoding="utf-8"))
-        if {"task", "n_objects", "headline", "network", "baselines"} <= metrics.keys():
+        if {"task", "n_objects", "headline", "metrics", "network", "baselines"} <= metrics.keys():
             return dict(metrics)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); evaluate first") from None
@@ -57,9 +70,9 @@ def _rows(metrics: dict[str, Any]) -> list[list[str]]:
 
 
 def _row(task: str, name: str, metrics: dict[str, Any]) -> list[str]:
-    rivals = [f"{rival} {_number(values[name])}" for rival, values in metrics["baselines"].items() if name in values]
+    baselines = [f"{key} {_number(values[name])}" for key, values in metrics["baselines"].items() if name in values]
     n_objects = f"{metrics['n_objects']} objects"
-    return [task, name, n_objects, f"network {_number(metrics['network'][name])}", *rivals]
+    return [task, name, n_objects, f"network {_number(metrics['network'][name])}", *baselines]
 
 
 def _number(metric: dict[str, float | None]) -> str:
@@ -69,19 +82,17 @@ def _number(metric: dict[str, float | None]) -> str:
     return f"{value:.4f}" if error is None else f"{value:.4f} +- {error:.4f}"
 
 
-def _places(folder: Path) -> list[list[str]]:
-    files = {
-        "catalogue": "catalog.fits",
-        "redshift PDFs": "photoz_pdf.hdf5",
-        "HATS catalogue": "hats",
-        "report": "report.html",
-    }
-    places = [[what, str(folder / name)] for what, name in files.items() if (folder / name).exists()]
+def _places(folder: Path, documents: list[dict[str, Any]]) -> list[list[str]]:
+    files = {"catalog.fits": "catalogue"}
+    for document in documents:
+        files |= document.get("products", {})
+    files |= {"hats": "HATS catalogue", "report.html": "report"}
+    places = [[title, str(folder / name)] for name, title in files.items() if (folder / name).exists()]
     return places + [["figures", str(path)] for path in [*folder.glob("figures"), *sorted(folder.glob("*/figures"))]]
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Pad columns to equal width; the last cell of a row may run on."""
+def _align(rows: list[list[str]]) -> list[str]:
+    """Pad columns to equal width, except for the last cell of a row."""
     columns = range(max(map(len, rows), default=0))
     widths = [max((len(row[i]) for row in rows if i < len(row) - 1), default=0) for i in columns]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]

@@ -15,37 +15,39 @@ from torch import nn
 
 import astrodl
 from astrodl import distributed, tasks
-from astrodl.atomic import only_one, write_text
+from astrodl.atomic import FilePath, exclusive_lock, write_text
 from astrodl.config import canonical_json, parse
-from astrodl.data.batches import Direct, Resident, load
+from astrodl.data.batches import Dataset, DirectReader, ResidentDataset, load_splits
 from astrodl.device import choose_device
 from astrodl.errors import DataError, StoreError
-from astrodl.pipeline.objects import arrays, fit_context, labelled, trainable
+from astrodl.pipeline.objects import fit_context, labelled, trainable, training_arrays
 from astrodl.pipeline.warm_start import warm_start
 from astrodl.store import Reader
-from astrodl.tasks.base import Task
+from astrodl.tasks.base import AnyTask
 from astrodl.tasks.model import Model, load_model
 from astrodl.training import loop
 from astrodl.training.diagnosis import diagnose
-from astrodl.training.memory import require_room
+from astrodl.training.memory import require_memory
+
+__all__ = ["train"]
 
 
-class Prepared(NamedTuple):
+class _Prepared(NamedTuple):
     """A training that may begin."""
 
     network: nn.Module
-    train: Resident
-    validation: Resident | None
+    train: Dataset
+    validation: Dataset | None
     sampling: np.ndarray | None
-    """Relative frequencies of the training objects, if they are not alike."""
+    """Relative frequencies with which training objects are drawn, (n,); None: all alike."""
     provenance: dict[str, str]
-    """Where the weights come from, if not from scratch."""
+    """The model that the weights start from, if any."""
 
 
 def train(
     task: str,
-    store: Path,
-    out: Path,
+    store: FilePath,
+    out: FilePath,
     *,
     settings: Mapping[str, Any] | None = None,
     fold: int = 0,
@@ -54,18 +56,18 @@ def train(
     threads: int | None = None,
     progress: bool | None = None,
 ) -> Path:
-    """Train one network; continue where an interrupted run with the same settings and data stopped.
+    """Train one network; an interrupted run with the same settings and data is resumed.
 
-    Processes that `torchrun` or `srun` started together train it together, and end in the same network as one alone
-    would, within rounding.
+    Processes that `torchrun` or `srun` starts together train one network. The result is that of one process, within
+    rounding.
 
     Parameters
     ----------
     task : str
         Name of the task.
-    store : Path
+    store : path
         Store written by `astrodl ingest`.
-    out : Path
+    out : path
         Folder for `model.safetensors`, `history.jsonl`, `config.json`.
     settings : mapping, optional
         The task's section; defaults otherwise.
@@ -76,7 +78,7 @@ def train(
     threads : int, optional
         CPU threads; the result is reproducible for the same number.
     progress : bool, optional
-        Progress bar; by default where standard error is a terminal.
+        Show a progress bar; by default where standard error is a terminal.
 
     Returns
     -------
@@ -86,80 +88,88 @@ def train(
     Raises
     ------
     DataError
-        The store lacks what the task trains on.
+        The store lacks what the task is trained on.
+
+    Examples
+    --------
+    >>> astrodl.train("photoz", "store.h5", "photoz", settings={"train": {"epochs": 5}})  # doctest: +SKIP
     """
-    kind = tasks.get(task)
-    parsed = parse(kind.Settings, settings or {}, f"tasks.{task}")
+    out, task_class = Path(out), tasks.get(task)
+    parsed = parse(task_class.Settings, settings or {}, f"tasks.{task}")
     path = out / "model.safetensors"
-    with distributed.joined(device), Direct(store) as reader, _in_turn(out):
+    with distributed.process_group(device), DirectReader(store) as reader, _folder_lock(out):
         where = choose_device(device, threads)
         identity = [canonical_json(parsed), reader.fingerprint, fold, seed, threads, astrodl.__version__, where.type]
-        identity += [load_model(Path(path), device="cpu").metadata["fingerprint"] for path in kind.models_used(parsed)]
+        models = map(Path, task_class.models_used(parsed))
+        identity += [load_model(model, device="cpu").metadata["fingerprint"] for model in models]
         fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-        if distributed.agreed(distributed.first() and _already(path, fingerprint)):
-            if distributed.first():
+        if distributed.broadcast(distributed.is_main() and _is_trained(path, fingerprint)):
+            if distributed.is_main():
                 print(f"{path}: already trained with these settings and data", file=sys.stderr)
             return path
-        job = kind(parsed, fit_context(kind, parsed, reader, fold))
-        ready = _prepared(job, reader, fold, seed, where)
-        if distributed.first():
+        trained = task_class(parsed, fit_context(task_class, parsed, reader, fold))
+        prepared = _prepare(trained, reader, fold, seed, where)
+        network = prepared.network
+        if distributed.is_main():
             config = {"task": task, "fold": fold, "seed": seed, **parsed.model_dump(mode="json")}
             write_text(out / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
         history = loop.fit(
-            job, ready.network, ready.train, ready.validation, parsed.train, out, seed=seed, fingerprint=fingerprint,
-            sampling=ready.sampling, label=f"{task} fold {fold} seed {seed}", progress=progress,
+            trained, network, prepared.train, prepared.validation, parsed.train, out, seed=seed,
+            fingerprint=fingerprint, sampling=prepared.sampling, label=f"{task} fold {fold} seed {seed}",
+            progress=progress,
         )  # fmt: skip
-        if distributed.first():
+        if distributed.is_main():
             if (diagnosis := diagnose(history)) is not None:
                 print(f"{out / 'history.jsonl'}: {diagnosis}", file=sys.stderr)
-            with distributed.alone(), torch.no_grad():
-                job.context.constants.update(job.calibrate(ready.network.eval(), ready.train, ready.validation))
+            with distributed.single_process(), torch.no_grad():
+                fitted = trained.calibrate(network.eval(), prepared.train, prepared.validation)
+            trained.context.constants.update(fitted)
             provenance = {"fingerprint": fingerprint, "store": reader.fingerprint, "fold": str(fold), "seed": str(seed)}
-            Model(job, ready.network, {**provenance, **ready.provenance}).save(path)
+            Model(trained, network, {**provenance, **prepared.provenance}).save(path)
             (out / "last.pt").unlink(missing_ok=True)
     return path
 
 
 @contextmanager
-def _in_turn(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of the folder; the first rank holds the lock for all, and the others leave with it."""
-    with only_one(folder / ".lock", "trains") if distributed.first() else nullcontext():
-        distributed.agreed(True)
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder lock on the main process for all processes of a training."""
+    with exclusive_lock(folder / ".lock", "trains") if distributed.is_main() else nullcontext():
+        distributed.broadcast(True)
         yield
-        distributed.agreed(True)
+        distributed.broadcast(True)
 
 
-def _prepared(task: Task, store: Reader, fold: int, seed: int, device: torch.device) -> Prepared:
-    """Make the network, and the objects to train on and to validate with.
+def _prepare(task: AnyTask, store: Reader, fold: int, seed: int, device: torch.device) -> _Prepared:
+    """Build the network, and load the training and validation objects.
 
     Raises
     ------
     DataError
-        There are too few to train on, or not enough memory.
+        There are too few training objects, or there is not enough memory.
     """
-    kind, section = type(task), f"tasks.{task.name}"
     chosen = {
-        "train": trainable(kind, task.settings, store, fold),
-        "validation": labelled(kind, task.settings, store, "validation", fold),
+        "train": trainable(type(task), task.settings, store, fold),
+        "validation": labelled(type(task), task.settings, store, "validation", fold),
     }
     if len(chosen["train"]) < 2:
         raise DataError(
             f"{store.path}: task {task.name} has {len(chosen['train'])} labelled training objects, needs at least 2; "
             "check data.columns and the split"
         )
-    torch.manual_seed(loop.seed_at(seed, -2))
+    torch.manual_seed(loop.derive_seed(seed, -2))
     network = task.build()
     provenance = warm_start(task, network)
     network = network.to(device)
-    prepare = partial(arrays, task, store)
-    some = Resident.prepared(prepare, chosen["train"][:2], device)
-    require_room(task, network, some, sum(map(len, chosen.values())), task.settings.train, section)
-    loaded = load(prepare, chosen, device)
+    read = partial(training_arrays, task, store)
+    sample = ResidentDataset.load(read, chosen["train"][:2], device)
+    n_objects = sum(map(len, chosen.values()))
+    require_memory(task, network, sample, n_objects, task.settings.train, f"tasks.{task.name}")
+    loaded = load_splits(read, chosen, device)
     validation = loaded["validation"] if len(chosen["validation"]) else None
-    return Prepared(network, loaded["train"], validation, task.sampling(store, chosen["train"]), provenance)
+    return _Prepared(network, loaded["train"], validation, task.sampling(store, chosen["train"]), provenance)
 
 
-def _already(path: Path, fingerprint: str) -> bool:
+def _is_trained(path: Path, fingerprint: str) -> bool:
     if not path.exists():
         return False
     try:

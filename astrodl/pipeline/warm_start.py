@@ -1,4 +1,4 @@
-"""Start from the weights of another network: what fits is taken over, band by band where the bands differ."""
+"""Start from the weights of another model, band by band where the bands differ."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,45 +9,48 @@ from torch import Tensor, nn
 
 from astrodl.errors import ConfigError
 from astrodl.models.blocks import freeze
-from astrodl.tasks.base import Task
+from astrodl.tasks.base import AnyTask
 from astrodl.tasks.model import load_model
 
+__all__ = ["map_bands", "rearrange_bands", "warm_start"]
 
-def warm_start(task: Task, network: nn.Module) -> dict[str, str]:
-    """Take over the weights that the settings name, and freeze what they name; gives provenance for the model file.
 
-    A tensor is taken where name and shape agree. Where the bands differ, the first convolution is rearranged: each band
-    gets the weights of the one it is mapped to (`init_bands`, else that of the same name), and a band without
-    counterpart the mean over all.
+def warm_start(task: AnyTask, network: nn.Module) -> dict[str, str]:
+    """Load the weights of `init_from` and freeze the parts in `freeze`; return provenance for the model file.
+
+    Tensors with the same name and shape are copied. Where the bands differ, the first convolution is rearranged: each
+    band gets the weights of the band it is mapped to (`init_bands`, else that of the same name), and a band without
+    counterpart gets the mean over all bands.
 
     Raises
     ------
     ConfigError
-        Nothing fits, a band is not there, or a part to freeze is not there.
+        No tensor fits, or a band or a part to freeze does not exist.
     """
     settings = task.settings
     provenance: dict[str, str] = {}
     if settings.init_from is not None:
         source = load_model(Path(settings.init_from), device="cpu")
-        mapping = band_mapping(task.context.bands, source.bands, settings.init_bands, settings.init_from)
-        given = source.network.state_dict()
+        bands = task.context.bands
+        mapping = map_bands(bands, source.bands, settings.init_bands, settings.init_from)
+        weights = source.network.state_dict()
         first = _first_convolution(network)
-        if first is not None and first in given and tuple(mapping[band] for band in task.context.bands) != source.bands:
-            wanted = network.state_dict()[first].shape[1]
-            given[first] = rearranged(given[first], task.context.bands, source.bands, mapping, wanted)
-        taken, fresh = take_over(network, given)
-        if not taken:
+        if first is not None and first in weights and tuple(mapping[band] for band in bands) != source.bands:
+            n_channels = network.state_dict()[first].shape[1]
+            weights[first] = rearrange_bands(weights[first], bands, source.bands, mapping, n_channels)
+        copied, missing = _copy_weights(network, weights)
+        if not copied:
             raise ConfigError(
                 f"init_from = {settings.init_from}: no weights of this {source.task.name} network fit; give a model "
                 f"with the same tasks.{task.name}.network and widths"
             )
-        bands = ", ".join(f"{band} from {theirs or 'the mean'}" for band, theirs in mapping.items())
+        mapped = ", ".join(f"{band} from {other or 'the mean'}" for band, other in mapping.items())
         print(
-            f"{settings.init_from}: {len(taken)} of {len(taken) + len(fresh)} tensors taken over (bands: {bands})"
-            + (f"; fresh: {', '.join(fresh)}" if fresh else ""),
+            f"{settings.init_from}: {len(copied)} of {len(copied) + len(missing)} tensors copied (bands: {mapped})"
+            + (f"; initialised anew: {', '.join(missing)}" if missing else ""),
             file=sys.stderr,
         )
-        provenance = {"init_from": source.metadata.get("fingerprint", ""), "init_bands": bands}
+        provenance = {"init_from": source.metadata.get("fingerprint", ""), "init_bands": mapped}
     for part in settings.freeze:
         parts = dict(network.named_modules())
         if part not in parts or not part:
@@ -59,57 +62,61 @@ def warm_start(task: Task, network: nn.Module) -> dict[str, str]:
     return provenance
 
 
-def band_mapping(
-    ours: Sequence[str], theirs: Sequence[str], given: Mapping[str, str], source: str
+def map_bands(
+    bands: Sequence[str], source_bands: Sequence[str], init_bands: Mapping[str, str], source: str
 ) -> dict[str, str | None]:
-    """Tell for each of our bands which of theirs it takes its weights from; None where there is none.
+    """Map each band to the band of the other model whose weights it gets; None where there is none.
 
     Raises
     ------
     ConfigError
-        `given` names a band that is not there.
+        `init_bands` names a band that does not exist.
     """
-    for own, other in given.items():
-        if own not in ours or other not in theirs:
+    for band, other in init_bands.items():
+        if band not in bands or other not in source_bands:
             raise ConfigError(
-                f"init_bands: {own}: {other}: this survey has {', '.join(ours)}, {source} has {', '.join(theirs)}; "
-                "map bands of this survey to bands of that model"
+                f"init_bands: {band}: {other}: this survey has {', '.join(bands)}, {source} has "
+                f"{', '.join(source_bands)}; map bands of this survey to bands of that model"
             )
-    return {band: given.get(band, band if band in theirs else None) for band in ours}
+    return {band: init_bands.get(band, band if band in source_bands else None) for band in bands}
 
 
-def rearranged(
-    weight: Tensor, ours: Sequence[str], theirs: Sequence[str], mapping: Mapping[str, str | None], wanted: int
+def rearrange_bands(
+    weight: Tensor,
+    bands: Sequence[str],
+    source_bands: Sequence[str],
+    mapping: Mapping[str, str | None],
+    n_channels: int,
 ) -> Tensor:
-    """Rearrange the input channels of a convolution (out, in, k, k) to our bands: (out, wanted, k, k).
+    """Rearrange the input channels of a convolution (out, in, k, k) to other bands: (out, n_channels, k, k).
 
-    With more or fewer bands the weights are scaled, so that what comes out keeps its size.
-    Channels after the bands (coverage, radius) are taken over in order as far as both have them, else start at zero.
+    The weights are scaled by the ratio of the numbers of bands, so that the output keeps its size. Channels after the
+    bands (coverage, radius) are copied in order where both networks have them, and start at zero otherwise.
     """
-    bands, others = weight[:, : len(theirs)], weight[:, len(theirs) :]
+    of_bands, others = weight[:, : len(source_bands)], weight[:, len(source_bands) :]
     parts = []
-    for band in ours:
+    for band in bands:
         other = mapping[band]
-        parts.append(bands.mean(1) if other is None else bands[:, list(theirs).index(other)])
-    result = torch.zeros(len(weight), wanted, *weight.shape[2:])
-    result[:, : len(ours)] = torch.stack(parts, 1) * len(theirs) / len(ours)
-    n_others = min(others.shape[1], wanted - len(ours))
-    result[:, len(ours) : len(ours) + n_others] = others[:, :n_others]
+        parts.append(of_bands.mean(1) if other is None else of_bands[:, list(source_bands).index(other)])
+    result = torch.zeros(len(weight), n_channels, *weight.shape[2:])
+    result[:, : len(bands)] = torch.stack(parts, 1) * len(source_bands) / len(bands)
+    n_others = min(others.shape[1], n_channels - len(bands))
+    result[:, len(bands) : len(bands) + n_others] = others[:, :n_others]
     return result
 
 
-def take_over(network: nn.Module, given: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
-    """Copy the tensors that fit by name and shape; gives the names of those that did, and of those that did not."""
+def _copy_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Copy the tensors with equal name and shape; return the names of those copied and of the others."""
     own = network.state_dict()
-    taken = [name for name, tensor in own.items() if name in given and given[name].shape == tensor.shape]
+    copied = [name for name, tensor in own.items() if name in weights and weights[name].shape == tensor.shape]
     with torch.no_grad():
-        for name in taken:
-            own[name].copy_(given[name])
-    return taken, [name for name in own if name not in taken]
+        for name in copied:
+            own[name].copy_(weights[name])
+    return copied, [name for name in own if name not in copied]
 
 
 def _first_convolution(network: nn.Module) -> str | None:
-    """Name the weights of the convolution that looks at the image."""
+    """Return the name of the weights of the first convolution."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             return f"{name}.weight"

@@ -1,1 +1,1 @@
-"""Figures: arrays in, `matplotlib.figure.Figure` out; one file per subject, one style for all."""
+"""Figures of arrays, as `matplotlib.figure.Figure`; one module per subject, in one style."""

@@ -1,4 +1,4 @@
-"""Colour images of galaxies and sheets of them."""
+"""Colour images of galaxies, and contact sheets."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,24 +7,38 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
-from astrodl.plots.style import INK, MUTED, NO_DATA, WIDTH_INCHES, Array, canvas, label, styled, wrap
+from astrodl.plots.style import MUTED, NO_DATA, WIDTH_INCHES, Array, apply_style, new_canvas, wrap_heading, wrap_label
+
+__all__ = [
+    "GAP",
+    "balance_bands",
+    "channel_weights",
+    "contact_sheet",
+    "draw_cutout",
+    "estimate_sky_sigma",
+    "lupton_rgb",
+    "order_screen_channels",
+    "plain_rgb",
+    "sheet_of_rows",
+]
 
 GAP = 0.05
 """Space between cutouts, in inches."""
-LINE = 0.135
+_LINE = 0.135
 """Height of a line of a cutout's title, in inches."""
+_MARGIN = 0.08
+"""Margin of a sheet, in inches."""
 
 
 def channel_weights(n_bands: int) -> Array:
-    """Return how much each band, blue to red, adds to the red, green and blue channels.
+    """Return the weights of the bands, from blue to red, in the red, green and blue channels.
 
-    Neighbouring bands share a channel: a band at position p in [0, 2] along the list adds with weight
-    max(0, w - |p - c|) to the channel at c (blue 0, green 1, red 2). With three bands w is one and each is a channel;
-    with more it grows to 1.5, since sharply cut channels make greens that no galaxy has. One band gives grey; of two,
-    green is the mean.
+    A band at position p in [0, 2] along the list has the weight max(0, w - |p - c|) in the channel at c (blue 0,
+    green 1, red 2). With three bands w is one and each band is a channel. With more bands w grows to 1.5, because
+    channels with sharp edges make galaxies green. One band gives grey; of two bands, green is the mean.
 
     Returns
     -------
@@ -41,27 +55,31 @@ def channel_weights(n_bands: int) -> Array:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def blue_to_red(bands: Sequence[str]) -> list[int]:
-    """Return the order in which bands named for the colours of a screen run from blue to red; others as they are."""
-    place = {"blue": 0, "b": 0, "green": 1, "g": 1, "red": 2, "r": 2}
-    names = [band.lower() for band in bands]
-    # g and r alone are filters of a survey; only the three together are the channels of a JPEG.
-    if {place.get(name) for name in names} != {0, 1, 2}:
-        return list(range(len(names)))
-    return sorted(range(len(names)), key=lambda i: place[names[i]])
+def order_screen_channels(bands: Sequence[str]) -> list[int]:
+    """Return the order blue, green, red of three bands that are named after these colours; else the given order."""
+    channels = {"blue": 0, "b": 0, "green": 1, "g": 1, "red": 2, "r": 2}
+    order = [channels.get(band.lower(), -1) for band in bands]
+    # g and r alone are filters of a survey; only all three together are the channels of a JPEG.
+    if set(order) != {0, 1, 2}:
+        return list(range(len(order)))
+    return sorted(range(len(order)), key=order.__getitem__)
 
 
 def balance_bands(images: ArrayLike) -> Array:
-    """Return the factor per band that makes the typical galaxy of a set nearly white, a little warm.
+    """Return the factor per band that makes the typical galaxy of a sample nearly white.
 
-    The factor is s^-0.8, where s is the median, over objects, of the band's share of the flux in the central quarter of
-    the image. With few objects it is drawn towards one, since a single red galaxy should stay red. Pass the factors of
-    a large set to `lupton_rgb` to give all figures of a survey the same colours.
+    The factor is s^-0.8, where s is the median over objects of the band's share of the flux in the central quarter of
+    the image. With few objects the factor shrinks towards one, so that a single red galaxy stays red. Pass the factors
+    of a large sample to `lupton_rgb` to give all figures of a survey the same colours.
 
     Parameters
     ----------
     images : array of shape (n, bands, y, x)
         Linear fluxes; NaN is ignored.
+
+    Returns
+    -------
+    ndarray of shape (bands,)
     """
     images = np.asarray(images, dtype=np.float64)
     n_bands, (height, width) = images.shape[1], images.shape[2:]
@@ -71,13 +89,24 @@ def balance_bands(images: ArrayLike) -> Array:
     if len(flux) == 0 or n_bands == 1:
         return np.ones(n_bands)
     share = np.median(flux / flux.mean(axis=1, keepdims=True), axis=0)
-    # Five objects count as much as the assumption that nothing needs balancing; slopes beyond 30 are not colours.
+    # The prior of no balance has the weight of five objects; ratios beyond 30 are not colours of galaxies.
     logarithm = -0.8 * np.log(np.clip(share, 1 / 30, 30)) * len(flux) / (len(flux) + 5)
     return np.exp(logarithm - logarithm.mean())
 
 
 def estimate_sky_sigma(images: Array) -> Array:
-    """Return the noise per image and band from differences of neighbouring pixels (blind to smooth light)."""
+    """Estimate the noise per image and band from differences of neighbouring pixels, which cancel smooth light.
+
+    Parameters
+    ----------
+    images : array of shape (n, bands, y, x)
+        Fluxes; NaN is ignored.
+
+    Returns
+    -------
+    ndarray of shape (n, bands)
+        Standard deviation of a pixel; zero where no two neighbours are known.
+    """
     difference = np.abs(np.diff(images, axis=3)).reshape(*images.shape[:2], -1)
     known = np.isfinite(difference).any(axis=2)
     difference[~known] = 0.0
@@ -96,28 +125,34 @@ def lupton_rgb(
     """Make colour images with the arcsinh stretch of Lupton et al. (2004, PASP 116, 133).
 
     The three channels share one stretch of their mean I, so that colours do not depend on brightness:
-    C' = C f(I) / I with f(I) = asinh(I / (k sigma)) / asinh(I_white / (k sigma)). Where a channel comes near one all
-    three are bent back together, so that cores keep their hue. Colour is damped where there is only noise.
+    C' = C f(I) / I with f(I) = asinh(I / (k sigma)) / asinh(I_white / (k sigma)). Near saturation all three channels
+    are compressed by the same factor, so that cores keep their hue. Colours are damped in pixels dominated by noise.
 
     Parameters
     ----------
     images : array of shape (n, bands, y, x)
-        Linear, background-free fluxes, bands from blue to red. A pixel without any band is shown in a muted colour,
-        a missing channel is replaced by the mean of the others.
+        Linear, background-subtracted fluxes, bands from blue to red. NaN marks missing data: a missing channel is
+        replaced by the mean of the others, a pixel without any band is drawn in a muted colour.
     sky_sigma : array of shape (n, bands), optional
         Noise per pixel; by default estimated from neighbouring pixels.
     band_factors : array of shape (bands,), optional
         Factor per band; by default `balance_bands(images)`.
     per_image : bool
-        Stretch each image by its own peak and noise, instead of all by the same.
+        Scale each image to its own peak and noise, instead of all images to common values.
     softening : float
         Flux at which the stretch turns from linear to logarithmic, in units of the sky noise.
     saturation : float
-        One leaves colours as they are, zero is grey.
+        Factor of the colour contrast; zero gives grey images.
 
     Returns
     -------
-    float32 array of shape (n, y, x, 3), values in [0, 1]
+    float32 array of shape (n, y, x, 3)
+        Values in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        The images do not have four dimensions.
     """
     images = np.asarray(images, dtype=np.float64)
     if images.ndim != 4:
@@ -127,7 +162,7 @@ def lupton_rgb(
     images = np.where(np.isfinite(images), images, np.nan)
     factors = balance_bands(images) if band_factors is None else np.asarray(band_factors, dtype=np.float64)
     sigma = estimate_sky_sigma(images) if sky_sigma is None else np.asarray(sky_sigma, dtype=np.float64)
-    channels, empty = _channels(images * factors[:, None, None])
+    channels, empty = _combine_bands(images * factors[:, None, None])
     intensity = channels.mean(axis=1)
     noise = _intensity_noise(sigma * factors, intensity)
     white = np.maximum(np.percentile(intensity.reshape(len(images), -1), 99.8, axis=1), 40 * noise)
@@ -140,39 +175,44 @@ def lupton_rgb(
 
 
 def plain_rgb(images: ArrayLike, *, maximum: float | None = None) -> Array:
-    """Show images that were already stretched for the eye (JPEG, PNG) as they are.
+    """Make colour images without a stretch, for images that are already stretched (JPEG, PNG).
 
     Parameters
     ----------
     images : array of shape (n, bands, y, x)
-        Bands from blue to red (see `blue_to_red`). NaN is shown in a muted colour.
+        Bands from blue to red (see `order_screen_channels`). NaN is drawn in a muted colour.
     maximum : float, optional
-        What is white; by default the 99.9th percentile of all pixels.
+        Value of white; by default the 99.9th percentile of all pixels.
+
+    Returns
+    -------
+    float32 array of shape (n, y, x, 3)
+        Values in [0, 1].
     """
     images = np.asarray(images, dtype=np.float64)
     if maximum is None:
         known = images[np.isfinite(images)]
         maximum = max(float(np.quantile(known, 0.999)), 1e-12) if known.size else 1.0
-    channels, empty = _channels(images / maximum)
+    channels, empty = _combine_bands(images / maximum)
     rgb = np.clip(np.moveaxis(channels, 1, -1), 0, 1)
     rgb[empty] = to_rgb(NO_DATA)
     return rgb.astype(np.float32)
 
 
-def _channels(images: Array) -> tuple[Array, Array]:
-    """Combine bands into red, green, blue of shape (n, 3, y, x), and tell the pixels without any band."""
+def _combine_bands(images: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the red, green and blue channels, (n, 3, y, x), and a mask of the pixels without any band, (n, y, x)."""
     weights = channel_weights(images.shape[1])
     known = np.isfinite(images)
     total = np.einsum("cb,nbyx->ncyx", weights, np.where(known, images, 0.0))
     weight = np.einsum("cb,nbyx->ncyx", weights, known.astype(np.float64))
     channels = total / np.where(weight > 0, weight, np.inf)
-    have = weight > 0
-    mean = channels.sum(axis=1) / np.maximum(have.sum(axis=1), 1)
-    return np.where(have, channels, mean[:, None]), np.asarray(~known.any(axis=1))
+    has_data = weight > 0
+    mean = channels.sum(axis=1) / np.maximum(has_data.sum(axis=1), 1)
+    return np.where(has_data, channels, mean[:, None]), np.asarray(~known.any(axis=1))
 
 
 def _intensity_noise(sigma: Array, intensity: Array) -> Array:
-    """Return the noise of the mean of the channels, never zero (a noise-free model has a peak but no noise)."""
+    """Return the noise of the mean of the channels, above zero also for noise-free models."""
     weights = channel_weights(sigma.shape[1]).mean(axis=0)
     noise = np.sqrt(np.nansum((weights * sigma) ** 2, axis=1))
     peak = np.abs(intensity).reshape(len(intensity), -1).max(axis=1)
@@ -187,11 +227,11 @@ def _stretch(
     softening: float,
     saturation: float,
 ) -> Array:
-    """Apply the stretch; returns (n, y, x, 3)."""
-    # One sigma of pedestal keeps the sky dark grey instead of cutting half of its noise to black.
+    """Stretch channels of shape (n, 3, y, x) to colours of shape (n, y, x, 3)."""
+    # A pedestal of one sigma makes the sky dark grey; without it half of the sky pixels would be black.
     raised = np.maximum(intensity + noise, 1e-6 * noise)
     scaled = np.arcsinh(raised / (softening * noise)) / np.arcsinh((white + noise) / (softening * noise))
-    # The eye sees colour noise first and colour detail last: colour is smoothed a little and damped below 3 sigma.
+    # Colours are smoothed and damped below 3 sigma, because colour noise is more visible than colour detail.
     smooth = gaussian_filter(intensity, (0, 1.2, 1.2))
     difference = gaussian_filter(channels - intensity[:, None], (0, 0, 1.2, 1.2))
     difference /= np.maximum(smooth + noise, 0.5 * noise)[:, None]
@@ -202,13 +242,13 @@ def _stretch(
 
 
 def _limit(difference: Array, largest: float = 0.8) -> Array:
-    """Bend extreme colours (a drop-out is ten times brighter in one channel) into what a screen can show."""
+    """Compress extreme colours (a drop-out is ten times brighter in one channel) into the range of a screen."""
     size = np.maximum(np.abs(difference).max(axis=1, keepdims=True), 1e-12)
     return difference * largest * np.tanh(size / largest) / size
 
 
 def _compress_highlights(rgb: Array, knee: float = 0.7) -> Array:
-    """Bend what is brighter than the knee towards one, same factor for the three channels, and pale it a little."""
+    """Compress values above the knee towards one, by the same factor in the three channels, and desaturate them."""
     brightest = np.maximum(rgb.max(axis=1, keepdims=True), 1e-12)
     excess = np.clip(brightest - knee, 0, None)
     bent = np.minimum(brightest, knee) + (1 - knee) * (1 - np.exp(-excess / (1 - knee)))
@@ -220,7 +260,7 @@ def _compress_highlights(rgb: Array, knee: float = 0.7) -> Array:
 def draw_cutout(
     axes: Axes, rgb: ArrayLike, left: float, top: float, side: float, *, title: str = "", frame: str | None = None
 ) -> None:
-    """Draw a cutout on a `style.canvas`, with its title above and a coloured frame round it; sizes in inches."""
+    """Draw a cutout on a `new_canvas`, with its title above and a coloured frame around it; sizes in inches."""
     axes.imshow(
         np.clip(np.asarray(rgb, dtype=float), 0, 1),
         extent=(left, left + side, top + side, top),
@@ -231,105 +271,98 @@ def draw_cutout(
     if frame:
         axes.add_patch(Rectangle((left, top), side, side, fill=False, edgecolor=frame, linewidth=2.2))
     if title:
-        # A letter is about 0.58 of the font size wide; long titles shrink rather than run into their neighbours.
+        # A character is about 0.58 of the font size wide; a long title gets a smaller font.
         size = min(7.2, 72 * side / (0.58 * max(len(line) for line in title.split("\n"))))
         axes.text(left + side / 2, top - 0.025, title, ha="center", va="bottom", fontsize=size, linespacing=1.1)
 
 
-@styled
 def contact_sheet(
     rgb: ArrayLike,
     titles: Sequence[str] | None = None,
     n_columns: int = 10,
     heading: str = "",
-    rows_labels: Sequence[str] | None = None,
     *,
     frames: Sequence[str | None] | None = None,
 ) -> Figure:
-    """Lay cutouts out in rows.
+    """Draw cutouts in rows.
 
     Parameters
     ----------
     rgb : array of shape (n, y, x, 3)
-        Colour images, drawn with the first row of pixels at the bottom as FITS has it (north up when the WCS says so).
+        Colour images. The first row of pixels is at the bottom, as in FITS (north up if the WCS says so).
     titles : sequence of n str, optional
         Text above each cutout.
     n_columns : int
         Cutouts per row.
     heading : str
         Heading of the sheet.
-    rows_labels : sequence of str, optional
-        Text to the left of each row.
     frames : sequence of n colours or None, optional
-        Frame of each cutout.
+        Colour of the frame of each cutout.
     """
-    rgb = np.asarray(rgb)
-    n_columns = max(1, min(n_columns, max(len(rgb), 4)))
-    n_rows = max(1, -(-len(rgb) // n_columns))
-    n_lines = max((title.count("\n") + 1 for title in titles if title), default=0) if titles is not None else 0
-    margin, left = 0.08, 1.05 if rows_labels is not None else 0.08
-    top = 0.38 + 0.17 * wrap(heading, WIDTH_INCHES).count("\n") if heading else margin
-    side = (WIDTH_INCHES - left - margin - GAP * (n_columns - 1)) / n_columns
-    row_height = side + GAP + (n_lines * LINE + 0.03 if n_lines else 0)
-    figure, axes = canvas(WIDTH_INCHES, top + n_rows * row_height + margin)
-    axes.text(margin, 0.1, wrap(heading, WIDTH_INCHES), va="top", fontsize=11, fontweight="bold", color=INK)
-    for i, image in enumerate(rgb):
-        row, column = divmod(i, n_columns)
-        draw_cutout(
-            axes,
-            image,
-            left + column * (side + GAP),
-            top + (row + 1) * row_height - side - GAP,
-            side,
-            title=titles[i] if titles is not None else "",
-            frame=frames[i] if frames is not None else None,
-        )
-    for row, name in enumerate(rows_labels or ()):
-        middle = top + (row + 1) * row_height - side / 2 - GAP
-        axes.text(left - 0.1, middle, label(name), ha="right", va="center", fontsize=8.5)
-    return figure
+    n = len(np.asarray(rgb))
+    n_columns = max(1, min(n_columns, max(n, 4)))
+    rows = [range(start, min(start + n_columns, n)) for start in range(0, n, n_columns)] or [range(0)]
+    return sheet_of_rows(
+        rgb,
+        rows,
+        title=None if titles is None else titles.__getitem__,
+        frame=None if frames is None else frames.__getitem__,
+        n_columns=n_columns,
+        heading=heading,
+    )
 
 
+@apply_style
 def sheet_of_rows(
     rgb: ArrayLike,
     rows: Sequence[Sequence[int]],
-    labels: Sequence[str],
+    labels: Sequence[str] | None = None,
     *,
-    title: Callable[[int], str],
-    frame: Callable[[int], str | None],
+    title: Callable[[int], str] | None = None,
+    frame: Callable[[int], str | None] | None = None,
     n_columns: int,
-    heading: str,
+    heading: str = "",
 ) -> Figure:
-    """Lay chosen cutouts out in labelled rows, which may be short or empty; each row is as high as its titles.
+    """Draw chosen cutouts in labelled rows, which may be short or empty.
 
     Parameters
     ----------
     rgb : array of shape (n, y, x, 3)
         All cutouts.
     rows : sequence of sequences of int
-        Objects of each row.
-    labels : sequence of str
+        Indices of the objects of each row.
+    labels : sequence of str, optional
         Text to the left of each row.
-    title, frame : functions of the object's index
-        Its title and the colour of its frame (None: no frame).
+    title, frame : functions of an index, optional
+        Title of an object, and the colour of its frame (None for no frame).
     n_columns : int
-        Cutouts a row has room for.
+        Largest number of cutouts in a row.
     heading : str
         Heading of the sheet.
     """
     rgb = np.asarray(rgb)
-    left, margin = 1.05, 0.08
-    side = (WIDTH_INCHES - left - margin - GAP * (n_columns - 1)) / n_columns
-    heights = [max((title(i).count("\n") + 1 for i in row), default=1) * LINE + 0.05 for row in rows]
-    top = 0.34 + 0.17 * wrap(heading, WIDTH_INCHES).count("\n")
-    figure, axes = canvas(WIDTH_INCHES, top + sum(heights) + len(rows) * (side + GAP) + margin)
-    axes.text(margin, 0.1, wrap(heading, WIDTH_INCHES), va="top", fontsize=11, fontweight="bold", color=INK)
-    for row, name, height in zip(rows, labels, heights, strict=True):
+    titles = [["" if title is None else title(i) for i in row] for row in rows]
+    left = _MARGIN if labels is None else 1.05
+    side = (WIDTH_INCHES - left - _MARGIN - GAP * (n_columns - 1)) / n_columns
+    n_lines = [max((text.count("\n") + 1 for text in texts if text), default=0) for texts in titles]
+    heights = [0.05 + n * _LINE if n else 0.03 for n in n_lines]
+    top = 0.34 + 0.17 * wrap_heading(heading, WIDTH_INCHES).count("\n") if heading else _MARGIN
+    figure, axes = new_canvas(top + sum(heights) + len(rows) * (side + GAP) + _MARGIN, heading)
+    for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
         top += height
         for column, i in enumerate(row):
-            draw_cutout(axes, rgb[i], left + column * (side + GAP), top, side, title=title(i), frame=frame(i))
-        axes.text(left - 0.1, top + side / 2, label(name), ha="right", va="center", fontsize=8.5)
-        if not row:
+            draw_cutout(
+                axes,
+                rgb[i],
+                left + column * (side + GAP),
+                top,
+                side,
+                title=titles[number][column],
+                frame=None if frame is None else frame(i),
+            )
+        if labels is not None:
+            axes.text(left - 0.1, top + side / 2, wrap_label(labels[number]), ha="right", va="center", fontsize=8.5)
+        if not len(row):
             axes.text(left, top + side / 2, "none", va="center", color=MUTED)
         top += side + GAP
     return figure

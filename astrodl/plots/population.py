@@ -1,4 +1,4 @@
-"""The population of a survey beside the relations that it was drawn from: counts, sizes, colours over redshift."""
+"""Number counts, sizes and colours of simulated galaxies, with the relations they were drawn from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,57 +6,61 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from astrodl.plots.style import (
     INK,
     MUTED,
     Array,
-    colors_of,
-    counted,
-    legend_above,
+    add_count,
+    add_legend_above,
+    apply_style,
+    assign_colors,
+    label_log_axis,
     new_figure,
-    plain_logarithm,
-    styled,
 )
 
+__all__ = ["SizePanel", "color_redshift", "number_counts", "size_magnitude"]
 
-@styled
+
+@apply_style
 def number_counts(
     magnitude: ArrayLike,
-    kind: ArrayLike,
+    classes: ArrayLike,
     *,
-    fits: ArrayLike,
+    fits_cutout: ArrayLike,
     area_deg2: float,
     grid: ArrayLike,
     expected: Mapping[str, ArrayLike],
     band: str,
     heading: str = "Number counts",
 ) -> Figure:
-    """Draw the counts of galaxies by class with Poisson errors, over the luminosity functions' prediction.
+    """Draw number counts by class with Poisson errors, and the prediction of the luminosity functions.
 
     Parameters
     ----------
-    magnitude, kind : arrays of shape (n,)
-        Magnitude and class of each galaxy.
-    fits : array of shape (n,)
-        Whether a galaxy fits into the survey's cutouts; those that do are also counted alone (hollow).
-    area_deg2
-        Area that holds as many galaxies, in square degrees.
+    magnitude : array of shape (n,)
+        AB magnitude of each galaxy.
+    classes : array of n str
+        Class of each galaxy.
+    fits_cutout : bool array of shape (n,)
+        Whether a galaxy fits into a cutout of the survey; the counts of these are drawn as open symbols.
+    area_deg2 : float
+        Area that contains the n galaxies, in square degrees.
     grid : array of shape (m,)
         Magnitudes of the prediction.
     expected : mapping class -> array of shape (m,)
         Predicted number per square degree and magnitude.
-    band
+    band : str
         Name of the band of the magnitudes.
     """
-    magnitude, kind, fits, grid = np.asarray(magnitude), np.asarray(kind), np.asarray(fits), np.asarray(grid)
-    figure = new_figure(4.8, width=7.0, heading=counted(heading, len(magnitude)))
+    magnitude, classes, grid = np.asarray(magnitude), np.asarray(classes), np.asarray(grid)
+    figure = new_figure(4.8, width=7.0, heading=add_count(heading, len(magnitude)))
     axes = figure.subplots()
     edges = np.arange(np.ceil(2 * grid.min() - 0.1) / 2, grid.max() + 0.1, 0.5)
     middle = (edges[1:] + edges[:-1]) / 2
 
-    def points(members: Array, **style: Any) -> None:
+    def draw_counts(members: NDArray[np.bool_], **style: Any) -> None:
         counts, _ = np.histogram(magnitude[members], edges)
         scale = 1 / (area_deg2 * np.diff(edges))
         shown = counts > 0
@@ -65,30 +69,30 @@ def number_counts(
 
     total = np.sum([np.asarray(curve) for curve in expected.values()], axis=0)
     axes.plot(grid, total, color=INK, lw=1.2)
-    points(np.ones(len(magnitude), bool), color=INK, label="all")
-    points(fits.astype(bool), color=INK, mfc="white", label="that fit the stamp")
-    palette = colors_of(list(expected))
+    draw_counts(np.ones(len(magnitude), bool), color=INK, label="all")
+    draw_counts(np.asarray(fits_cutout, bool), color=INK, mfc="white", label="fit into a cutout")
+    palette = assign_colors(list(expected))
     for name, curve in expected.items():
         axes.plot(grid, np.asarray(curve), color=palette[name], lw=1.2)
-        points(kind == name, color=palette[name], label=name)
-    axes.set(yscale="log", xlabel=f"{band} (AB)", ylabel="galaxies per deg² and mag")
+        draw_counts(classes == name, color=palette[name], label=name)
+    axes.set(yscale="log", xlabel=f"{band} (AB)", ylabel="galaxies (deg⁻² mag⁻¹)")
     axes.legend(ncols=2, loc="upper left")
     return figure
 
 
 @dataclass(frozen=True)
 class SizePanel:
-    """One panel of `size_magnitude`.
+    """Data of one panel of `size_magnitude`.
 
     Attributes
     ----------
-    title
-        Whose sizes.
-    magnitude, radius
-        (n,) magnitudes and half-light radii in arcsec.
-    curves
-        label -> (magnitudes, median radii in arcsec) of the relation.
-    scatter
+    title : str
+        Title of the panel.
+    magnitude, radius : arrays of shape (n,)
+        AB magnitudes, and half-light radii in arcsec.
+    curves : mapping label -> (magnitudes, median radii in arcsec)
+        The median relation.
+    scatter : float
         Scatter of the relation in dex.
     """
 
@@ -99,7 +103,7 @@ class SizePanel:
     scatter: float
 
 
-@styled
+@apply_style
 def size_magnitude(
     panels: Sequence[SizePanel],
     *,
@@ -107,23 +111,23 @@ def size_magnitude(
     limits_arcsec: tuple[float, float],
     heading: str = "Sizes and magnitudes",
 ) -> Figure:
-    """Draw half-light radii over magnitudes with the median relation and its scatter at a few redshifts.
+    """Draw half-light radii against magnitudes, with the median relation and its scatter at a few redshifts.
 
     Parameters
     ----------
-    panels
-        Kinds of galaxies.
-    band
+    panels : sequence of SizePanel
+        Data of each panel.
+    band : str
         Name of the band of the magnitudes.
-    limits_arcsec
-        Smallest and largest radius that the survey draws.
+    limits_arcsec : (float, float)
+        Smallest and largest radius in the simulation.
     """
     n = sum(len(panel.magnitude) for panel in panels)
-    figure = new_figure(4.4, width=4.4 * len(panels), heading=counted(heading, n))
+    figure = new_figure(4.4, width=4.4 * len(panels), heading=add_count(heading, n))
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
         axes.scatter(panel.magnitude, panel.radius, s=3, color=MUTED, linewidths=0, alpha=0.5, zorder=2)
-        palette = colors_of(list(panel.curves))
+        palette = assign_colors(list(panel.curves))
         for label, (magnitude, radius) in panel.curves.items():
             axes.plot(magnitude, radius, color=palette[label], label=label, zorder=4)
             factor = 10**panel.scatter
@@ -132,50 +136,51 @@ def size_magnitude(
             axes.axhline(limit, color=INK, ls=":", lw=0.9)
         axes.set(yscale="log", xlabel=f"{band} (AB)", title=panel.title)
         axes.set_ylim(0.7 * limits_arcsec[0], 2.4 * limits_arcsec[1])
-        plain_logarithm(axes.yaxis)
+        label_log_axis(axes.yaxis)
     all_axes[0].set_ylabel("half-light radius (arcsec)")
     all_axes[-1].legend(loc="lower left", frameon=True, facecolor="white", edgecolor="none", framealpha=1.0)
     return figure
 
 
-@styled
+@apply_style
 def color_redshift(
     z: ArrayLike,
-    kind: ArrayLike,
+    classes: ArrayLike,
     colors: Mapping[str, ArrayLike],
     tracks: Mapping[str, tuple[Array, Mapping[str, Array]]],
     *,
-    heading: str = "Colours over redshift",
+    heading: str = "Colours against redshift",
 ) -> Figure:
-    """Draw colours of the galaxies over redshift with the tracks of the templates, one panel per colour.
+    """Draw colours of galaxies against redshift with the tracks of templates, one panel per colour.
 
     Parameters
     ----------
-    z, kind : arrays of shape (n,)
-        Redshift and class.
+    z : array of shape (n,)
+        Redshifts.
+    classes : array of n str
+        Class of each galaxy.
     colors : mapping name of a colour -> array of shape (n,)
         Colours in magnitudes.
     tracks : mapping name of a template -> (redshifts, mapping name of a colour -> colours)
-        What pure, dust-free templates would show.
+        Colours of single templates without dust; up to four templates are drawn.
     """
-    z, kind = np.asarray(z), np.asarray(kind)
-    figure = new_figure(4.4, width=5.4 * len(colors), heading=counted(heading, len(z)))
-    names = list(dict.fromkeys(kind.tolist()))
-    palette = colors_of(sorted(names))
+    z, classes = np.asarray(z), np.asarray(classes)
+    figure = new_figure(4.4, width=5.4 * len(colors), heading=add_count(heading, len(z)))
+    palette = assign_colors(sorted(set(classes.tolist())))
     styles = ("-", "--", "-.", ":")
     all_axes = figure.subplots(1, len(colors), squeeze=False, sharex=True)[0]
     for axes, (color, values) in zip(all_axes, colors.items(), strict=True):
-        for name in sorted(names):
-            members = kind == name
+        for name, point_color in palette.items():
+            members = classes == name
             label = name if axes is all_axes[0] else None
-            axes.scatter(z[members], np.asarray(values)[members], s=5, color=palette[name], linewidths=0, label=label)
+            axes.scatter(z[members], np.asarray(values)[members], s=5, color=point_color, linewidths=0, label=label)
         for style, (template, (grid, curves)) in zip(styles, tracks.items(), strict=False):
             label = template if axes is all_axes[-1] else None
             axes.plot(grid, curves[color], color=INK, ls=style, lw=1.2, label=label, zorder=4)
         axes.set(xlabel="redshift", ylabel=f"{color} (mag)")
         low, high = np.quantile(np.asarray(values), [0.002, 0.998])
         axes.set_ylim(low - 0.3, high + 0.3)
-        legend_above(axes, 5)
+        add_legend_above(axes, 5)
     for handle in all_axes[0].get_legend().legend_handles:
         handle.set_sizes([25])
     return figure

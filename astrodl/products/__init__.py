@@ -1,12 +1,12 @@
-"""The value-added catalogue: one FITS binary table with units, descriptions, UCDs and provenance.
+"""The value-added catalogue: a FITS binary table with units, descriptions, UCDs and provenance.
 
-Per column i: TTYPEi with the (shortened) description as comment, TUNITi, TUCDi (as TOPCAT reads and writes it), TCOMMi
-with the full description. Provenance is in plain cards of the table's header where the name fits eight characters, else
-in HISTORY. There is no date in the file: equal content gives equal bytes, in however many blocks it was written.
+For column i, the comment of TTYPEi holds the (shortened) description, TCOMMi the full description, TUNITi the unit and
+TUCDi the UCD (the keyword that TOPCAT reads and writes). Provenance is in cards of the table header where the name is a
+FITS keyword, otherwise in HISTORY. The file holds no date: equal content gives equal bytes for any block size.
 """
 
 from astrodl.products.columns import Column
 from astrodl.products.read import read_catalog
-from astrodl.products.write import CatalogFile, write_catalog, writing_catalog
+from astrodl.products.write import CatalogWriter, stream_catalog, write_catalog
 
-__all__ = ["CatalogFile", "Column", "read_catalog", "write_catalog", "writing_catalog"]
+__all__ = ["CatalogWriter", "Column", "read_catalog", "stream_catalog", "write_catalog"]

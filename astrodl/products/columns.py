@@ -1,26 +1,36 @@
-"""A column of the catalogue, and how FITS stores it."""
+"""Columns of the catalogue, and their form in a FITS binary table."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy import units
+from astropy.io import fits
 from astropy.io.votable.ucd import parse_ucd
 from numpy.typing import ArrayLike, NDArray
 
 from astrodl.errors import DataError
 
+__all__ = [
+    "Column",
+    "check_columns",
+    "check_lengths",
+    "check_unique",
+    "encode",
+    "encode_text",
+    "fits_column",
+    "text_width",
+]
+
 COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# numpy kind and size -> FITS format; unsigned integers have no FITS type of their own but the byte.
-FORMATS = {"b1": "L", "u1": "B", "i1": "I", "i2": "I", "u2": "J", "i4": "J", "u4": "K", "i8": "K"} | {
-    "f2": "E",
-    "f4": "E",
-    "f8": "D",
-}
-STORED = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
-"""FITS format -> type of its bytes."""
+PROMOTED = {"i1": "i2", "u2": "i4", "u4": "i8", "f2": "f4"}
+"""numpy types without a FITS type -> the smallest type with a FITS type that holds all their values."""
+FITS_TYPES = {"i1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
+"""numpy type in the file -> letter of TFORM (FITS 4.0, table 18); booleans are stored as the characters T and F."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,77 +40,52 @@ class Column:
     name: str
     """Letters, digits and underscores."""
     values: ArrayLike
-    """One entry per object, (N,), or a vector per object, (N, k); numbers, truth values, or ASCII text."""
+    """One entry per object, (N,), or an array per object, (N, k); numbers, booleans or ASCII text."""
     unit: str | None
-    """Unit that astropy knows in its FITS notation; None where there is none."""
+    """Unit in the FITS notation of astropy; None for a column without a unit."""
     description: str
-    """What it is, in one line."""
+    """Description in one line of ASCII."""
     ucd: str | None = None
-    """Unified content descriptor of the IVOA's UCD1+ vocabulary."""
+    """Unified content descriptor in the IVOA vocabulary UCD1+."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How FITS stores a column: its format, the width of its text (0: numbers), and the shape of an entry."""
+def check_columns(path: Path, columns: Sequence[Column]) -> None:
+    """Check that `object_id` comes first and that names, units and UCDs are valid.
 
-    name: str
-    code: str
-    width: int
-    shape: tuple[int, ...]
-
-    @property
-    def form(self) -> str:
-        """TFORM."""
-        repeat = int(np.prod(self.shape, dtype=int))
-        if self.width:
-            return f"{repeat * self.width}A"
-        return f"{repeat}{self.code}" if self.shape else self.code
-
-    @property
-    def dim(self) -> str | None:
-        """TDIM: the shape, fastest axis first, where an entry is not a plain number, text or vector."""
-        shape = ([self.width] if self.width else []) + list(self.shape[::-1])
-        return f"({','.join(map(str, shape))})" if len(shape) > 1 else None
-
-    @property
-    def dtype(self) -> str:
-        """Type of the bytes in the file."""
-        return f"S{self.width}" if self.width else STORED[self.code]
-
-
-def check_names(path: Path, columns: Sequence[Column]) -> None:
-    """Refuse columns without `object_id` in front, of one name, or that other programs would stumble over."""
+    Raises
+    ------
+    ValueError
+        The first invalid column.
+    """
     names = [column.name for column in columns]
     if not names or names[0] != "object_id":
         raise ValueError(f"{path}: no column object_id (has {', '.join(names) or 'none'}); give it")
     folded = [name.casefold() for name in names]
-    doubled = [name for name in names if folded.count(name.casefold()) > 1]
-    if doubled:
-        raise ValueError(f"{path}: columns {', '.join(doubled)} have the same name (case apart); rename them")
+    repeated = [name for name in names if folded.count(name.casefold()) > 1]
+    if repeated:
+        raise ValueError(f"{path}: columns {', '.join(repeated)} have the same name (case apart); rename them")
     for column in columns:
-        _check_words(path, column)
+        _check_column(path, column)
 
 
-def check_lengths(path: Path, columns: Sequence[Column]) -> int:
-    """Refuse columns of different lengths; gives the length."""
+def check_lengths(path: Path, columns: Sequence[Column]) -> None:
+    """Check that all columns have as many rows as `object_id`."""
     lengths = {column.name: len(np.atleast_1d(np.asarray(column.values))) for column in columns}
     for name, length in lengths.items():
         if length != lengths["object_id"]:
             raise ValueError(
                 f"{path}: column '{name}' has {length} rows, object_id {lengths['object_id']}; give one per object"
             )
-    return lengths["object_id"]
 
 
 def check_unique(path: Path, object_id: ArrayLike) -> None:
-    """Refuse identifiers that occur twice."""
+    """Check that no identifier is repeated."""
     identifiers, count = np.unique(np.asarray(object_id).astype(str), return_counts=True)
     if count.max(initial=1) > 1:
         raise DataError(f"{path}: object_id '{identifiers[count.argmax()]}' occurs twice; make identifiers unique")
 
 
-def _check_words(path: Path, column: Column) -> None:
-    """Refuse a name, unit or UCD that other programs would stumble over."""
+def _check_column(path: Path, column: Column) -> None:
     if not COLUMN_NAME.fullmatch(column.name):
         raise ValueError(f"{path}: column name '{column.name}' must be letters, digits and underscores; rename it")
     if not column.description.isascii() or not column.description.isprintable():
@@ -117,49 +102,76 @@ def _check_words(path: Path, column: Column) -> None:
         raise ValueError(f"{path}: UCD '{column.ucd}' of column '{column.name}' is not valid: {error}") from None
 
 
-def storable(path: Path, column: Column) -> NDArray:
-    """Give the array as FITS stores it: numbers as they are, text as ASCII of the width of its type.
+def encode(path: Path, column: Column, width: int | None = None) -> NDArray[Any]:
+    """Return the values of a column as FITS stores them: big-endian numbers, T and F for booleans, ASCII text.
 
-    The width of text is thus that of what was handed in, an array of `str`, and not that of its longest entry.
+    Parameters
+    ----------
+    path
+        Catalogue to write, for error messages.
+    column
+        The column; its identifiers are converted to text.
+    width
+        Number of characters of text. The default is the width of the array's type (12 for `<U12`), so that it does
+        not depend on the entries.
+
+    Raises
+    ------
+    ValueError
+        Masked values, a type that FITS cannot store, or text longer than `width`.
+    DataError
+        Text that is not ASCII.
     """
     if isinstance(column.values, np.ma.MaskedArray):
         raise ValueError(f"{path}: column '{column.name}' is masked; fill it (NaN where a number is unknown)")
     values = np.asarray(column.values)
-    if column.name == "object_id":
-        values = values.astype(str)
-    if values.dtype.kind == "O" and all(isinstance(value, str) for value in values.flat):
-        values = values.astype(str)
-    if values.dtype.kind != "U":
-        return values
+    is_text = values.dtype.kind in "SU" or (values.dtype.kind == "O" and all(isinstance(v, str) for v in values.flat))
+    if is_text or column.name == "object_id":
+        text = encode_text(path, column.name, values)
+        if width is not None and text_width(text) > width:
+            raise ValueError(f"{path}: text in column '{column.name}' is longer than {width} characters")
+        return text.astype(f"S{width or text.dtype.itemsize}")
+    if values.dtype.kind == "b":
+        return np.where(values, ord("T"), ord("F")).astype("i1")
+    numpy_type = values.dtype.str[1:]
+    numpy_type = PROMOTED.get(numpy_type, numpy_type)
+    if numpy_type not in FITS_TYPES:
+        raise ValueError(f"{path}: column '{column.name}' holds {values.dtype}, must be numbers, booleans or text")
+    return values.astype(f">{numpy_type}")
+
+
+def encode_text(path: Path, name: str, values: ArrayLike) -> NDArray[np.bytes_]:
+    """Return text as ASCII, of the width of the array's type; numbers are converted to text.
+
+    Raises
+    ------
+    DataError
+        Text that is not ASCII.
+    """
+    text = np.asarray(values)
+    text = text if text.dtype.kind == "S" else text.astype(str)
+    width = text.dtype.itemsize // np.dtype(f"{text.dtype.kind}1").itemsize
     try:
-        # A type without width cannot be stored: no objects, or empty text only.
-        return np.char.encode(values, "ascii").astype(f"S{max(1, values.dtype.itemsize // 4)}")
+        # A type without width cannot be stored: an empty array, or empty text only.
+        return text.astype(f"S{max(1, width)}")
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{path}: '{error.object}' in column {column.name} is not ASCII, as FITS needs; rename it in the catalogue"
+            f"{path}: '{error.object}' in column {name} is not ASCII, as FITS and qp need; rename it in the catalogue"
         ) from None
 
 
-def layout(path: Path, name: str, array: NDArray, width: int | None = None) -> Layout:
-    """Say how FITS stores an array that is `storable`; its text with `width` characters, if that is given."""
-    if array.dtype.kind == "S":
-        return Layout(name, "A", width or array.dtype.itemsize, array.shape[1:])
-    code = FORMATS.get(f"{array.dtype.kind}{array.dtype.itemsize}")
-    if code is None:
-        raise ValueError(f"{path}: column '{name}' holds {array.dtype}, must be numbers, truth values or text")
-    return Layout(name, code, 0, array.shape[1:])
+def text_width(text: NDArray[np.bytes_]) -> int:
+    """Return the number of characters of the longest entry; at least 1."""
+    return max(1, int(np.char.str_len(text).max(initial=1)))
 
 
-def text_width(array: NDArray) -> int:
-    """Give the length of the longest text; at least 1."""
-    return max(1, int(np.char.str_len(array).max(initial=1)))
-
-
-def rows(arrays: Sequence[NDArray], layouts: Sequence[Layout]) -> NDArray[np.void]:
-    """Pack columns into the rows of a FITS table."""
-    kinds = [(f"f{number}", one.dtype, one.shape) for number, one in enumerate(layouts)]
-    packed = np.zeros(len(arrays[0]), np.dtype(kinds))
-    for number, (array, one) in enumerate(zip(arrays, layouts, strict=True)):
-        truth = one.code == "L"
-        packed[f"f{number}"] = np.where(array, ord("T"), ord("F")) if truth else array
-    return packed
+def fits_column(column: Column, dtype: np.dtype[Any]) -> fits.Column:
+    """Return the definition of a column whose entries have the type `dtype` in the file."""
+    entry, shape = dtype.base, dtype.shape
+    is_text = entry.kind == "S"
+    repeat = math.prod(shape) * (entry.itemsize if is_text else 1)
+    letter = "A" if is_text else FITS_TYPES[entry.str[1:]]
+    # TDIM: fastest axis first, which is the characters of text; not needed for a vector of numbers.
+    axes = [entry.itemsize] * is_text + [*shape[::-1]]
+    dim = f"({','.join(map(str, axes))})" if len(axes) > 1 else None
+    return fits.Column(column.name, f"{repeat}{letter}" if is_text or shape else letter, column.unit or None, dim=dim)

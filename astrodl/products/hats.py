@@ -1,18 +1,16 @@
-"""One catalogue as Parquet files by HEALPix pixel, in the HATS format that `hats` and `lsdb` open.
+"""Merge FITS catalogues into one catalogue in the HATS format: Parquet files by HEALPix pixel, for `hats` and `lsdb`.
 
 Layout (IVOA Note "HATS", https://www.ivoa.net/documents/Notes/HATS/):
 
-    hats.properties, properties      what it is: name, number of rows, columns of the position
-    partition_info.csv               Norder, Npix of each partition
-    dataset/Norder=k/Dir=d/Npix=p.parquet   the rows, by `_healpix_29`, their pixel of order 29 (nested)
-    dataset/_metadata, dataset/_common_metadata   footers of all files, and the schema
+    hats.properties, properties             name, number of rows, position columns
+    partition_info.csv                      Norder, Npix of each partition
+    dataset/Norder=k/Dir=d/Npix=p.parquet   rows, sorted by `_healpix_29`, their pixel of order 29 (nested)
+    dataset/_metadata, _common_metadata     footers of all files, and the schema
 
-A partition is a pixel, the smaller where objects are dense. Unit, description and UCD of a column are in the metadata
-of its field. There is no date: equal catalogues give equal bytes.
+Partitions are smaller where objects are dense. The metadata of a field hold unit, description and UCD of the column.
+The files hold no date: equal catalogues give equal bytes.
 """
 
-import csv
-import io
 import shutil
 import sys
 import uuid
@@ -27,79 +25,84 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from astrodl.errors import DataError, StoreError
-from astrodl.splits.tiling import FINEST, Tile, pixels, tiles, which
+from astrodl.healpix import MAX_ORDER, Tile, divide_sky, find_tiles, sky_pixels
 
 if TYPE_CHECKING:
     import pyarrow
 
-Counts = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Pixels, increasing, and the number of objects in each."""
+__all__ = ["MAX_ROWS", "write_hats"]
 
-HIGHEST = 10
+PARTITION_ORDER = 10
 """Order of the smallest partitions, 3.4 arcmin."""
-ROWS = 1_000_000
-"""Rows that a partition may have, unless it is a smallest one."""
-INDEX = f"_healpix_{FINEST}"
+MAX_ROWS = 1_000_000
+"""Most rows of a partition, unless it is one of the smallest."""
+INDEX = f"_healpix_{MAX_ORDER}"
 BLOCK = 1_000_000
-"""Positions that are looked at at a time."""
+"""Number of positions that are converted to pixels at a time."""
 
 
-def write_hats(catalogs: Sequence[Path], out: Path, *, name: str, n_most: int = ROWS, builder: str = "astrodl") -> int:
-    """Write catalogues as one in the HATS format, in memory for one partition and the positions of one catalogue.
+def write_hats(
+    catalogs: Sequence[Path], out: Path, *, name: str, max_rows: int = MAX_ROWS, builder: str = "astrodl"
+) -> int:
+    """Merge FITS catalogues into one HATS catalogue; memory: one partition, and four bytes per object.
 
     Parameters
     ----------
     catalogs
         FITS catalogues with columns `ra` and `dec`, of different objects: those of the shards of a survey, or one.
     out
-        Folder to write; it appears when it is complete, and replaces one of the same name.
+        Folder to write; it appears when it is complete, and replaces an existing one.
     name
         Name of the catalogue.
-    n_most
-        Rows that a partition may have, unless it is one of the smallest.
+    max_rows
+        Most rows of a partition, unless it is one of the smallest.
     builder
         Program and version.
 
     Returns
     -------
     int
-        Number of rows; objects without a position are left out, and this is said.
+        Number of rows. Objects without a position are left out; their number is printed.
 
     Raises
     ------
     DataError
-        Catalogues without positions or with different columns, or pyarrow is not installed.
+        The catalogues have no positions or different columns, or pyarrow is not installed.
     StoreError
         A file cannot be read or written.
     """
-    parquet = _parquet()
-    sources = [_Source(path) for path in catalogs]
-    schema = _schema(sources)
-    counted = [_added([some for _, _, some in source.positions()]) for source in sources]
-    found, counts = _added(counted)
-    parts = tiles(found, counts, HIGHEST, n_most)
-    if not parts:
+    parquet = _import_parquet()
+    sources = [_Catalog(path) for path in catalogs]
+    schema = _common_schema(sources)
+    pixels = [source.pixels() for source in sources]
+    n_objects = np.zeros(12 * 4**PARTITION_ORDER, np.int64)
+    for found in pixels:
+        np.add.at(n_objects, found[found >= 0], 1)
+    occupied = np.flatnonzero(n_objects)
+    tiles = divide_sky(occupied, n_objects[occupied], PARTITION_ORDER, max_rows)
+    if not tiles:
         raise DataError(f"{sources[0].path}: no object has a position; a HATS catalogue needs `ra` and `dec`")
-    n_lost = sum(source.n_rows for source in sources) - int(counts.sum())
-    if n_lost:
-        print(f"{out}: {n_lost:,} objects without a position are left out", file=sys.stderr)
-    holders = _holders(sources, counted, parts)
-    about = {"obs_collection": name, "hats_builder": builder}
-    with _replacing_folder(out) as folder:
+    n_missing = sum(int((found < 0).sum()) for found in pixels)
+    if n_missing:
+        print(f"{out}: {n_missing:,} objects without a position are left out", file=sys.stderr)
+    # -1, the pixel of a missing position, stays -1.
+    partitions = [find_tiles(found.astype(np.int64), tiles, PARTITION_ORDER).astype(np.int32) for found in pixels]
+    with _replace_folder(out) as folder:
         footers = []
-        for place, tile in enumerate(parts):
-            rows = [source.table(parts, place, schema) for source in holders[place]]
-            footers.append(_write_partition(parquet, folder, tile, rows))
-        _describe(parquet, folder, schema, parts, footers, about)
-    return int(counts.sum())
+        for number, tile in enumerate(tiles):
+            rows = [np.flatnonzero(partition == number) for partition in partitions]
+            tables = [source.read(chosen, schema) for source, chosen in zip(sources, rows, strict=True) if len(chosen)]
+            footers.append(_write_partition(parquet, folder, tile, tables))
+        _write_metadata(parquet, folder, schema, tiles, footers, {"obs_collection": name, "hats_builder": builder})
+    return sum(tile.n_objects for tile in tiles)
 
 
-class _Source:
-    """A FITS catalogue, of which rows are read where they are wanted."""
+class _Catalog:
+    """A FITS catalogue with positions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._opened() as hdu:
+        with self._open() as hdu:
             self.header, self.names, self.n_rows = hdu.header, list(hdu.columns.names), len(hdu.data)
             self.empty = {name: np.asarray(hdu.data[:0][name]) for name in self.names}
         missing = [name for name in ("ra", "dec") if name not in self.names]
@@ -108,11 +111,10 @@ class _Source:
                 f"{path}: no column {' and '.join(missing)} (has {', '.join(self.names[:10])} ...); a HATS catalogue "
                 "needs positions on the sky: set data.ra_column and data.dec_column, and run again"
             )
-        self._tiles: NDArray[np.int32] | None = None
 
     @contextmanager
-    def _opened(self) -> Iterator[fits.BinTableHDU]:
-        """Open the file, and not for long: a survey may have more shards than a process may have files."""
+    def _open(self) -> Iterator[fits.BinTableHDU]:
+        """Open the file for one read: a survey may have more shards than a process may have open files."""
         if not self.path.is_file():
             raise StoreError(f"{self.path}: no such catalogue; make it with `astrodl catalog`")
         try:
@@ -124,150 +126,123 @@ class _Source:
                 f"{self.path}: cannot be read ({reason:.200}); give what `astrodl catalog` wrote"
             ) from None
 
-    def positions(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Counts]]:
-        """Give, block by block, the rows that have a position, their smallest pixels, and the counts in these."""
+    def pixels(self) -> NDArray[np.int32]:
+        """Return the pixel of order 10 of each row, (n_rows,); -1 for a missing position."""
+        found = np.full(self.n_rows, -1, np.int32)
         for start in range(0, self.n_rows, BLOCK):
-            with self._opened() as hdu:
+            with self._open() as hdu:
                 ra, dec = (np.array(hdu.data[name][start : start + BLOCK], np.float64) for name in ("ra", "dec"))
-            known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-            numbers = pixels(ra[known], dec[known], HIGHEST)
-            yield start + known, numbers, np.unique(numbers, return_counts=True)
+            known = np.isfinite(ra) & np.isfinite(dec)
+            found[start : start + BLOCK][known] = sky_pixels(ra[known], dec[known], PARTITION_ORDER)
+        return found
 
-    def table(self, parts: Sequence[Tile], place: int, schema: "pyarrow.Schema") -> "pyarrow.Table":
-        """Read the rows of a partition; partitions are asked for from the first to the last."""
+    def read(self, rows: NDArray[np.int64], schema: "pyarrow.Schema") -> "pyarrow.Table":
+        """Read rows, with their pixel of order 29 as first column."""
         import pyarrow
 
-        if self._tiles is None:
-            self._tiles = np.full(self.n_rows, -1, np.int32)
-            for rows, numbers, _ in self.positions():
-                self._tiles[rows] = which(numbers, parts, HIGHEST)
-        rows = np.flatnonzero(self._tiles == place)
-        if self._tiles.max() <= place:  # its last partition
-            self._tiles = None
-        with self._opened() as hdu:
+        with self._open() as hdu:
             data = hdu.data[rows]
-            columns = [pixels(data["ra"], data["dec"]), *(data[name] for name in self.names)]
-            arrays = [_array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+            columns = [sky_pixels(data["ra"], data["dec"]), *(data[name] for name in self.names)]
+            arrays = [_to_arrow(values, field.type) for values, field in zip(columns, schema, strict=True)]
         return pyarrow.table(arrays, schema=schema)
 
+    def fields(self) -> list["pyarrow.Field"]:
+        """Return name, type and metadata (unit, description, UCD) of each column."""
+        import pyarrow
 
-def _added(counted: Sequence[Counts]) -> Counts:
-    """Add up counts in pixels."""
-    if not counted:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    found, place = np.unique(np.concatenate([numbers for numbers, _ in counted]), return_inverse=True)
-    total = np.zeros(len(found), np.int64)
-    np.add.at(total, place, np.concatenate([counts for _, counts in counted]))
-    return found, total
-
-
-def _holders(sources: Sequence[_Source], counted: Sequence[Counts], parts: Sequence[Tile]) -> list[list[_Source]]:
-    """Tell which catalogues have objects in each partition."""
-    holders: list[list[_Source]] = [[] for _ in parts]
-    for source, (numbers, _) in zip(sources, counted, strict=True):
-        for place in np.unique(which(numbers, parts, HIGHEST)).tolist():
-            holders[place].append(source)
-    return holders
+        fields = []
+        for position, name in enumerate(self.names, start=1):
+            dtype, shape = self.empty[name].dtype, self.empty[name].shape
+            arrow_type = pyarrow.string() if dtype.kind in "SU" else pyarrow.from_numpy_dtype(dtype.newbyteorder("="))
+            for length in shape[:0:-1]:
+                arrow_type = pyarrow.list_(arrow_type, length)
+            keywords = {"unit": "TUNIT", "description": "TCOMM", "ucd": "TUCD"}
+            metadata = {key: self.header.get(f"{keyword}{position}") for key, keyword in keywords.items()}
+            metadata = {key: str(value) for key, value in metadata.items() if value}
+            fields.append(pyarrow.field(name, arrow_type, metadata=metadata))
+        return fields
 
 
-def _schema(sources: Sequence[_Source]) -> "pyarrow.Schema":
-    """Give the schema that all catalogues share."""
+def _common_schema(sources: Sequence[_Catalog]) -> "pyarrow.Schema":
+    """Return the schema of all catalogues; they must have the same columns."""
     import pyarrow
 
-    schemas = [[_field(source, number) for number in range(len(source.names))] for source in sources]
-    for source, fields in zip(sources, schemas, strict=True):
-        if fields != schemas[0]:
-            pairs = zip_longest(fields, schemas[0])
-            example = next((one or other).name for one, other in pairs if not (one and other and one.equals(other)))
-            raise DataError(
-                f"{source.path}: its columns differ from those of {sources[0].path} (the first: '{example}'); give the "
-                "catalogues of the shards of one survey, made with the same settings"
-            )
-    index = pyarrow.field(INDEX, pyarrow.int64(), metadata={"description": f"HEALPix pixel of order {FINEST}, nested"})
-    return pyarrow.schema([index, *schemas[0]])
+    first = sources[0].fields()
+    for source in sources[1:]:
+        for field, expected in zip_longest(source.fields(), first):
+            if not (field and expected and field.equals(expected)):
+                raise DataError(
+                    f"{source.path}: column '{(field or expected).name}' differs from that of {sources[0].path}; give "
+                    "the catalogues of the shards of one survey, made with the same settings"
+                )
+    description = f"HEALPix pixel of order {MAX_ORDER}, nested"
+    return pyarrow.schema([pyarrow.field(INDEX, pyarrow.int64(), metadata={"description": description}), *first])
 
 
-def _field(source: _Source, number: int) -> "pyarrow.Field":
-    """Describe a column: its type, and in the metadata unit, description and UCD."""
-    import pyarrow
-
-    name = source.names[number]
-    empty = source.empty[name]
-    kind = pyarrow.string() if empty.dtype.kind in "SU" else pyarrow.from_numpy_dtype(empty.dtype.newbyteorder("="))
-    for length in empty.shape[:0:-1]:
-        kind = pyarrow.list_(kind, length)
-    cards = {"unit": "TUNIT", "description": "TCOMM", "ucd": "TUCD"}
-    told = {key: source.header.get(f"{card}{number + 1}") for key, card in cards.items()}
-    return pyarrow.field(name, kind, metadata={key: str(value) for key, value in told.items() if value})
-
-
-def _array(values: NDArray[Any], kind: "pyarrow.DataType") -> "pyarrow.Array":
-    """Turn a column, objects first, into Arrow's form."""
+def _to_arrow(values: NDArray[Any], arrow_type: "pyarrow.DataType") -> "pyarrow.Array":
+    """Convert a column, objects first, to Arrow; arrays per object become lists of fixed length."""
     import pyarrow
 
     values = np.asarray(values)
     if values.ndim > 1:
-        inner = _array(values.reshape(-1, *values.shape[2:]), kind.value_type)
-        return pyarrow.FixedSizeListArray.from_arrays(inner, type=kind)
+        inner = _to_arrow(values.reshape(-1, *values.shape[2:]), arrow_type.value_type)
+        return pyarrow.FixedSizeListArray.from_arrays(inner, type=arrow_type)
     if values.dtype.kind in "SU":
-        return pyarrow.array(values.astype(str).tolist(), kind)
-    return pyarrow.array(np.ascontiguousarray(values, values.dtype.newbyteorder("=")), kind)
+        return pyarrow.array(values.astype(str).tolist(), arrow_type)
+    return pyarrow.array(np.ascontiguousarray(values, values.dtype.newbyteorder("=")), arrow_type)
 
 
-def _write_partition(parquet: Any, folder: Path, tile: Tile, rows: Sequence["pyarrow.Table"]) -> Any:
-    """Write the rows of a pixel, by their place on the sky; gives the footer of the file."""
+def _write_partition(parquet: Any, folder: Path, tile: Tile, tables: Sequence["pyarrow.Table"]) -> Any:
+    """Write the rows of a partition in the order of their pixels, and return the footer of the file."""
     import pyarrow
 
-    table = pyarrow.concat_tables(rows)
+    table = pyarrow.concat_tables(tables)
     order = np.argsort(table[INDEX].to_numpy(), kind="stable")
-    place = f"Norder={tile.order}/Dir={tile.pixel // 10000 * 10000}/Npix={tile.pixel}.parquet"
-    path = folder / "dataset" / place
+    name = f"Norder={tile.order}/Dir={tile.pixel // 10000 * 10000}/Npix={tile.pixel}.parquet"
+    path = folder / "dataset" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    footers: list[Any] = []
-    parquet.write_table(table.take(order), path, compression="zstd", metadata_collector=footers)
-    footers[0].set_file_path(place)
-    return footers[0]
+    parquet.write_table(table.take(order), path, compression="zstd")
+    footer = parquet.read_metadata(path)
+    footer.set_file_path(name)
+    return footer
 
 
-def _describe(
+def _write_metadata(
     parquet: Any,
     folder: Path,
     schema: "pyarrow.Schema",
-    parts: Sequence[Tile],
-    footers: list[Any],
-    about: dict[str, str],
+    tiles: Sequence[Tile],
+    footers: Sequence[Any],
+    provenance: dict[str, str],
 ) -> None:
-    """Write what stands beside the rows; partitions are in order of size, then of number, as `hats` has them."""
-    order = sorted(range(len(parts)), key=lambda k: (parts[k].order, parts[k].pixel))
+    """Write schema, footers, list of partitions and properties; partitions sorted by order and pixel, as in `hats`."""
+    order = sorted(range(len(tiles)), key=lambda k: (tiles[k].order, tiles[k].pixel))
     parquet.write_metadata(schema, folder / "dataset" / "_common_metadata")
     parquet.write_metadata(schema, folder / "dataset" / "_metadata", metadata_collector=[footers[k] for k in order])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["Norder", "Npix"])
-    writer.writerows([parts[k].order, parts[k].pixel] for k in order)
-    (folder / "partition_info.csv").write_text(text.getvalue(), "utf-8")
+    lines = ["Norder,Npix", *(f"{tiles[k].order},{tiles[k].pixel}" for k in order)]
+    (folder / "partition_info.csv").write_text("\n".join(lines) + "\n", "utf-8")
     size = sum(path.stat().st_size for path in (folder / "dataset").rglob("*") if path.is_file())
     properties = {
-        **about,
+        **provenance,
         "dataproduct_type": "object",
-        "hats_nrows": sum(tile.n_objects for tile in parts),
+        "hats_nrows": sum(tile.n_objects for tile in tiles),
         "hats_col_ra": "ra",
         "hats_col_dec": "dec",
         "hats_col_healpix": INDEX,
-        "hats_col_healpix_order": FINEST,
+        "hats_col_healpix_order": MAX_ORDER,
         "hats_npix_suffix": ".parquet",
-        "hats_max_rows": max(tile.n_objects for tile in parts),
-        "hats_order": max(tile.order for tile in parts),
-        "moc_sky_fraction": f"{sum(1 / (12 << 2 * tile.order) for tile in parts):.6g}",
+        "hats_max_rows": max(tile.n_objects for tile in tiles),
+        "hats_order": max(tile.order for tile in tiles),
+        "moc_sky_fraction": f"{sum(1 / (12 << 2 * tile.order) for tile in tiles):.6g}",
         "hats_estsize": size // 1024,
         "hats_version": "v1.0",
     }
-    lines = "#HATS catalog\n" + "".join(f"{key}={value}\n" for key, value in properties.items())
+    text = "#HATS catalog\n" + "".join(f"{key}={value}\n" for key, value in properties.items())
     for file in ("hats.properties", "properties"):
-        (folder / file).write_text(lines, "utf-8")
+        (folder / file).write_text(text, "utf-8")
 
 
-def _parquet() -> Any:
+def _import_parquet() -> Any:
     try:
         from pyarrow import parquet
     except ImportError:
@@ -276,18 +251,18 @@ def _parquet() -> Any:
 
 
 @contextmanager
-def _replacing_folder(out: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes the place of `out` when the block ends without error."""
-    temporary, before = (out.with_name(f".{out.name}.{uuid.uuid4().hex}.{kind}") for kind in ("tmp", "old"))
+def _replace_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder, which replaces `out` when the block ends without an error."""
+    temporary, old = (out.with_name(f".{out.name}.{uuid.uuid4().hex}.{suffix}") for suffix in ("tmp", "old"))
     try:
         (temporary / "dataset").mkdir(parents=True)
         yield temporary
         if out.exists():
-            out.rename(before)
+            out.rename(old)
         temporary.rename(out)
     except OSError as error:
-        reason = error.strerror or error
-        raise StoreError(f"{out}: cannot be written ({reason}); give a writable place with room") from None
+        reason = error.strerror or " ".join(str(error).split())
+        raise StoreError(f"{out}: cannot be written ({reason}); choose a writable path with enough space") from None
     finally:
-        for folder in (temporary, before):
+        for folder in (temporary, old):
             shutil.rmtree(folder, ignore_errors=True)

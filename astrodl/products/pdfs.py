@@ -1,6 +1,6 @@
 """Redshift distributions in the HDF5 layout that `qp.read` opens (parameterisation `hist`).
 
-Our p(z) are piecewise constant, which is what qp calls a histogram, so nothing is lost or interpolated:
+The p(z) are piecewise constant, which is a histogram in qp, so that the file is exact:
 
     /meta/pdf_name (1,) b"hist"     /meta/pdf_version (1,) 0     /meta/bins (1, B + 1) edges
     /data/pdfs (N, B) densities     /ancil/object_id (N,) fixed-width ASCII
@@ -17,19 +17,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astrodl.atomic import replacing
-from astrodl.errors import DataError, StoreError
+from astrodl.errors import StoreError
+from astrodl.metrics.pdf import check_pdf
+from astrodl.products.columns import encode_text, text_width
 
-# Rounding of a float32 softmax over a few hundred bins stays far below this; forgotten bin widths far above.
-NORMALISATION_TOLERANCE = 1e-3
+__all__ = ["PdfWriter", "read_pdfs", "stream_pdfs", "write_pdfs"]
 
 
 def write_pdfs(path: str | os.PathLike[str], object_id: ArrayLike, edges: ArrayLike, pdf: ArrayLike) -> None:
-    """Write redshift distributions; the file appears complete or not at all, and equal input gives equal bytes.
+    """Write redshift distributions, atomically; equal input gives equal bytes.
 
     Parameters
     ----------
     path
-        File to write; qp knows the format by the ending `.hdf5`.
+        File to write; qp recognises the format by the suffix `.hdf5`.
     object_id
         Identifiers, (N,).
     edges
@@ -47,25 +48,22 @@ def write_pdfs(path: str | os.PathLike[str], object_id: ArrayLike, edges: ArrayL
         The file cannot be written.
     """
     target = Path(path)
-    names, density = _ascii(target, object_id), np.asarray(pdf, dtype="<f4")
-    problem = _problem(names, np.asarray(edges, np.float64), density)
-    if problem:
-        raise ValueError(f"{target}: {problem}")
-    width = max(1, int(np.char.str_len(names).max(initial=1)))
-    with writing_pdfs(target, len(names), edges, width=width) as file:
+    names, density = encode_text(target, "object_id", object_id), np.asarray(pdf, dtype="<f4")
+    _check(target, names, np.asarray(edges, np.float64), density)
+    with stream_pdfs(target, len(names), edges, width=text_width(names)) as file:
         file.write(names, density)
 
 
 @contextmanager
-def writing_pdfs(path: str | os.PathLike[str], n_objects: int, edges: ArrayLike, *, width: int) -> "Iterator[PdfFile]":
-    """Write redshift distributions block by block, in memory for one block; the bytes do not depend on the blocks.
+def stream_pdfs(path: str | os.PathLike[str], n_objects: int, edges: ArrayLike, *, width: int) -> "Iterator[PdfWriter]":
+    """Write redshift distributions block by block, with one block in memory; the bytes do not depend on the block size.
 
     Parameters
     ----------
     path
-        File to write; it appears when the context ends without error.
+        File to write; it appears when the context ends without an error.
     n_objects
-        Number of objects in all.
+        Total number of objects.
     edges
         Bin edges in redshift, (B + 1,).
     width
@@ -73,8 +71,8 @@ def writing_pdfs(path: str | os.PathLike[str], n_objects: int, edges: ArrayLike,
 
     Yields
     ------
-    PdfFile
-        Its `write` takes the blocks, from the first object to the last.
+    PdfWriter
+        Its `write` takes the blocks in order.
 
     Raises
     ------
@@ -82,49 +80,42 @@ def writing_pdfs(path: str | os.PathLike[str], n_objects: int, edges: ArrayLike,
         As in `write_pdfs`.
     """
     target, bounds = Path(path), np.asarray(edges, dtype="<f8")
-    problem = _problem(np.empty(0, "S1"), bounds, np.empty((0, max(bounds.size - 1, 0)), "<f4"))
-    if problem:
-        raise ValueError(f"{target}: {problem}")
+    _check(target, np.empty(0, "S1"), bounds, np.empty((0, max(bounds.size - 1, 0)), "<f4"))
     try:
-        # The format of HDF5 1.10 is fixed, so that other versions of the library write the same bytes.
+        # A fixed HDF5 format (1.10), so that other versions of the library write the same bytes.
         with replacing(target) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
             meta = {"pdf_name": np.array([b"hist"]), "pdf_version": np.array([0]), "bins": bounds[None, :]}
-            for name, values in meta.items():  # not by `file[...] = values`, which notes the time
+            for name, values in meta.items():  # `file[...] = values` would store the time
                 file.create_dataset(f"meta/{name}", data=values, track_times=False)
-            pdfs = PdfFile(target, file, n_objects, bounds, width)
-            yield pdfs
-            pdfs.finish()
+            writer = PdfWriter(target, file, n_objects, bounds, width)
+            yield writer
+            assert writer.n_written == n_objects, f"{writer.n_written} of {n_objects} objects written"
+            assert "data" in file, "no block was written"
     except OSError as error:
-        reason = error.strerror or error
-        raise StoreError(f"{target}: cannot be written ({reason}); give a writable place with room") from None
+        # Not error.strerror, which is a paragraph where HDF5 raises the error.
+        reason = os.strerror(error.errno) if error.errno else error
+        raise StoreError(f"{target}: cannot be written ({reason}); choose a writable path with enough space") from None
 
 
-class PdfFile:
-    """A file of redshift distributions that is being written; made by `writing_pdfs`."""
+class PdfWriter:
+    """Writer of the blocks of a file of redshift distributions; `stream_pdfs` creates it."""
 
     def __init__(self, path: Path, file: h5py.File, n_objects: int, edges: NDArray[np.float64], width: int) -> None:
         self.path, self.n_objects, self.n_written = path, n_objects, 0
-        self._file, self._edges, self._kind = file, edges, f"S{width}"
+        self._file, self._edges, self._id_type = file, edges, f"S{width}"
 
     def write(self, object_id: ArrayLike, pdf: ArrayLike) -> None:
         """Write the next objects: identifiers (n,), densities per unit redshift (n, B)."""
-        names, density = _ascii(self.path, object_id), np.asarray(pdf, dtype="<f4")
-        problem = _problem(names, self._edges, density)
-        if problem:
-            raise ValueError(f"{self.path}: {problem}")
-        self._put("data/pdfs", density, "<f4")
-        self._put("ancil/object_id", names, self._kind)
+        names, density = encode_text(self.path, "object_id", object_id), np.asarray(pdf, dtype="<f4")
+        _check(self.path, names, self._edges, density)
+        self._append("data/pdfs", density, "<f4")
+        self._append("ancil/object_id", names, self._id_type)
         self.n_written += len(names)
 
-    def _put(self, name: str, values: NDArray[Any], kind: str) -> None:
+    def _append(self, name: str, values: NDArray[Any], dtype: str) -> None:
         if name not in self._file:
-            self._file.create_dataset(name, (self.n_objects, *values.shape[1:]), kind, track_times=False)
+            self._file.create_dataset(name, (self.n_objects, *values.shape[1:]), dtype, track_times=False)
         self._file[name][self.n_written : self.n_written + len(values)] = values
-
-    def finish(self) -> None:
-        """Make sure that all objects were written."""
-        assert self.n_written == self.n_objects, f"{self.n_written} of {self.n_objects} objects written"
-        assert "data" in self._file, "no block was written"
 
 
 def read_pdfs(path: str | os.PathLike[str]) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float32]]:
@@ -138,55 +129,37 @@ def read_pdfs(path: str | os.PathLike[str]) -> tuple[NDArray[np.str_], NDArray[n
     Raises
     ------
     StoreError
-        The file is missing, damaged, or of another kind.
+        The file is missing, damaged or in another format.
     """
     source = Path(path)
     if not source.exists():
-        raise StoreError(f"{source}: no such file; make it with `astrodl catalog`")
+        raise StoreError(f"{source}: no such file; make it with `astrodl product photoz`")
+    again = "run `astrodl product photoz` again"
     try:
         with h5py.File(source, "r", locking=False) as file:
-            name = bytes(file["meta/pdf_name"][0])
-            bounds, density = _read(file, "meta/bins").reshape(-1), _read(file, "data/pdfs")
-            names = _read(file, "ancil/object_id").astype(str)
+            format_name = bytes(file["meta/pdf_name"][0])
+            edges, density = np.asarray(file["meta/bins"]).reshape(-1), np.asarray(file["data/pdfs"])
+            names = np.asarray(file["ancil/object_id"]).astype(str)
     except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
         reason = str(error).strip("'\"")
-        raise StoreError(f"{source}: not a file of p(z), or damaged ({reason}); run `astrodl catalog` again") from None
-    if name != b"hist":
-        raise StoreError(f"{source}: holds p(z) as '{name.decode()}', must be 'hist'; convert it with qp")
-    problem = _problem(names, bounds, density)
-    if problem:
-        raise StoreError(f"{source}: {problem}; run `astrodl catalog` again")
-    return names, bounds, density
-
-
-def _read(file: h5py.File, name: str) -> NDArray[Any]:
-    return np.asarray(file[name][()])
-
-
-def _ascii(path: Path, object_id: ArrayLike) -> NDArray[np.bytes_]:
-    names = np.asarray(object_id).astype(str)
+        raise StoreError(f"{source}: not a file of p(z), or damaged ({reason}); {again}") from None
+    if format_name != b"hist":
+        raise StoreError(f"{source}: holds p(z) as '{format_name.decode()}', must be 'hist'; convert it with qp")
     try:
-        encoded = np.char.encode(names, "ascii")
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{path}: object_id '{error.object}' is not ASCII, as FITS and qp need; rename it in the catalogue"
-        ) from None
-    # A type without width cannot be stored: no objects, or empty names.
-    return encoded.astype(f"S{max(1, encoded.dtype.itemsize)}")
+        _check(source, names, edges, density)
+    except ValueError as error:
+        raise StoreError(f"{error}; {again}") from None
+    return names, edges, density
 
 
-def _problem(names: NDArray, edges: NDArray, pdf: NDArray) -> str | None:
-    """Tell what is wrong with a set of distributions."""
-    if edges.ndim != 1 or edges.size < 3 or not np.all(np.diff(edges) > 0):
-        return "edges must be a strictly increasing sequence of at least three redshifts"
-    if names.ndim != 1 or pdf.shape != (names.size, edges.size - 1):
-        return f"pdf has shape {pdf.shape}, must be ({names.size}, {edges.size - 1}) for these object_id and edges"
-    integral = pdf.astype(np.float64) @ np.diff(edges)
-    good = (np.abs(integral - 1) < NORMALISATION_TOLERANCE) & (pdf >= 0).all(axis=1)
-    if not good.all():
-        first = int(np.argmin(good))
-        return (
-            f"{np.count_nonzero(~good)} of {good.size} pdfs are NaN, negative or not normalised "
-            f"(first: row {first}, integral {integral[first]:g}); leave such objects out"
-        )
-    return None
+def _check(path: Path, object_id: NDArray, edges: NDArray, pdf: NDArray) -> None:
+    """Check shapes, edges and normalisation of a set of distributions."""
+    if edges.ndim != 1 or edges.size < 3:
+        raise ValueError(f"{path}: edges must be a strictly increasing sequence of at least three redshifts")
+    if object_id.ndim != 1 or pdf.shape[:1] != object_id.shape:
+        shape = (object_id.size, edges.size - 1)
+        raise ValueError(f"{path}: pdf has shape {pdf.shape}, must be {shape} for these object_id and edges")
+    try:
+        check_pdf(pdf, edges)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

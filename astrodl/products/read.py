@@ -10,14 +10,16 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from astrodl.errors import StoreError
 
+__all__ = ["read_catalog"]
+
 
 def read_catalog(path: str | os.PathLike[str]) -> Table:
-    """Read a catalogue that `write_catalog` wrote.
+    """Read a catalogue that `write_catalog` wrote, and verify its checksums.
 
     Returns
     -------
     astropy.table.Table
-        Columns with unit, description and, in `meta["ucd"]`, UCD; the provenance is in the table's `meta`.
+        Columns with unit, description and, in `meta["ucd"]`, UCD; the table's `meta` holds the provenance.
 
     Raises
     ------
@@ -29,9 +31,9 @@ def read_catalog(path: str | os.PathLike[str]) -> Table:
         raise StoreError(f"{source}: no such catalogue; make it with `astrodl catalog`")
     try:
         with warnings.catch_warnings():
-            # Astropy only warns of wrong checksums and truncated files.
+            # astropy only warns about wrong checksums and truncated files.
             warnings.simplefilter("error", AstropyUserWarning)
-            # Given a path, astropy leaves the file open where it fails.
+            # astropy leaves a file that it opened itself open after an error.
             with open(source, "rb") as stream, fits.open(stream, checksum=True, memmap=False) as file:
                 tables = (hdu for hdu in file if isinstance(hdu, fits.BinTableHDU))
                 table = Table.read(next(tables), mask_invalid=False)

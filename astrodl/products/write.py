@@ -3,101 +3,98 @@
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from astrodl.atomic import replacing
 from astrodl.errors import StoreError
-from astrodl.products.checksum import Sum32, checksum_card
 from astrodl.products.columns import (
     Column,
-    Layout,
+    check_columns,
     check_lengths,
-    check_names,
     check_unique,
-    layout,
-    rows,
-    storable,
+    encode,
+    fits_column,
     text_width,
 )
 
+__all__ = ["CatalogWriter", "stream_catalog", "write_catalog"]
+
 KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
-# Keywords that make the table what it is, or that would make its bytes depend on when it was written.
+# Keywords that define the table, or that would make its bytes depend on the time of writing.
 RESERVED = re.compile(
     r"(SIMPLE|XTENSION|BITPIX|NAXIS|PCOUNT|GCOUNT|TFIELDS|THEAP|EXTEND|EXTNAME|END|CONTINUE|COMMENT|HISTORY|HIERARCH"
     r"|CHECKSUM|DATASUM|DATE"
     r"|NAXIS\d+|T(TYPE|FORM|UNIT|NULL|SCAL|ZERO|DISP|DIM|UCD|COMM)\d+)"
 )
-FITS_BLOCK = 2880
 
 
 def write_catalog(
     path: str | os.PathLike[str], columns: Sequence[Column], header: Mapping[str, str] | None = None
 ) -> None:
-    """Write the catalogue; it appears complete or not at all, and equal input gives equal bytes.
+    """Write a catalogue, atomically; equal input gives equal bytes.
 
     Parameters
     ----------
     path
         File to write.
     columns
-        Columns of equal length, `object_id` among them, which goes first.
+        Columns of equal length, among them `object_id`, which is written first.
     header
-        Provenance, name -> value. Names that are no FITS keyword go to HISTORY lines; characters outside printable
+        Provenance, name -> value. Names that are not FITS keywords become HISTORY lines; characters outside printable
         ASCII are written as backslash escapes.
 
     Raises
     ------
     ValueError
-        Columns without `object_id`, of different lengths, of the same name (case apart), or with a name, type, unit or
-        UCD that FITS, astropy or the IVOA do not know; a header name that belongs to the table itself.
+        No `object_id`; columns of different lengths or with the same name (case apart); a name, type, unit or UCD that
+        FITS, astropy or the IVOA do not know; a header name that is reserved for the table.
     DataError
-        Identifiers that occur twice; text that is not ASCII.
+        Repeated identifiers; text that is not ASCII.
     StoreError
         The file cannot be written.
     """
     target = Path(path)
-    ordered = _ordered(columns)
-    check_names(target, ordered)
-    n_objects = check_lengths(target, ordered)
+    ordered = _order(columns)
+    check_columns(target, ordered)
+    check_lengths(target, ordered)
     check_unique(target, ordered[0].values)
-    arrays = {column.name: storable(target, column) for column in ordered}
-    widths = {name: text_width(array) for name, array in arrays.items() if array.dtype.kind == "S"}
-    with writing_catalog(target, n_objects, header, widths=widths) as catalog:
+    encoded = {column.name: encode(target, column) for column in ordered}
+    widths = {name: text_width(values) for name, values in encoded.items() if values.dtype.kind == "S"}
+    with stream_catalog(target, len(encoded["object_id"]), header, widths=widths) as catalog:
         catalog.write(ordered)
 
 
 @contextmanager
-def writing_catalog(
+def stream_catalog(
     path: str | os.PathLike[str],
     n_objects: int,
     header: Mapping[str, str] | None = None,
     *,
     widths: Mapping[str, int] | None = None,
-) -> "Iterator[CatalogFile]":
-    """Write a catalogue block by block, in memory for one block; the bytes do not depend on the blocks.
+) -> "Iterator[CatalogWriter]":
+    """Write a catalogue block by block, with one block in memory; the bytes do not depend on the block size.
 
     Parameters
     ----------
     path
-        File to write; it appears when the context ends without error.
+        File to write; it appears when the context ends without an error.
     n_objects
-        Number of objects in all.
+        Total number of objects.
     header
         Provenance, as in `write_catalog`.
     widths
-        Number of characters of text columns; by default that of the type of the array that is handed in (`<U12`: 12),
-        which must then be the same in all blocks.
+        Number of characters of text columns. The default is the width of the array's type (12 for `<U12`), which must
+        then be the same in all blocks.
 
     Yields
     ------
-    CatalogFile
-        Its `write` takes the blocks, from the first object to the last. It does not look for identifiers that occur
-        twice.
+    CatalogWriter
+        Its `write` takes the blocks in order. It does not check for repeated identifiers.
 
     Raises
     ------
@@ -106,115 +103,113 @@ def writing_catalog(
     """
     target = Path(path)
     try:
-        with replacing(target) as temporary, open(temporary, "w+b") as file:
-            catalog = CatalogFile(target, file, n_objects, header or {}, widths or {})
-            yield catalog
-            catalog.finish()
+        with replacing(target) as temporary:
+            with closing(CatalogWriter(target, temporary, n_objects, header or {}, widths or {})) as catalog:
+                yield catalog
+            assert catalog.n_written == n_objects, f"{catalog.n_written} of {n_objects} objects written"
+            assert temporary.exists(), "no block was written"
+            _add_checksums(temporary)
     except OSError as error:
         reason = error.strerror or error
-        raise StoreError(f"{target}: cannot be written ({reason}); give a writable place with room") from None
+        raise StoreError(f"{target}: cannot be written ({reason}); choose a writable path with enough space") from None
 
 
-class CatalogFile:
-    """A catalogue that is being written; made by `writing_catalog`."""
+class CatalogWriter:
+    """Writer of the blocks of a catalogue; `stream_catalog` creates it."""
 
     def __init__(
-        self, path: Path, file: BinaryIO, n_objects: int, header: Mapping[str, str], widths: Mapping[str, int]
+        self, path: Path, temporary: Path, n_objects: int, provenance: Mapping[str, str], widths: Mapping[str, int]
     ) -> None:
         self.path = path
         self.n_objects = n_objects
         self.n_written = 0
-        self._file = file
-        self._provenance = header
+        self._temporary = temporary
+        self._provenance = provenance
         self._widths = widths
-        self._layouts: list[Layout] = []
-        self._sum = Sum32()
+        self._stream: fits.StreamingHDU | None = None
+        self._dtype: np.dtype[np.void] | None = None
 
     def write(self, columns: Sequence[Column]) -> None:
-        """Write the next objects; names, types and order of the columns are those of the first block."""
-        ordered = _ordered(columns)
-        if not self._layouts:
-            check_names(self.path, ordered)
-        n_rows = check_lengths(self.path, ordered)
-        arrays = [storable(self.path, column) for column in ordered]
-        layouts = [
-            layout(self.path, column.name, array, self._widths.get(column.name))
-            for column, array in zip(ordered, arrays, strict=True)
-        ]
-        if not self._layouts:
-            self._begin(ordered, layouts)
-        if layouts != self._layouts:
-            changed = next(one.name for one, first in zip(layouts, self._layouts, strict=True) if one != first)
-            raise ValueError(f"{self.path}: column '{changed}' is of another type than in the first block")
-        for array, one in zip(arrays, layouts, strict=True):
-            if one.width and text_width(array) > one.width:
-                raise ValueError(f"{self.path}: text in column '{one.name}' is longer than {one.width} characters")
-        packed = rows(arrays, layouts).tobytes()
-        self._file.write(packed)
-        self._sum.add(packed)
-        self.n_written += n_rows
+        """Write the next objects; the columns have the names, types and order of the first block."""
+        ordered = _order(columns)
+        if self._dtype is None:
+            check_columns(self.path, ordered)
+        check_lengths(self.path, ordered)
+        rows = self._pack(ordered)
+        if self._dtype is None or self._stream is None:
+            self._dtype = rows.dtype
+            self._stream = fits.StreamingHDU(self._temporary, self._header(ordered, rows.dtype))
+        if rows.dtype != self._dtype:
+            first, new = dict(self._dtype.fields or {}), dict(rows.dtype.fields or {})
+            changed = next(name for name in first | new if first.get(name) != new.get(name))
+            raise ValueError(f"{self.path}: column '{changed}' has another type than in the first block")
+        if len(rows):
+            self._stream.write(rows.view(np.uint8))
+        self.n_written += len(rows)
 
-    def finish(self) -> None:
-        """Fill the last block of the file and put the checksums into the header."""
-        assert self.n_written == self.n_objects, f"{self.n_written} of {self.n_objects} objects written"
-        assert self._layouts, "no block was written"
-        self._file.write(b"\0" * (-self._file.tell() % FITS_BLOCK))
-        self._header["DATASUM"] = str(self._sum.value)
-        self._header["CHECKSUM"] = checksum_card(self._header.tostring().encode("ascii"), self._sum.value)
-        self._file.seek(self._start)
-        self._file.write(self._header.tostring().encode("ascii"))
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not None:
+            self._stream.close()
 
-    def _begin(self, columns: Sequence[Column], layouts: list[Layout]) -> None:
-        """Write the headers, the last with room for the checksums."""
-        table = _table(columns, layouts)
-        _record(self.path, table.header, self._provenance)
-        self._header = table.header
-        # The comment replaces the time of writing that astropy puts there.
-        self._header["CHECKSUM"] = ("0" * 16, "HDU checksum")
-        self._header["DATASUM"] = ("0", "data unit checksum")
-        file = fits.HDUList([fits.PrimaryHDU(), table])
-        file.update_extend()
-        self._header["NAXIS2"] = self.n_objects
-        self._layouts = layouts
-        self._file.write(file[0].header.tostring().encode("ascii"))
-        self._start = self._file.tell()
-        self._file.write(self._header.tostring().encode("ascii"))
+    def _pack(self, columns: Sequence[Column]) -> NDArray[np.void]:
+        """Return the rows of the table, (n,), as they are in the file."""
+        encoded = {column.name: encode(self.path, column, self._widths.get(column.name)) for column in columns}
+        fields = [(name, values.dtype, values.shape[1:]) for name, values in encoded.items()]
+        rows = np.empty(len(encoded["object_id"]), fields)
+        for name, values in encoded.items():
+            rows[name] = values
+        return rows
+
+    def _header(self, columns: Sequence[Column], dtype: np.dtype[np.void]) -> fits.Header:
+        """Return the header of the table, with placeholders for the checksums."""
+        definitions = [fits_column(column, dtype[column.name]) for column in columns]
+        header = fits.BinTableHDU.from_columns(definitions, name="CATALOG").header
+        for position, column in enumerate(columns, start=1):
+            keyword = f"TTYPE{position}"
+            header.comments[keyword] = _shorten(column.description, 80 - 13 - max(20, len(column.name) + 2))
+            header[f"TCOMM{position}"] = column.description
+            if column.ucd:
+                header[f"TUCD{position}"] = column.ucd
+        _add_provenance(self.path, header, self._provenance)
+        header["NAXIS2"] = self.n_objects
+        header["CHECKSUM"] = "0" * 16
+        header["DATASUM"] = "0"
+        return header
 
 
-def _ordered(columns: Sequence[Column]) -> list[Column]:
+def _order(columns: Sequence[Column]) -> list[Column]:
     return sorted(columns, key=lambda column: column.name != "object_id")
 
 
-def _table(columns: Sequence[Column], layouts: Sequence[Layout]) -> fits.BinTableHDU:
-    """Make the table, without rows, with the cards of its columns."""
-    definitions = [
-        fits.Column(column.name, one.form, column.unit or None, dim=one.dim, array=np.empty((0, *one.shape), one.dtype))
-        for column, one in zip(columns, layouts, strict=True)
-    ]
-    table = fits.BinTableHDU.from_columns(definitions, name="CATALOG")
-    for position, column in enumerate(columns, start=1):
-        keyword = f"TTYPE{position}"
-        table.header.comments[keyword] = _shortened(column.description, 80 - 13 - max(20, len(column.name) + 2))
-        table.header[f"TCOMM{position}"] = column.description
-        if column.ucd:
-            table.header[f"TUCD{position}"] = column.ucd
-    return table
-
-
-def _shortened(text: str, room: int) -> str:
-    """Cut a description where the card ends."""
-    if len(text) <= room:
+def _shorten(text: str, max_length: int) -> str:
+    """Shorten a description to fit in its card."""
+    if len(text) <= max_length:
         return text
-    return text[: room - 3].rstrip() + "..." if room > 3 else ""
+    return text[: max_length - 3].rstrip() + "..." if max_length > 3 else ""
 
 
-def _record(path: Path, header: fits.Header, provenance: Mapping[str, str]) -> None:
-    """Write the provenance into a header."""
+def _add_provenance(path: Path, header: fits.Header, provenance: Mapping[str, str]) -> None:
     for name, value in provenance.items():
         text = str(value).encode("unicode_escape").decode("ascii")
         if RESERVED.fullmatch(name):
-            raise ValueError(f"{path}: header name '{name}' belongs to the table itself; choose another")
+            raise ValueError(f"{path}: header name '{name}' is reserved for the table; choose another")
         if KEYWORD.fullmatch(name):
             header[name] = text
         else:
             header.add_history(f"{name.encode('unicode_escape').decode('ascii')} = {text}")
+
+
+def _add_checksums(path: Path) -> None:
+    """Fill in CHECKSUM and DATASUM.
+
+    The header is replaced here and not by astropy's update mode, which writes the time into the comments.
+    """
+    with fits.open(path, memmap=True) as file:
+        table = file["CATALOG"]
+        table.add_datasum("data unit checksum")
+        table.add_checksum("HDU checksum", override_datasum=True)
+        header, position = table.header.tostring(), table.fileinfo()["hdrLoc"]
+    with open(path, "r+b") as stream:
+        stream.seek(position)
+        stream.write(header.encode("ascii"))

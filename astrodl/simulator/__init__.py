@@ -1,1 +1,1 @@
-"""The simulated survey (GalSim): population, kinds of galaxies, light, noise, truth."""
+"""The simulated survey: population, galaxies, images, noise and truth (uses GalSim)."""

@@ -1,41 +1,45 @@
-"""Band-passes: throughput, AB zero point, sky noise and point-spread function; and a library of known ones.
+"""Band-passes: throughput, AB zero point, sky noise and point-spread function; the known bands.
 
-The throughput tables are those that GalSim ships. Zero points follow from them and the collecting area, so that
-magnitudes, colours and counts are consistent by construction; they agree with the published ones (WFC3/IR to a
-millimagnitude, ACS/WFC to 0.03 mag). One count is one electron per second.
+The throughput tables are those of GalSim. Zero points follow from them and the collecting area, so that magnitudes,
+colours and counts are consistent. They agree with the published ones (WFC3/IR to 0.001 mag, ACS/WFC to 0.03 mag). One
+count is one electron per second.
 
-Trap: the headers of the WFC3/UVIS and the ACS and LSST tables all say or mean nanometres, but the CWW spectra are in
-Angstrom; both are stated here explicitly and converted to Angstrom once.
+The wavelengths of the WFC3/UVIS, ACS and LSST tables are in nanometres, those of the CWW spectra in Angstrom. The unit
+of each table is stated explicitly, and all wavelengths are converted to Angstrom.
 """
 
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astrodl.errors import ConfigError
 
-HST_AREA_CM2 = 45238.93
+if TYPE_CHECKING:
+    import galsim
+
+__all__ = ["BANDS", "RUBIN_AREA_CM2", "Band"]
+
+_HST_AREA_CM2 = 45238.93
 """Collecting area that the HST throughput tables assume (synphot `primary_area`)."""
 RUBIN_AREA_CM2 = np.pi * (642.3 / 2) ** 2
 """Rubin's effective collecting area, 6.423 m in diameter (SMTN-002)."""
 _PHOTON_CONSTANT = 10 ** (-0.4 * 48.6) / 6.62607015e-27
-"""f_nu of a zeroth-magnitude AB source over Planck's constant: photons / s / cm^2 per unit of ln(wavelength)."""
+"""f_nu of an AB source of magnitude zero over Planck's constant: photons / s / cm^2 per unit of ln(wavelength)."""
 _POINT_SOURCE_AREA = 2.266
 """Noise-equivalent area of a Gaussian point-spread function in units of FWHM^2, pi / (2 ln 2); Ivezic et al. 2019."""
-PsfKind = Literal["hst", "kolmogorov", "moffat", "gaussian"]
 
 
 @dataclass(frozen=True)
 class Band:
-    """One band-pass with the camera and exposure behind it.
+    """A band-pass with its camera and exposure.
 
-    The noise of blank sky follows from `depth` where it is given: a source of that magnitude is detected at 5 sigma,
-    in an aperture of radius `aperture_arcsec` or, without one, as a point source by its profile. Otherwise it follows
-    from `background`: sigma^2 = background / exposure_s * pixel_scale^2.
+    The noise of blank sky follows from `depth` if given: a source of that magnitude is detected at 5 sigma, in an
+    aperture of radius `aperture_arcsec` or, without one, as a point source with its optimal weights. Otherwise it
+    follows from `background`: sigma^2 = background / exposure_s * pixel_scale^2.
     """
 
     name: str
@@ -43,26 +47,26 @@ class Band:
     """A table in GalSim's `share/bandpasses`, or the path of a text file: wavelength, throughput."""
     wave_type: Literal["nm", "Angstrom"]
     """Unit of the table's first column."""
-    psf_kind: PsfKind
+    psf_kind: Literal["hst", "kolmogorov", "moffat", "gaussian"]
     psf_fwhm_arcsec: float
-    """Full width at half maximum of the point-spread function, pixel response excluded."""
+    """Full width at half maximum of the point-spread function without pixel response."""
     native_pixel_arcsec: float
     """Side of a detector pixel."""
     exposure_s: float
     """Total exposure in seconds."""
     area_cm2: float = 0.0
-    """Collecting area; not needed where the zero point is given."""
+    """Collecting area; not needed with `given_zero_point`."""
     background: float = 0.0
-    """Sky, dark current and read noise as one equivalent sky level, in electrons / s / arcsec^2."""
+    """Sky, dark current and read noise as an equivalent sky level, in electrons / s / arcsec^2."""
     depth: float | None = None
     """AB magnitude of a 5-sigma detection."""
     aperture_arcsec: float | None = None
-    """Radius of the aperture for which `depth` holds; None: a point source."""
+    """Radius of the aperture of `depth`; None: a point source."""
     given_zero_point: float | None = None
-    """AB magnitude of one electron per second, where it is not to follow from throughput and area."""
+    """AB magnitude of one electron per second; None: from throughput and area."""
 
     def throughput(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give wavelengths in Angstrom, evenly spaced over the band, and the throughput there."""
+        """Return evenly spaced wavelengths in Angstrom over the band, and the throughput at them."""
         return _throughput(self.file, self.wave_type)
 
     @property
@@ -73,7 +77,7 @@ class Band:
 
     @property
     def zero_point(self) -> float:
-        """AB magnitude of a source that gives one electron per second."""
+        """AB magnitude of one electron per second."""
         if self.given_zero_point is not None:
             return self.given_zero_point
         wave, transmission = self.throughput()
@@ -81,7 +85,7 @@ class Band:
         return float(2.5 * np.log10(rate))
 
     def sky_sigma(self, pixel_scale_arcsec: float) -> float:
-        """Give the standard deviation of blank sky in electrons per second and pixel of the given side."""
+        """Return the standard deviation of blank sky in electrons per second for pixels of a given side."""
         if self.depth is None:
             return float(np.sqrt(self.background / self.exposure_s) * pixel_scale_arcsec)
         if self.aperture_arcsec is None:
@@ -91,12 +95,12 @@ class Band:
         flux = 10 ** (0.4 * (self.zero_point - self.depth))
         return float(flux / 5 * pixel_scale_arcsec / np.sqrt(area))
 
-    def psf(self) -> Any:
-        """Make the point-spread function, a GalSim object of unit flux without pixel response.
+    def psf(self) -> "galsim.GSObject":
+        """Return the point-spread function, of unit flux and without pixel response.
 
-        "hst": diffraction of the obstructed aperture with its four spider vanes, convolved with a Gaussian (charge
-        diffusion, jitter, drizzling) that brings it to the stated width. "kolmogorov": long exposure through
-        turbulence. "moffat": beta = 4.765, the best likeness of turbulence (Trujillo et al. 2001). "gaussian".
+        "hst": diffraction of the obstructed aperture with four spider vanes, convolved with a Gaussian (charge
+        diffusion, jitter, drizzling) to the given width. "kolmogorov": long exposure through turbulence. "moffat":
+        beta = 4.765, the best approximation to turbulence (Trujillo et al. 2001). "gaussian".
         """
         import galsim
 
@@ -129,7 +133,7 @@ def _throughput(file: str, wave_type: str) -> tuple[NDArray[np.float64], NDArray
         wave, transmission = np.loadtxt(path if path.exists() else Path(file), unpack=True)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"throughput '{file}': not a table of GalSim, nor a text file of two columns, wavelength and throughput "
+            f"throughput '{file}': neither a table of GalSim nor a text file of two columns, wavelength and throughput "
             f"({error}); correct the path"
         ) from error
     wave = wave * 10 if wave_type == "nm" else wave
@@ -141,16 +145,16 @@ def _throughput(file: str, wave_type: str) -> tuple[NDArray[np.float64], NDArray
 def _hst(
     name: str, camera: str, fwhm: float, pixel: float, rates: tuple[float, float], read_noise: float, exposure: float
 ) -> Band:
-    """Make a band of HST from the sky and dark rate of a native pixel, the read noise, and an exposure in four parts.
+    """Return an HST band from the sky and dark rates of a native pixel, the read noise, and an exposure in four parts.
 
-    Sources. ACS: sky from the ACS team's table of average zodiacal light (adcam.pha.jhu.edu), dark and read noise from
+    Sources: ACS: sky from the ACS team's table of average zodiacal light (adcam.pha.jhu.edu), dark and read noise from
     the ACS Instrument Handbook, chapter 4. WFC3/IR: sky of WFC3 ISR 2014-11, dark and effective read noise of a
     MULTIACCUM ramp from the WFC3 Instrument Handbook, chapter 5. WFC3/UVIS: the same handbook, chapters 5, 6 and 9.
     Widths: Koekemoer et al. 2011, CANDELS mosaics at 0.06 arcsec.
     """
     background = (sum(rates) + 4 * read_noise**2 / exposure) / pixel**2
     file = f"{camera}_{name}.dat"
-    return Band(name, file, "nm", "hst", fwhm, pixel, exposure, HST_AREA_CM2, background)
+    return Band(name, file, "nm", "hst", fwhm, pixel, exposure, _HST_AREA_CM2, background)
 
 
 def _acs(name: str, fwhm: float, sky: float) -> Band:
@@ -193,24 +197,4 @@ BANDS: dict[str, Band] = {
         _rubin("y", 0.76, 58.0),
     )
 }
-"""The known bands by name, from the ultraviolet to the near infrared: one orbit of HST, ten visits of Rubin."""
-
-
-def get_band(name: str, key: str = "bands") -> Band:
-    """Look a band of the library up.
-
-    Parameters
-    ----------
-    name
-        Name of the band.
-    key
-        Configuration key to name in the message.
-
-    Raises
-    ------
-    ConfigError
-        The band is not known.
-    """
-    if name not in BANDS:
-        raise ConfigError(f"{key}: band '{name}' is not known (accepted: {', '.join(BANDS)}); correct the name")
-    return BANDS[name]
+"""Known bands by name, from the ultraviolet to the near infrared: one orbit of HST, ten visits of Rubin."""

@@ -1,14 +1,14 @@
-"""The surveys that can be simulated by name: their bands, depths and exposures, and how a configuration changes them.
+"""Bands, depths and exposures of the known surveys, and their changes by the configuration.
 
 candels
-    HST/ACS and WFC3 at the 0.06 arcsec of the CANDELS mosaics (Grogin et al. 2011; Koekemoer et al. 2011), as deep as
-    one to two orbits go: 5-sigma depths in apertures of 0.2 arcsec radius. The exposure, which sets the photon noise of
-    the galaxies themselves, is the one that reaches the depth with the library's sky and camera.
+    HST/ACS and WFC3 at the 0.06 arcsec of the CANDELS mosaics (Grogin et al. 2011; Koekemoer et al. 2011) and the depth
+    of one to two orbits: 5-sigma depths in apertures of 0.2 arcsec radius. The exposure, which sets the photon noise of
+    the galaxies, is the one that reaches this depth with the sky and camera of `bands.BANDS`.
 lsst
     Rubin's wide survey after ten years at 0.2 arcsec: point-source depths and numbers of visits of 30 s as designed
     (LSST Science Requirements Document, LPM-17; Ivezic et al. 2019, table 1), effective seeing by band (their table 2).
 hst
-    Any band of HST's library for one orbit, its noise from sky, dark current and read-out.
+    Any HST band for one orbit, with the noise of sky, dark current and read-out.
 """
 
 from dataclasses import replace
@@ -18,8 +18,10 @@ from astrodl.config import InstrumentSettings, SimulateSettings
 from astrodl.errors import ConfigError
 from astrodl.simulator.bands import BANDS, Band
 
+__all__ = ["SURVEYS", "survey_bands"]
+
 _CANDELS = {"F435W": 27.3, "F606W": 27.5, "F775W": 27.1, "F850LP": 26.8, "F160W": 26.6}
-"""Depth."""
+"""5-sigma depth."""
 _LSST = {
     "u": (26.1, 56),
     "g": (27.4, 80),
@@ -28,45 +30,45 @@ _LSST = {
     "z": (26.1, 160),
     "y": (24.9, 160),
 }
-"""Depth and number of visits."""
+"""5-sigma depth and number of visits."""
 
 
-def _exposed(band: Band, depth: float, aperture_arcsec: float) -> Band:
-    """Expose as long as it takes to the depth."""
+def _expose_to_depth(band: Band, depth: float, aperture_arcsec: float) -> Band:
+    """Set the exposure that reaches a depth."""
     deep = replace(band, depth=depth, aperture_arcsec=aperture_arcsec)
     return replace(deep, exposure_s=band.background / deep.sky_sigma(1.0) ** 2)
 
 
 SURVEYS: dict[str, dict[str, Band]] = {
-    "candels": {name: _exposed(BANDS[name], depth, 0.2) for name, depth in _CANDELS.items()},
+    "candels": {name: _expose_to_depth(BANDS[name], depth, 0.2) for name, depth in _CANDELS.items()},
     "lsst": {
         name: replace(BANDS[f"LSST_{name}"], name=name, depth=depth, exposure_s=30.0 * visits)
         for name, (depth, visits) in _LSST.items()
     },
     "hst": {name: band for name, band in BANDS.items() if band.psf_kind == "hst"},
 }
-"""The bands of each survey; any other band of the library may be added by its name."""
+"""Bands of each survey; any other of the known bands may be added by its name."""
 
 
-def bands_of(settings: SimulateSettings) -> list[Band]:
-    """Give the bands of a survey with the configuration's changes.
+def survey_bands(settings: SimulateSettings) -> list[Band]:
+    """Return the bands of a survey, with the changes in the configuration.
 
     Raises
     ------
     ConfigError
-        Unknown band, or a new one that is not described in full.
+        A band is unknown, or the description of a new band is incomplete.
     """
     known = BANDS | SURVEYS[settings.survey]
     unused = [name for name in settings.instruments if name not in settings.bands]
     if unused:
         raise ConfigError(
             f"simulate.instruments: band '{unused[0]}' is not among simulate.bands "
-            f"(there: {', '.join(settings.bands)}); add it there or leave it out here"
+            f"(accepted: {', '.join(settings.bands)}); add it there or remove it here"
         )
     bands = []
     for name in settings.bands:
         if name in settings.instruments:
-            bands.append(_changed(name, known.get(name), settings.instruments[name]))
+            bands.append(_apply_settings(name, known.get(name), settings.instruments[name]))
         elif name in known:
             bands.append(known[name])
         else:
@@ -78,26 +80,26 @@ def bands_of(settings: SimulateSettings) -> list[Band]:
     return bands
 
 
-def _changed(name: str, band: Band | None, settings: InstrumentSettings) -> Band:
-    """Apply what the configuration says of a band to the known one, or make a new one of it."""
-    given = settings.model_dump(exclude_none=True)
-    changes: dict[str, Any] = {_FIELDS[key]: value for key, value in given.items()}
+def _apply_settings(name: str, band: Band | None, settings: InstrumentSettings) -> Band:
+    """Change a known band, or create a new one."""
+    values = settings.model_dump(exclude_none=True)
+    changes: dict[str, Any] = {_FIELDS[key]: value for key, value in values.items()}
     if "background" in changes:
         changes |= {"depth": None}
     if "depth" in changes:
         changes |= {"aperture_arcsec": settings.aperture_arcsec}
     if band is not None:
         return replace(band, **changes)
-    needed = [key for key in ("throughput", "wave_type", "zero_point", "psf", "fwhm_arcsec") if key not in given]
+    missing = [key for key in ("throughput", "wave_type", "zero_point", "psf", "fwhm_arcsec") if key not in values]
     if settings.depth is None and settings.sky is None:
-        needed.append("depth or sky")
-    if needed:
+        missing.append("depth or sky")
+    if missing:
         raise ConfigError(
-            f"simulate.instruments.{name}: a band that is not known must be described in full; "
-            f"give {', '.join(needed)} as well"
+            f"simulate.instruments.{name}: the description of a new band must be complete; "
+            f"give {', '.join(missing)} as well"
         )
-    fallback = {"native_pixel_arcsec": 0.0, "exposure_s": 1000.0}
-    return Band(name=name, **(fallback | changes))
+    defaults = {"native_pixel_arcsec": 0.0, "exposure_s": 1000.0}
+    return Band(name=name, **(defaults | changes))
 
 
 _FIELDS = {

@@ -1,7 +1,7 @@
-"""Structure inside disks: spiral arms, bars, rings, texture, dust, positions of clumps.
+"""Structure of disks: spiral arms, bars, rings, texture, dust, positions of clumps.
 
-Each function draws a non-negative surface brightness (any scale) on the fine grid of `fourier.Grid`; `Frame` tells
-where the disk's plane lies on the sky.
+Each function draws a non-negative surface brightness (in any unit) on the fine grid of `fourier.Grid`. `Frame`
+describes the plane of the disk on the sky.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,22 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from astrodl.simulator.fourier import Floats, Fourier, Grid
+from astrodl.simulator.fourier import Floats, Grid
+
+__all__ = [
+    "Arms",
+    "Frame",
+    "draw_arms",
+    "draw_bar",
+    "draw_dust_clouds",
+    "draw_dust_disk",
+    "draw_dust_lane",
+    "draw_flocculent_arms",
+    "draw_patchy_disk",
+    "draw_positions",
+    "draw_ring",
+    "draw_sheared_noise",
+]
 
 
 @dataclass(frozen=True)
@@ -33,30 +48,31 @@ class Frame:
     angle: float
 
     def plane(self, grid: Grid) -> tuple[Floats, Floats]:
-        """Give the coordinates of every sample in the plane of the disk (arcsec along major and minor axis)."""
+        """Return the coordinates of every sample in the plane of the disk (arcsec along major and minor axis)."""
         cosine, sine = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
         dx, dy = grid.x - np.float32(self.x), grid.y - np.float32(self.y)
         return dx * cosine + dy * sine, (dy * cosine - dx * sine) / np.float32(self.q)
 
     def polar(self, grid: Grid) -> tuple[Floats, Floats]:
-        """Give radius (arcsec) and azimuth of every sample in the plane of the disk."""
+        """Return radius (arcsec) and azimuth of every sample in the plane of the disk."""
         u, v = self.plane(grid)
         return np.sqrt(u * u + v * v) + np.float32(1e-4), np.arctan2(v, u)
 
 
 @dataclass(frozen=True)
 class Arms:
-    """Logarithmic spirals: azimuth = ln(r / start) / tan(pitch) + phase; every array has a value per arm."""
+    """Logarithmic spirals, azimuth = ln(r / start) / tan(pitch) + phase; arrays have a value per arm."""
 
     pitch: NDArray[np.float64]
-    """Angle between arm and circle in radians; its sign is the sense of winding."""
+    """Angle between arm and circle in radians; the sign is the direction of winding."""
     phase: NDArray[np.float64]
-    """Azimuth at which the arm begins."""
+    """Azimuth of the inner end."""
     strength: NDArray[np.float64]
+    """Relative brightness."""
     start: NDArray[np.float64]
-    """Radius in arcsec at which the arm begins."""
+    """Radius of the inner end in arcsec."""
     end: NDArray[np.float64]
-    """Radius in arcsec at which the arm has lost half of its contrast."""
+    """Radius in arcsec at which the contrast falls to half."""
     width: float
     """Half-width across the arm, in radians of azimuth."""
 
@@ -73,9 +89,9 @@ def draw_arms(
     arms
         The spirals.
     wander
-        Random field that bends the arms out of the perfect spiral.
+        Random field of deviations from the spiral.
     lumps
-        Random field that makes them patchy.
+        Random field that makes the arms patchy.
 
     Returns
     -------
@@ -90,13 +106,13 @@ def draw_arms(
         arms.pitch, arms.phase, arms.strength, arms.start, arms.end, strict=True
     ):
         across = bent - (logarithm - np.float32(np.log(start))) / np.float32(np.tan(pitch)) - np.float32(phase)
-        # Squares of squares: numpy's powers are slow.
+        # Squares of squares, as powers in numpy are slow.
         rise, fall = (square / np.float32(start**2)) ** 2, square / np.float32(end**2)
         along = (1 - np.exp(-rise)) / (1 + fall * fall * fall)
         light += along * (np.float32(strength) * np.exp(narrow * (np.cos(across) - 1)))
         lag = np.float32(1.1 * arms.width * np.sign(pitch))
         dust = np.maximum(dust, along * np.exp(2 * narrow * (np.cos(across - lag) - 1)))
-    # Arms fade more slowly than the disk beneath them: their contrast rises outwards (Elmegreen & Elmegreen 1984).
+    # Arms fade more slowly than the disk: their contrast increases outwards (Elmegreen & Elmegreen 1984).
     light *= np.exp(np.float32(0.4) * lumps - radius / np.float32(1.15 * scale))
     return light, np.clip(dust * (1 + np.float32(0.4) * lumps), 0, 1)
 
@@ -112,19 +128,19 @@ def draw_sheared_noise(rng: np.random.Generator, cells: int = 128) -> Floats:
     return field / max(float(field.std()), 1e-6)
 
 
-def draw_fleece(
+def draw_flocculent_arms(
     grid: Grid, frame: Frame, scale: float, pitch: float, start: float, phase: float, contrast: float, noise: Floats
 ) -> tuple[Floats, Floats]:
-    """Draw flocculent arms: periodic noise wound up along a spiral; light and dust as in `draw_arms`.
+    """Draw flocculent arms, periodic noise wound along a spiral; return light and dust as `draw_arms`.
 
     Parameters
     ----------
     scale
         Scale length of the disk in arcsec.
     pitch
-        Pitch angle of the pieces in radians.
+        Pitch angle in radians.
     start
-        Radius in arcsec inside which there are none.
+        Radius in arcsec inside which there are no arms.
     phase
         Azimuth at which the noise begins.
     contrast
@@ -147,39 +163,39 @@ def draw_fleece(
 
 
 def draw_bar(grid: Grid, frame: Frame, length: float, q: float, twist: float) -> Floats:
-    """Draw a flat-topped bar (a generalised Ferrers profile) turned by `twist` in the plane of the disk."""
+    """Draw a flat-topped bar (a generalised Ferrers profile), rotated by `twist` in the plane of the disk."""
     u, v = frame.plane(grid)
     along = (u * np.float32(np.cos(twist)) + v * np.float32(np.sin(twist))) / np.float32(length)
     across = (v * np.float32(np.cos(twist)) - u * np.float32(np.sin(twist))) / np.float32(length * q)
-    # Boxy isophotes: exponent 2.6 rather than the ellipse's 2 (Athanassoula et al. 1990).
+    # Boxy isophotes: exponent 2.6 instead of 2 for an ellipse (Athanassoula et al. 1990).
     distance = (np.abs(along) ** 2.6 + np.abs(across) ** 2.6) ** np.float32(1 / 2.6)
     return np.exp(-(distance**3)) * np.exp(-distance)
 
 
 def draw_ring(grid: Grid, frame: Frame, radius: float, width: float, lopsided: float, lumps: Floats) -> Floats:
-    """Draw a knotty, lopsided ring of the given radius and width in the plane of the disk."""
+    """Draw a knotty, lopsided ring of a given radius and width in the plane of the disk."""
     r, azimuth = frame.polar(grid)
-    # The ring is slightly off-centre: its radius depends on the azimuth.
+    # The radius of the ring depends on azimuth.
     course = np.float32(radius) * (1 + np.float32(0.08 * lopsided) * np.cos(2 * azimuth) + np.float32(0.04) * lumps)
     profile = np.exp(-0.5 * ((r - course) / np.float32(width)) ** 2)
     return profile * (1 + np.float32(lopsided) * np.cos(azimuth)) * np.exp(np.float32(0.7) * lumps)
 
 
-def draw_texture(grid: Grid, frame: Frame, scale: float, contrast: float, lumps: Floats) -> Floats:
+def draw_patchy_disk(grid: Grid, frame: Frame, scale: float, contrast: float, lumps: Floats) -> Floats:
     """Draw an exponential disk with log-normal patches and no symmetry."""
     radius, _ = frame.polar(grid)
     return np.exp(-radius / np.float32(scale) + np.float32(contrast) * lumps)
 
 
-def draw_lane(grid: Grid, frame: Frame, scale: float, offset: float, width: float, lumps: Floats) -> Floats:
-    """Draw the covering fraction of the dust in front of an edge-on disk, 0 to 1.
+def draw_dust_lane(grid: Grid, frame: Frame, scale: float, offset: float, width: float, lumps: Floats) -> Floats:
+    """Draw the covering fraction, 0 to 1, of dust in front of an edge-on disk.
 
     Parameters
     ----------
     scale
-        Scale length of the disk; the dust ends at three of them.
+        Scale length of the disk; the dust ends at about three scale lengths.
     offset, width
-        Position across the disk and thickness of the lane in arcsec.
+        Position across the disk and thickness of the lane, in arcsec.
     lumps
         Random field that makes the lane patchy and warped.
     """
@@ -192,28 +208,22 @@ def draw_lane(grid: Grid, frame: Frame, scale: float, offset: float, width: floa
 
 
 def draw_dust_disk(grid: Grid, frame: Frame, radius: float) -> Floats:
-    """Draw the covering fraction of a small inclined dust disk: its near half lies before the stars, the far behind."""
+    """Draw the covering fraction of a small inclined dust disk, with its near half in front of the stars."""
     u, v = frame.plane(grid)
     disk = np.exp(-(((u * u + v * v) / np.float32(radius**2)) ** 2))
     return disk * (np.float32(0.5) + np.float32(0.4) * np.tanh(v / np.float32(0.3 * radius)))
 
 
-def draw_patches(grid: Grid, frame: Frame, radius: float, lumps: Floats) -> Floats:
+def draw_dust_clouds(grid: Grid, frame: Frame, radius: float, lumps: Floats) -> Floats:
     """Draw the covering fraction of dust clouds scattered over a disk."""
     r, _ = frame.polar(grid)
     return np.clip(lumps - np.float32(0.3), 0, 1) * np.exp(-((r / np.float32(radius)) ** 2))
 
 
-def screened(grid: Grid, image: Fourier, cover: Floats) -> Fourier:
-    """Give the Fourier image of that part of the light that lies behind the screen."""
-    # No smoothing before the product: a smoothed core would shine through the screen.
-    return grid.drawn_as_is(grid.smoothed(image, 0.0) * cover)
-
-
-def pick_positions(
+def draw_positions(
     rng: np.random.Generator, grid: Grid, weight: Floats, n: int
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Draw positions (arcsec) with a probability proportional to a map on the fine grid."""
+    """Draw positions (arcsec) with probabilities proportional to a map on the fine grid."""
     cumulative = np.cumsum(weight.ravel(), dtype=np.float64)
     index = np.searchsorted(cumulative, rng.random(n) * cumulative[-1])
     row, column = np.divmod(np.minimum(index, weight.size - 1), grid.samples)

@@ -1,4 +1,4 @@
-"""What is known of a simulated galaxy: columns of the catalogue, table of clumps, segmentation."""
+"""Truth of simulated galaxies: rows of the catalogue and the table of clumps, segmentation."""
 
 from typing import Any
 
@@ -7,8 +7,18 @@ from numpy.typing import NDArray
 
 from astrodl.config import SimulateSettings
 from astrodl.simulator.fourier import Floats
-from astrodl.simulator.kinds.galaxies import Scene
 from astrodl.simulator.population import CLASSES
+from astrodl.simulator.scene import Scene
+
+__all__ = [
+    "AB_ZERO_FLUX_UJY",
+    "Column",
+    "catalog_columns",
+    "clump_columns",
+    "clump_rows",
+    "galaxy_row",
+    "segment",
+]
 
 Column = tuple[str | None, str]
 """Unit and description."""
@@ -37,19 +47,19 @@ _COLUMNS: dict[str, Column] = {
 }
 
 
-def columns(settings: SimulateSettings) -> dict[str, Column]:
-    """Give the columns of the catalogue with units and descriptions."""
-    made = dict(_COLUMNS)
+def catalog_columns(settings: SimulateSettings) -> dict[str, Column]:
+    """Return the columns of the catalogue with units and descriptions."""
+    columns = dict(_COLUMNS)
     for band in settings.bands:
-        made[f"magnitude_{band}"] = ("mag", f"AB magnitude in {band}, oddity excluded")
-        made[f"bt_{band}"] = (None, f"Bulge-to-total flux ratio in {band}")
+        columns[f"magnitude_{band}"] = ("mag", f"AB magnitude in {band}, oddity excluded")
+        columns[f"bt_{band}"] = (None, f"Bulge-to-total flux ratio in {band}")
     if settings.votes:
-        made |= {f"votes_{name}": (None, f"Votes for '{name}' out of {settings.votes}") for name in CLASSES}
-    return made
+        columns |= {f"votes_{name}": (None, f"Votes for '{name}' out of {settings.votes}") for name in CLASSES}
+    return columns
 
 
 def clump_columns(settings: SimulateSettings) -> dict[str, Column]:
-    """Give the columns of the table of clumps."""
+    """Return the columns of the table of clumps with units and descriptions."""
     fluxes: dict[str, Column] = {f"flux_{band}": ("uJy", f"Flux in {band}") for band in settings.bands}
     return {
         "object_id": (None, "Galaxy of the clump"),
@@ -60,12 +70,12 @@ def clump_columns(settings: SimulateSettings) -> dict[str, Column]:
 
 
 def galaxy_row(scene: Scene, settings: SimulateSettings, truth_band: int, modulus: float) -> dict[str, Any]:
-    """Give what the catalogue holds of a galaxy, but for identifier, position and oddity.
+    """Return the row of a galaxy in the catalogue, without identifier, position and oddity.
 
     Parameters
     ----------
     scene
-        The galaxy; its flux vectors end with the rest-frame B band.
+        The galaxy, with flux vectors that end with the rest-frame B band.
     settings
         The survey.
     truth_band
@@ -76,11 +86,11 @@ def galaxy_row(scene: Scene, settings: SimulateSettings, truth_band: int, modulu
     total = np.array([scene.flux(band) for band in range(len(settings.bands) + 1)])
     bulge = np.array([scene.flux(band, "bulge") for band in range(len(settings.bands))])
     magnitude = -2.5 * np.log10(total)
-    # A dust screen may overdraw a faint bulge by a rounding error.
+    # Rounding errors of a dust screen may make a faint bulge negative.
     bt = np.clip(bulge / total[:-1], 0.0, 1.0)
     row = {
         "z": scene.galaxy.z,
-        "class": scene.galaxy.kind,
+        "class": scene.galaxy.morphology,
         "bt": float(bt[truth_band]),
         "sersic_index": scene.sersic_index,
         "radius_arcsec": scene.galaxy.radius,
@@ -99,33 +109,33 @@ def galaxy_row(scene: Scene, settings: SimulateSettings, truth_band: int, modulu
 
 
 def clump_rows(scene: Scene, settings: SimulateSettings) -> dict[str, list[float]]:
-    """Give positions in pixels and fluxes in microjansky of the clumps, column by column."""
+    """Return the positions in pixels and fluxes in microjansky of the clumps, by column."""
     clumps = scene.clumps
     if not scene.n_clumps:
         return {name: [] for name in clump_columns(settings) if name != "object_id"}
-    place = clumps[:, :2] / settings.pixel_scale_arcsec + (settings.size - 1) / 2
+    position = clumps[:, :2] / settings.pixel_scale_arcsec + (settings.size - 1) / 2
     fluxes = clumps[:, 2 : 2 + len(settings.bands)] * AB_ZERO_FLUX_UJY
-    table = {"x": place[:, 0], "y": place[:, 1]}
+    table = {"x": position[:, 0], "y": position[:, 1]}
     table |= {f"flux_{band}": fluxes[:, index] for index, band in enumerate(settings.bands)}
     return {name: values.tolist() for name, values in table.items()}
 
 
 def segment(images: Floats, numbers: list[int], threshold: float) -> NDArray[np.int16]:
-    """Say of every pixel whose light it shows.
+    """Segment an image by the brightest source in each pixel.
 
     Parameters
     ----------
     images
-        (sources, y, x) noise-free images.
+        Noise-free images of the sources, (sources, y, x).
     numbers
-        The sources' numbers in the result.
+        Numbers of the sources in the result.
     threshold
         Flux per pixel that the brightest source must exceed.
 
     Returns
     -------
     ndarray
-        (y, x) number of the brightest source, 0 where none reaches the threshold.
+        Number of the brightest source, 0 where none exceeds the threshold, (y, x).
     """
     brightest = np.asarray(numbers, dtype=np.int16)[np.argmax(images, axis=0)]
     return np.where(images.max(axis=0) > threshold, brightest, np.int16(0))

@@ -1,1 +1,1 @@
-"""Training, validation and test: assignment by cell of the sky, groups of neighbours, the report."""
+"""Training, validation and test splits: assignment by cell of the sky, groups of neighbours, the split report."""

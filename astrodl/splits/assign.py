@@ -1,4 +1,4 @@
-"""Training, validation and test: by cell of the sky, and neighbours stay together across the borders of cells."""
+"""Assign objects to training, validation and test by cell of the sky, and keep close neighbours together."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,36 +8,39 @@ from numpy.typing import ArrayLike, NDArray
 
 from astrodl.config import SplitSettings
 from astrodl.errors import DataError
-from astrodl.splits.groups import friends, unit_vectors
+from astrodl.healpix import sky_pixels
+from astrodl.splits.groups import friends_of_friends, unit_vectors
 from astrodl.store import SPLITS
+
+__all__ = ["REST", "TEST", "TRAIN", "VALIDATION", "assign", "check_splits", "uniform_hash"]
 
 TRAIN, VALIDATION, TEST, REST = range(len(SPLITS))
 
-LARGEST_SHARE = 0.5
-"""A chain of neighbours with more than this share of all objects leaves no sensible division."""
-LEAST_CHAIN = 20
-"""Groups up to this many objects are no such chain, however small the survey."""
+_MAX_CHAIN_FRACTION = 0.5
+"""A chain of neighbours with more than this fraction of all objects cannot be divided sensibly."""
+_MIN_CHAIN = 20
+"""Groups of up to this many objects are accepted even in a small survey."""
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
 
 
 def assign(
     object_id: Sequence[str], ra: ArrayLike | None, dec: ArrayLike | None, settings: SplitSettings
 ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
-    """Divide objects into training, validation and test, and what is not test into folds.
+    """Divide objects into training, validation and test, and all but the test objects into folds.
 
-    Objects of one HEALPix cell stay together. So do objects closer than `settings.separation_arcsec`, in chains and
-    across the borders of cells: such a group shares the lot of one of its cells, while its other cells keep theirs. The
-    lot of a cell is a hash of the seed and its number: it does not depend on the other objects, and fractions are met
-    on average. Objects without a position are placed by a hash of their identifier.
+    All objects in a HEALPix cell get the same split. So do objects closer than `settings.separation_arcsec`, in chains
+    and across cell borders: such a group gets the split of one of its cells, while the other objects of these cells are
+    unaffected. The split of a cell is a hash of the seed and its number. It does not depend on other objects, and the
+    fractions are met on average. Objects without a position are assigned by a hash of their identifier.
 
     Parameters
     ----------
     object_id
         Unique identifiers, (N,).
     ra, dec
-        Position in degrees, (N,), NaN where unknown; None without positions.
+        Positions in degrees, (N,), NaN where unknown; None without positions.
     settings
         Fractions, number of folds, resolution, separation and seed.
 
@@ -51,165 +54,164 @@ def assign(
     Raises
     ------
     DataError
-        A split or fold that was asked for is empty, because there are too few cells; or neighbours form a chain of more
+        A requested split or fold would be empty because there are too few cells, or a chain of neighbours contains more
         than half of the objects.
 
     Notes
     -----
-    Where the hashes leave a split or fold empty although there are cells enough, as happens with a dozen objects, it
-    gets the cell whose hash lies nearest.
+    If the hashes leave a split or fold empty although there are enough cells (as in a survey of a dozen objects), it
+    gets the cell with the nearest hash.
     """
-    names, place = _places(object_id, ra, dec, settings)
-    drawn = np.array([uniform(settings.seed, "split", name) for name in names])
-    split = _divide(drawn, settings)
-    rest = split != TEST
-    folds = np.full(len(names), -1, np.int16)
-    drawn = np.array([uniform(settings.seed, "fold", name) for name in np.asarray(names)[rest]])
-    folds[rest] = _fill(drawn, np.arange(1, settings.folds) / settings.folds, [1] * settings.folds)
+    names, unit = _split_units(object_id, ra, dec, settings)
+    split = _split_by_hash(np.array([uniform_hash(settings.seed, "split", name) for name in names]), settings)
+    not_test = split != TEST
+    fold = np.full(len(names), -1, np.int16)
+    hashes = np.array([uniform_hash(settings.seed, "fold", name) for name in np.asarray(names)[not_test]])
+    fold[not_test] = _fill_intervals(hashes, np.arange(1, settings.folds) / settings.folds, [1] * settings.folds)
     where = f"{len(names)} cells of nside {settings.nside}" if ra is not None else f"{len(names)} identifiers"
-    require_all(split[place], folds[place], settings, where)
-    return split[place], folds[place]
+    check_splits(split[unit], fold[unit], settings, where)
+    return split[unit], fold[unit]
 
 
-def _places(
+def _split_units(
     object_id: Sequence[str], ra: ArrayLike | None, dec: ArrayLike | None, settings: SplitSettings
-) -> tuple[list[str], Integers]:
-    """Give the names of all places (cells, or identifiers without position), and the place of each object (N,)."""
+) -> tuple[list[str], _Integers]:
+    """Return the names of the units that are not divided (cells, or single objects without a position).
+
+    The second result is the unit of each object, (N,).
+    """
     n_objects = len(object_id)
     if ra is None or dec is None:
         return [f"id {name}" for name in object_id], np.arange(n_objects)
     longitude, latitude = np.asarray(ra, np.float64), np.asarray(dec, np.float64)
     known = np.isfinite(longitude) & np.isfinite(latitude)
-    cells = _cells(longitude[known], latitude[known], settings)
+    cells = _find_cells(longitude[known], latitude[known], settings)
     unique, inverse = np.unique(cells, return_inverse=True)
     names = [f"cell {settings.nside} {cell}" for cell in unique]
     names += [f"id {object_id[int(row)]}" for row in np.flatnonzero(~known)]
-    place = np.empty(n_objects, np.int64)
-    place[known] = inverse
-    place[~known] = np.arange(len(unique), len(names))
-    return names, place
+    unit = np.empty(n_objects, np.int64)
+    unit[known] = inverse
+    unit[~known] = np.arange(len(unique), len(names))
+    return names, unit
 
 
-def _cells(ra: Floats, dec: Floats, settings: SplitSettings) -> Integers:
-    """Give the cell whose lot each object shares: its own, or one of its group's."""
+def _find_cells(ra: _Floats, dec: _Floats, settings: SplitSettings) -> _Integers:
+    """Return the cell whose split each object gets: its own, or another one of its group."""
     if len(dec) and np.abs(dec).max() > 90:
         wrong = dec[np.abs(dec).argmax()]
         raise DataError(f"declination reaches {wrong:g}, must lie in -90 to 90 degrees; correct dec_column")
-    import astropy.units as u
-    from astropy_healpix import HEALPix
-
-    cells = HEALPix(nside=settings.nside, order="nested").lonlat_to_healpix(ra * u.deg, dec * u.deg)
+    cells = sky_pixels(ra, dec, order=settings.nside.bit_length() - 1)
     if not settings.separation_arcsec:
         return cells
     points = unit_vectors(ra, dec)
-    group = friends(points, settings.separation_arcsec)
-    torn = _torn(group, cells)
-    _refuse_chains(points, group, torn, settings.separation_arcsec)
-    return _united(cells, group, torn, settings)
+    group = friends_of_friends(points, settings.separation_arcsec)
+    crossing = _crosses_cells(group, cells)
+    _check_chains(points, group, crossing, settings.separation_arcsec)
+    return _merge_cells(cells, group, crossing, settings)
 
 
-def _torn(group: Integers, cells: Integers) -> NDArray[np.bool_]:
-    """Tell which objects belong to a group that lies in more than one cell."""
+def _crosses_cells(group: _Integers, cells: _Integers) -> NDArray[np.bool_]:
+    """Return whether the group of each object lies in more than one cell."""
     order = np.lexsort((cells, group))
     border = (np.diff(group[order]) == 0) & (np.diff(cells[order]) != 0)
     return np.isin(group, group[order][1:][border])
 
 
-def _united(cells: Integers, group: Integers, torn: NDArray[np.bool_], settings: SplitSettings) -> Integers:
-    """Give all objects of a torn group that cell of the group whose hash is the smallest, whatever the order."""
-    involved, inverse = np.unique(cells[torn], return_inverse=True)
-    lot = np.array([uniform(settings.seed, "group", f"cell {settings.nside} {cell}") for cell in involved])
-    order = np.lexsort((lot[inverse], group[torn]))
-    _, first, member = np.unique(group[torn][order], return_index=True, return_inverse=True)
+def _merge_cells(cells: _Integers, group: _Integers, crossing: NDArray[np.bool_], settings: SplitSettings) -> _Integers:
+    """Give all objects of a group that crosses cells the one of its cells with the smallest hash."""
+    involved, inverse = np.unique(cells[crossing], return_inverse=True)
+    hashes = np.array([uniform_hash(settings.seed, "group", f"cell {settings.nside} {cell}") for cell in involved])
+    order = np.lexsort((hashes[inverse], group[crossing]))
+    _, first, member = np.unique(group[crossing][order], return_index=True, return_inverse=True)
     chosen = np.empty_like(order)
-    chosen[order] = cells[torn][order][first][member]
-    united = cells.copy()
-    united[torn] = chosen
-    return united
+    chosen[order] = cells[crossing][order][first][member]
+    merged = cells.copy()
+    merged[crossing] = chosen
+    return merged
 
 
-def _refuse_chains(points: Floats, group: Integers, torn: NDArray[np.bool_], separation: float) -> None:
-    """Refuse a group over several cells that swallows the survey, and say which separation would not make one."""
-    largest = np.bincount(group[torn]).max(initial=0)
-    if largest <= max(LEAST_CHAIN, LARGEST_SHARE * len(points)):
+def _check_chains(points: _Floats, group: _Integers, crossing: NDArray[np.bool_], separation: float) -> None:
+    """Refuse a group across cells that contains most of the survey, and suggest a separation that avoids it."""
+    largest = np.bincount(group[crossing]).max(initial=0)
+    limit = _MAX_CHAIN_FRACTION * len(points)
+    if largest <= max(_MIN_CHAIN, limit):
         return
     smaller = separation
-    while np.bincount(friends(points, smaller)).max() > LARGEST_SHARE * len(points) and smaller > 1e-3:
+    while np.bincount(friends_of_friends(points, smaller)).max() > limit and smaller > 1e-3:
         smaller /= 2
     raise DataError(
         f"{largest} of {len(points)} objects form one chain of neighbours closer than {separation:g} arcsec, which "
-        f"cannot be divided; set split.separation_arcsec to {smaller:.2g} or less (0: cells alone)"
+        f"cannot be divided; set split.separation_arcsec to {smaller:.2g} or less (0: cells only)"
     )
 
 
-def _divide(drawn: Floats, settings: SplitSettings) -> NDArray[np.int8]:
-    """Divide places by their numbers in 0 to 1: the lowest are test, then validation, then training."""
-    asked = [settings.test > 0, settings.folds == 1 and settings.validation > 0, settings.test < 1]
-    needed = [int(part) for part in asked]
-    if settings.folds > 1:  # validation is one of the folds: what counts is that all of them can be filled
+def _split_by_hash(hashes: _Floats, settings: SplitSettings) -> NDArray[np.int8]:
+    """Split units by their hashes in 0 to 1: the lowest are test, then validation, then training."""
+    requested = [settings.test > 0, settings.folds == 1 and settings.validation > 0, settings.test < 1]
+    needed = [int(part) for part in requested]
+    if settings.folds > 1:  # The validation split is one of the folds: only these must not be empty.
         needed[2] *= settings.folds
-        ends = [settings.test]
-        rest = _fill(drawn, ends, [needed[0], needed[2]]) == 1
-        labels = np.where(drawn < settings.test + settings.validation, VALIDATION, TRAIN)
-        return np.where(rest, labels, TEST).astype(np.int8)
-    part = _fill(drawn, [settings.test, settings.test + settings.validation], needed)
+        not_test = _fill_intervals(hashes, [settings.test], [needed[0], needed[2]]) == 1
+        labels = np.where(hashes < settings.test + settings.validation, VALIDATION, TRAIN)
+        return np.where(not_test, labels, TEST).astype(np.int8)
+    part = _fill_intervals(hashes, [settings.test, settings.test + settings.validation], needed)
     return np.array([TEST, VALIDATION, TRAIN], np.int8)[part]
 
 
-def _fill(drawn: Floats, ends: ArrayLike, needed: Sequence[int]) -> Integers:
-    """Tell into which interval of 0 to 1 each number falls; one with too few of them gets the nearest others.
+def _fill_intervals(values: _Floats, ends: ArrayLike, needed: Sequence[int]) -> _Integers:
+    """Return the interval of 0 to 1 that each value falls into; an interval with too few gets the nearest others.
 
     Parameters
     ----------
-    drawn
+    values
         Numbers in 0 to 1, (P,).
     ends
-        Where each interval but the last ends, (K - 1,).
+        End of each interval but the last, (K - 1,).
     needed
-        Least count of each interval, (K,); met where there are enough numbers in all.
+        Smallest number of values in each interval, (K,); ignored where there are too few values in total.
 
     Returns
     -------
-    (P,) array
-        0 to K - 1.
+    ndarray
+        0 to K - 1, (P,).
     """
-    part = np.searchsorted(np.asarray(ends), drawn, side="right")
-    if len(drawn) < sum(needed):
-        return part
+    interval = np.searchsorted(np.asarray(ends), values, side="right")
+    if len(values) < sum(needed):
+        return interval
     edges = np.concatenate([[0.0], np.asarray(ends), [1.0]])
     for number, count in enumerate(needed):
-        distance = np.maximum(edges[number] - drawn, drawn - edges[number + 1])
+        distance = np.maximum(edges[number] - values, values - edges[number + 1])
         for candidate in np.argsort(distance, kind="stable"):
-            if (part == number).sum() >= count:
+            if (interval == number).sum() >= count:
                 break
-            donor = part[candidate]
-            if donor != number and (part == donor).sum() > needed[donor]:
-                part[candidate] = number
-    return part
+            donor = interval[candidate]
+            if donor != number and (interval == donor).sum() > needed[donor]:
+                interval[candidate] = number
+    return interval
 
 
-def uniform(seed: int, purpose: str, place: str) -> float:
-    """Give a number in 0 to 1 that depends on nothing but a seed and two texts."""
-    digest = hashlib.sha256(f"{purpose} {seed} {place}".encode()).digest()
+def uniform_hash(seed: int, purpose: str, name: str) -> float:
+    """Return a number in 0 to 1 that depends only on a seed and two texts."""
+    digest = hashlib.sha256(f"{purpose} {seed} {name}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def require_all(split: NDArray[np.int8], fold: NDArray[np.int16], settings: SplitSettings, where: str) -> None:
-    """Refuse a division in which a split or fold that was asked for is empty.
+def check_splits(split: NDArray[np.int8], fold: NDArray[np.int16], settings: SplitSettings, where: str) -> None:
+    """Check that no requested split or fold is empty.
 
     Raises
     ------
     DataError
-        Names the empty ones; `where` tells what was divided.
+        Lists the empty ones; `where` says what was divided.
     """
-    asked = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+    requested = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
     if not settings.test:
-        del asked["test"]
+        del requested["test"]
     if settings.folds > 1 or not settings.validation:
-        del asked["validation"]
+        del requested["validation"]
     if settings.folds > 1 or settings.test == 1:
-        del asked["train"]
-    empty = [f"the {name} split" for name, number in asked.items() if not (split == number).any()]
+        del requested["train"]
+    empty = [f"the {name} split" for name, number in requested.items() if not (split == number).any()]
     if settings.folds > 1 and settings.test < 1:
         empty += [f"fold {k}" for k in range(settings.folds) if not (fold == k).any()]
     if empty:

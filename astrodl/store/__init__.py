@@ -1,34 +1,34 @@
-"""The store: one HDF5 file with the cutouts of a survey and what is known of its objects.
+"""The store: one HDF5 file with the cutouts, measurements and catalogue columns of a survey.
 
-Layout, objects first everywhere (N objects, B bands, cutouts of size x size pixels):
+Layout (N objects, B bands, cutouts of size x size pixels; objects are always the first axis):
 
 ========================  ===================  ==========================================================
-``/image``                (N, B, y, x) f4      linear flux, NaN where there is no data; contiguous
+``/image``                (N, B, y, x) f4      linear flux, NaN if there are no data; contiguous
 ``/object_id``            (N,) text            unique
-``/catalog/{name}``       (N,) f8, i8 or text  a kept catalogue column; NaN or "" where it is missing
-``/features``             (N, F) f4            photometry; attribute ``names``; NaN where not measurable
+``/catalog/{name}``       (N,) f8, i8 or text  a catalogue column; NaN or "" if missing
+``/features``             (N, F) f4            photometry; attribute ``names``; NaN if not measurable
 ``/sky_sigma``            (N, B) f4            noise of a pixel, in the unit of the image
-``/background``           (N, B) f4            what was subtracted from the image, in its unit
+``/background``           (N, B) f4            subtracted background, in the unit of the image
 ``/flags``                (N,) i4              bits, see `FLAGS`
 ``/band_flags``           (N, B) u1            bits per band, see `BAND_FLAGS`
-``/split``                (N,) i1              0 train, 1 validation, 2 test, 3 rest (predicted only)
+``/split``                (N,) i1              0 train, 1 validation, 2 test, 3 rest (only predicted)
 ``/fold``                 (N,) i2              cross-validation fold; -1 for test and rest
 ``/label/{name}``         (N, y, x) f4         pixel labels, in the unit of the image
-``/variance``             (N, B, y, x) f4      optional: variance of each pixel, NaN where there is no data
-``/mask``                 (N, B, y, x) u1      optional: 1 where a mask plane took the pixel away
+``/variance``             (N, B, y, x) f4      optional: variance of each pixel, NaN if there are no data
+``/mask``                 (N, B, y, x) u1      optional: 1 if a mask plane masks the pixel
 ``/psf``                  (N, B, p, p) f4      optional: point-spread functions, centred on pixel p // 2
 ========================  ===================  ==========================================================
 
 Root attributes: ``format``, ``format_version``, ``bands``, ``pixel_scale_arcsec`` (NaN: unknown), ``zero_points``
 (AB magnitude of one count in the files; NaN: none, or not the same for all objects), ``unit`` ("uJy" or "relative"),
-``survey``, ``version``, ``source_checksum``, ``settings`` (canonical JSON). Each dataset carries the SHA-256 of its
-content. Row 0 of an image is its bottom row, as in FITS.
+``survey``, ``version``, ``source_checksum``, ``settings`` (canonical JSON). Each dataset has an attribute ``sha256`` of
+its content. Row 0 of an image is its bottom row, as in FITS.
 """
 
 from astrodl.store.checking import check
 from astrodl.store.layout import BAND_FLAGS, FLAGS, FORMAT, FORMAT_VERSION, SPLITS
 from astrodl.store.reader import Reader, Subset, open_store
-from astrodl.store.writer import Place, Writer, write_rows
+from astrodl.store.writer import RowLocation, Writer, write_rows
 
 __all__ = [
     "BAND_FLAGS",
@@ -36,8 +36,8 @@ __all__ = [
     "FORMAT",
     "FORMAT_VERSION",
     "SPLITS",
-    "Place",
     "Reader",
+    "RowLocation",
     "Subset",
     "Writer",
     "check",

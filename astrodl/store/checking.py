@@ -1,17 +1,19 @@
-"""Tell what is wrong with a store."""
+"""Check the integrity of a store."""
 
 import os
 
 import numpy as np
 
 from astrodl.errors import StoreError
-from astrodl.store.layout import SPLITS, WITHOUT_FOLD, datasets
+from astrodl.store.layout import SPLITS, WITHOUT_FOLD, list_datasets
 from astrodl.store.reader import Reader
 from astrodl.store.writer import dataset_digest
 
+__all__ = ["check"]
+
 
 def check(path: str | os.PathLike[str]) -> list[str]:
-    """List what is wrong with a store; an empty list means that nothing is."""
+    """Return a list of the problems of a store, one line each; empty if there are none."""
     try:
         reader = Reader(path)
     except StoreError as error:
@@ -20,7 +22,7 @@ def check(path: str | os.PathLike[str]) -> list[str]:
         file, n = reader._file, reader.n_objects
         problems = [
             f"{name}: has {dataset.shape[0]} rows, expected {n}"
-            for name, dataset in datasets(file)
+            for name, dataset in list_datasets(file)
             if dataset.shape[0] != n
         ]
         if file["image"].shape[1:] != (len(reader.bands), reader.size, reader.size):
@@ -37,7 +39,7 @@ def check(path: str | os.PathLike[str]) -> list[str]:
             problems.append("fold: does not agree with split")
         problems += [
             f"{name}: content differs from its checksum"
-            for name, dataset in datasets(file)
+            for name, dataset in list_datasets(file)
             if dataset_digest(dataset) != dataset.attrs.get("sha256")
         ]
     return [f"{path}: {problem}; ingest again" for problem in problems]

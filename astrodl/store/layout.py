@@ -1,4 +1,4 @@
-"""What writer and reader agree on: constants, and how to walk through the datasets of a store."""
+"""Constants and helper functions that the writer and the reader of a store share."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,12 +7,26 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "BAND_FLAGS",
+    "FLAGS",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "REQUIRED",
+    "SPLITS",
+    "WITHOUT_FOLD",
+    "content_bytes",
+    "decode_text",
+    "list_datasets",
+    "row_ranges",
+]
+
 FORMAT = "astrodl-store"
 FORMAT_VERSION = 2
 SPLITS = ("train", "validation", "test", "rest")
-"""Names of the codes of ``/split``; `rest` are objects that are predicted only."""
+"""Names of the codes 0 to 3 of ``/split``; objects in `rest` are only predicted."""
 WITHOUT_FOLD = (SPLITS.index("test"), SPLITS.index("rest"))
-"""Codes of the objects whose fold is -1."""
+"""Codes of the splits whose objects have fold -1."""
 
 FLAGS = {
     "missing_band": 1,
@@ -23,22 +37,23 @@ FLAGS = {
     "band_not_detected": 32,
     "reprojected": 64,
 }
-"""Bits of ``/flags``, of the object as a whole.
+"""Bits of ``/flags``, for the object as a whole.
 
 missing_band
-    At least one band was not observed: its file or extension is absent, or no pixel has data.
+    At least one band was not observed: its file or extension is missing, or no pixel has data.
 partial_coverage
-    A band that was observed has pixels without data inside the image (mosaic edge).
+    An observed band has pixels without data inside the image (mosaic edge).
 padded
-    The image was smaller than the stored cutout, or reaches over the edge of a mosaic, and is surrounded by NaN.
+    The image is smaller than the stored cutout or extends over the edge of a mosaic, and is padded with NaN.
 not_detected
-    Nothing stands out of the noise at the centre in the sum of the bands, so sizes and shapes are NaN.
+    No source is detected at the centre of the sum of the bands, so sizes and shapes are NaN.
 masked_pixels
-    A mask plane (or a weight of zero) took pixels away.
+    A mask plane (or a weight of zero) masks pixels.
 band_not_detected
-    The object was detected, but at least one observed band shows it below three sigma: a faint or blue or red object.
+    The object is detected, but at least one observed band has a signal to noise below three: a faint, blue or red
+    object.
 reprojected
-    A band was brought to the pixel grid of another, so that the noise of its pixels is correlated.
+    A band was reprojected to the pixel grid of another, so that the noise of its pixels is correlated.
 """
 
 BAND_FLAGS = {
@@ -49,33 +64,34 @@ BAND_FLAGS = {
     "masked_pixels": 16,
     "reprojected": 64,
 }
-"""Bits of ``/band_flags``, the same per band; a band that was not observed has no other bit but `masked_pixels`."""
+"""Bits of ``/band_flags``, per band; `masked_pixels` is the only other bit of a band that was not observed."""
 
 REQUIRED = ("image", "object_id", "features", "sky_sigma", "background", "flags", "band_flags", "split", "fold")
+"""Datasets that every store has."""
 _BLOCK_BYTES = 64 << 20
 
 
-def datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
-    """List the datasets of a store by name."""
+def list_datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
+    """List the datasets of a store, sorted by name."""
     found: list[tuple[str, h5py.Dataset]] = []
     file.visititems(lambda name, item: found.append((name, item)) if isinstance(item, h5py.Dataset) else None)
     return sorted(found, key=lambda pair: pair[0])
 
 
-def blocks(dataset: h5py.Dataset, n_rows: int) -> Iterable[tuple[int, int]]:
-    """Divide rows into ranges of some 64 MB."""
+def row_ranges(dataset: h5py.Dataset, n_rows: int) -> Iterable[tuple[int, int]]:
+    """Divide the first `n_rows` rows into ranges (start, stop) of about 64 MB."""
     row_bytes = max(int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize, 1)
     step = max(_BLOCK_BYTES // row_bytes, 1)
     return [(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
-def content(array: NDArray[Any]) -> bytes | memoryview:
-    """Give the bytes of an array that its checksum is made of."""
+def content_bytes(array: NDArray[Any]) -> bytes | memoryview:
+    """Return the bytes of an array; text as UTF-8 with a null byte after each entry."""
     if array.dtype != object:
         return np.ascontiguousarray(array).data.cast("B") if array.size else b""
     return b"".join(text.encode() + b"\0" for text in array)
 
 
-def text_array(values: NDArray[np.object_]) -> NDArray[np.str_]:
-    """Turn the byte strings that h5py reads into text."""
+def decode_text(values: NDArray[np.object_]) -> NDArray[np.str_]:
+    """Decode an array of byte strings as h5py reads them."""
     return np.array([value.decode() for value in values], dtype=np.str_)

@@ -1,40 +1,59 @@
-"""Read a store in any order of objects."""
+"""Read the objects of a store, in any order."""
 
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astrodl.errors import StoreError
-from astrodl.store.layout import FORMAT, FORMAT_VERSION, REQUIRED, SPLITS, datasets, text_array
+from astrodl.store.layout import FORMAT, FORMAT_VERSION, REQUIRED, SPLITS, decode_text, list_datasets
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from astropy.units import Quantity
+
+__all__ = ["Reader", "Subset", "open_store"]
 
 Subset = Literal["train", "validation", "test", "rest", "all"]
+_IDENTIFIER_BLOCK = 4096
 
 
 class Reader:
-    """Read a store; use it as a context manager or call `close`.
+    """Read a store; use it as a context manager, or call `close`.
+
+    Arrays have objects as the first axis. Methods with an argument `indices` return the objects in this order; by
+    default all objects of the store.
+
+    Parameters
+    ----------
+    path
+        The HDF5 file.
 
     Attributes
     ----------
     path, n_objects, bands, size
-        The file, number of objects, names of the bands, side of a cutout in pixels.
+        The file, the number of objects, the names of the bands, the side of a cutout in pixels.
     pixel_scale_arcsec
-        Pixel scale, or None where it is not known.
-    unit, survey, version, zero_points
-        As in the root attributes.
+        Pixel scale in arcsec, or None if unknown; `pixel_scale` has a unit.
+    zero_points
+        AB magnitude of one count in the original files, (bands,); NaN if there is none or objects differ.
+    unit
+        Unit of the image: "uJy", or "relative" if fluxes are not calibrated.
+    survey, version, source_checksum
+        Name of the survey, version of astrodl that wrote the store, checksum of the files that were read.
     settings
-        The settings of the ingestion as JSON text.
+        Settings of the ingestion, as JSON text.
 
     Raises
     ------
     StoreError
-        No such file, not a store, damaged or of another format version.
+        If the file is missing, not a store, damaged, or of another format version.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -76,7 +95,7 @@ class Reader:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
@@ -94,16 +113,16 @@ class Reader:
     @property
     def object_id(self) -> NDArray[np.str_]:
         """Unique identifiers, (N,)."""
-        return text_array(self._file["object_id"][:])
+        return decode_text(self._file["object_id"][:])
 
     @property
     def flags(self) -> NDArray[np.int32]:
-        """Bits of `FLAGS`, (N,)."""
+        """Bits of `astrodl.store.FLAGS`, (N,)."""
         return self._file["flags"][:]
 
     @property
     def band_flags(self) -> NDArray[np.uint8]:
-        """Bits of `BAND_FLAGS`, (N, bands)."""
+        """Bits of `astrodl.store.BAND_FLAGS`, (N, bands)."""
         return self._file["band_flags"][:]
 
     @property
@@ -113,12 +132,12 @@ class Reader:
 
     @property
     def background(self) -> NDArray[np.float32]:
-        """Background that was subtracted, (N, bands), in the unit of the image."""
+        """Subtracted background, (N, bands), in the unit of the image."""
         return self._file["background"][:]
 
     @property
     def split(self) -> NDArray[np.int8]:
-        """0 train, 1 validation, 2 test, 3 rest, (N,)."""
+        """Codes of the splits: 0 train, 1 validation, 2 test, 3 rest, (N,)."""
         return self._file["split"][:]
 
     @property
@@ -142,74 +161,136 @@ class Reader:
         return tuple(sorted(self._file.get("label", ())))
 
     @property
+    def pixel_scale(self) -> "Quantity | None":
+        """Pixel scale in arcsec as an astropy Quantity, or None if unknown."""
+        from astropy import units
+
+        return None if self.pixel_scale_arcsec is None else self.pixel_scale_arcsec * units.arcsec
+
+    @property
+    def zero_point(self) -> "Quantity | None":
+        """AB magnitude of one unit of flux in the images, as an astropy Quantity; None for relative fluxes.
+
+        It is the zero point of the stored fluxes in microjansky, whereas `zero_points` are those of the original files.
+        """
+        from astropy import units
+
+        from astrodl.fits.units import MICROJANSKY_ZERO_POINT
+
+        return MICROJANSKY_ZERO_POINT * units.mag if self.unit == "uJy" else None
+
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that a training depends on: the content of every dataset and what describes it."""
+        """SHA-256 of everything that a training depends on: the content and the description of all datasets."""
         parts = [FORMAT_VERSION, self.bands, self.pixel_scale_arcsec, self.unit, self.source_checksum, self.settings]
-        parts += [(name, dataset.attrs["sha256"]) for name, dataset in datasets(self._file)]
+        parts += [(name, dataset.attrs["sha256"]) for name, dataset in list_datasets(self._file)]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def images(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Read cutouts, (n, bands, y, x), in the order of `indices`; all by default."""
+        """Read cutouts, (n, bands, y, x)."""
         return self._rows("image", indices)
 
     @property
     def planes(self) -> tuple[str, ...]:
-        """Names of the optional planes that the store holds: variance, mask, psf."""
+        """Names of the optional planes in the store: variance, mask, psf."""
         return tuple(name for name in ("variance", "mask", "psf") if name in self._file)
 
     def plane(self, name: str, indices: ArrayLike | None = None) -> NDArray[Any]:
-        """Read an optional plane, (n, bands, ...), in the order of `indices`; all by default."""
+        """Read an optional plane, (n, bands, ...)."""
         if name not in self.planes:
-            raise StoreError(_absent(self.path, "plane", name, self.planes, "data.noise, data.masks or data.psf"))
+            raise StoreError(_unknown_name(self.path, "plane", name, self.planes, "data.noise, data.masks or data.psf"))
         return self._rows(name, indices)
 
     def label(self, name: str, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Read the pixel label `name`, (n, y, x), in the order of `indices`; all by default."""
+        """Read the pixel label `name`, (n, y, x)."""
         if name not in self.label_names:
-            raise StoreError(_absent(self.path, "label", name, self.label_names, "data.labels.extensions"))
+            raise StoreError(_unknown_name(self.path, "label", name, self.label_names, "data.labels.extensions"))
         return self._rows(f"label/{name}", indices)
 
     def has_column(self, name: str) -> bool:
-        """Tell whether the catalogue column `name` was kept."""
+        """Return whether the store has the catalogue column `name`."""
         return f"catalog/{name}" in self._file
 
     def column(self, name: str, indices: ArrayLike | None = None) -> NDArray[Any]:
         """Read a catalogue column as float64, int64 or text, (n,)."""
         if not self.has_column(name):
-            raise StoreError(_absent(self.path, "column", name, self.column_names, "data.columns"))
+            raise StoreError(_unknown_name(self.path, "column", name, self.column_names, "data.columns"))
         values = self._file[f"catalog/{name}"][:]
-        values = text_array(values) if values.dtype == object else values
+        values = decode_text(values) if values.dtype == object else values
         return values if indices is None else values[self._valid(indices)]
 
+    def table(self, names: Sequence[str] | None = None, indices: ArrayLike | None = None) -> "Table":
+        """Return the catalogue of the objects as an astropy Table.
+
+        Parameters
+        ----------
+        names
+            Columns: ``object_id``, ``split``, ``fold``, ``flags`` and catalogue columns; by default all.
+        indices
+            Objects, in this order; by default all. Boolean masks are accepted.
+
+        Returns
+        -------
+        Table
+            One row per object. Splits are names. Columns have a description and a unit if the store knows them:
+            degrees for ``ra`` and ``dec``, magnitudes for ``ebv``.
+
+        Raises
+        ------
+        StoreError
+            If a column is not in the store.
+
+        Examples
+        --------
+        >>> import astrodl
+        >>> with astrodl.open_store("store.h5") as store:
+        ...     galaxies = store.table(["split", "ra", "z"], indices=[0, 1, 2])
+        >>> print(galaxies)  # doctest: +NORMALIZE_WHITESPACE
+          split      ra    z
+                    deg
+        ---------- ------ ----
+             train  150.0  0.0
+        validation 150.25 0.01
+              test  150.5 0.02
+        """
+        from astrodl.store.table import build_table
+
+        return build_table(self, names, None if indices is None else self._valid(indices))
+
     def features(self, names: Sequence[str] | None = None, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Read photometric features, (n, number of names); all by default."""
+        """Read photometric features, (n, number of names); by default all."""
         known = self.feature_names
         for name in () if names is None else names:
             if name not in known:
-                raise StoreError(_absent(self.path, "feature", name, known, "the feature names"))
+                raise StoreError(_unknown_name(self.path, "feature", name, known, "the feature names"))
         values = self._file["features"][:]
         values = values if names is None else values[:, [known.index(name) for name in names]]
         return values if indices is None else values[self._valid(indices)]
 
     def band_indices(self, bands: Iterable[str]) -> list[int]:
-        """Give the positions of `bands` in the store.
+        """Return the positions of `bands` in the store.
 
         Raises
         ------
         StoreError
-            A band is not in the store.
+            If a band is not in the store.
         """
         bands = list(bands)
         for band in bands:
             if band not in self.bands:
-                raise StoreError(_absent(self.path, "band", band, self.bands, "data.bands"))
+                raise StoreError(_unknown_name(self.path, "band", band, self.bands, "data.bands"))
         return [self.bands.index(band) for band in bands]
 
     def select(self, subset: Subset, fold: int = 0) -> NDArray[np.int64]:
-        """Give the sorted indices of a subset.
+        """Return the sorted indices of the objects of a subset.
 
-        A store with one fold is divided by ``/split``. With several, "validation" is fold `fold` and "train" all other
-        objects that have a fold, that is, neither test nor rest.
+        In a store with one fold, subsets are the splits. With more folds, "validation" is fold `fold` and "train" are
+        the other folds; objects of test and rest belong to no fold.
+
+        Raises
+        ------
+        StoreError
+            If the store has no fold `fold`.
         """
         if subset == "all":
             return np.arange(self.n_objects)
@@ -224,12 +305,19 @@ class Reader:
         return np.flatnonzero(folds == fold if subset == "validation" else (folds >= 0) & (folds != fold))
 
     def block(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Read the rows from `start` to `stop` of any dataset, by its name in the file; text as `str`."""
+        """Read rows `start` to `stop` of any dataset, by its name in the file; text as `str`."""
         if name not in self._file:
-            known = [known for known, _ in datasets(self._file)]
-            raise StoreError(_absent(self.path, "dataset", name, known, "data.columns"))
+            known = [known for known, _ in list_datasets(self._file)]
+            raise StoreError(_unknown_name(self.path, "dataset", name, known, "data.columns"))
         values = self._file[name][start:stop]
-        return text_array(values) if values.dtype == object else values
+        return decode_text(values) if values.dtype == object else values
+
+    @property
+    def identifier_width(self) -> int:
+        """Number of characters of the longest identifier, at least one; read in blocks."""
+        starts = range(0, self.n_objects, _IDENTIFIER_BLOCK)
+        blocks = (self.block("object_id", start, start + _IDENTIFIER_BLOCK) for start in starts)
+        return max((int(np.char.str_len(block).max()) for block in blocks), default=1)
 
     def _valid(self, indices: ArrayLike) -> NDArray[np.int64]:
         indices = np.asarray(indices)
@@ -249,14 +337,30 @@ class Reader:
         rows = self._valid(indices)
         if not len(rows):
             return np.empty((0, *dataset.shape[1:]), dataset.dtype)
-        # h5py reads increasing indices, and as fast as the disk where the dataset is contiguous.
+        # h5py needs increasing indices, and reads a consecutive range fastest.
         unique, inverse = np.unique(rows, return_inverse=True)
-        read = dataset[int(unique[0]) : int(unique[-1]) + 1] if _consecutive(unique) else dataset[unique]
+        read = dataset[int(unique[0]) : int(unique[-1]) + 1] if _is_consecutive(unique) else dataset[unique]
         return read if np.array_equal(rows, unique) else read[inverse]
 
 
 def open_store(path: str | os.PathLike[str]) -> Reader:
-    """Open a store for reading; see `Reader`."""
+    """Open a store for reading.
+
+    Parameters
+    ----------
+    path
+        The HDF5 file that `astrodl.ingest` wrote.
+
+    Returns
+    -------
+    Reader
+        The open store: a context manager.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, not a store, damaged, or of another format version.
+    """
     return Reader(path)
 
 
@@ -268,15 +372,15 @@ def _open(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
-        # The library's own message has many lines, of which the user needs one word.
+        # The message of h5py has many lines, of which one word is useful.
         reason = "truncated" if "truncated" in str(error) else "not an HDF5 file, damaged, or not permitted"
         raise StoreError(f"{path}: cannot be read ({reason}); ingest again") from None
 
 
-def _consecutive(rows: NDArray[np.int64]) -> bool:
+def _is_consecutive(rows: NDArray[np.int64]) -> bool:
     return int(rows[-1] - rows[0]) + 1 == len(rows)
 
 
-def _absent(path: Path, kind: str, name: str, known: Iterable[str], key: str) -> str:
+def _unknown_name(path: Path, noun: str, name: str, known: Iterable[str], key: str) -> str:
     have = ", ".join(known) or "none"
-    return f"{path}: {kind} '{name}' is not in the store (has {have}); correct the name, or set {key} and ingest again"
+    return f"{path}: {noun} '{name}' is not in the store (has {have}); correct the name, or set {key} and ingest again"

@@ -1,8 +1,9 @@
-"""Write a store: rows in any order, from any process, and what was written survives an interruption.
+"""Write a store: rows in any order, from any process, with resume after an interruption.
 
-The fixed-size datasets are laid out first, contiguous, so that the place of each row in the file is known: processes
-write their rows there themselves, and no array is sent from one to another. Text, attributes and checksums come last,
-then the file takes its name. Equal content gives equal bytes, whoever wrote it and however often it was interrupted.
+Datasets of numbers are allocated first and contiguous, so that the location of each row in the file is known: every
+process writes its rows directly to the file, and no array travels between processes. Text, attributes and checksums are
+written last, then the file gets its name. Equal content gives equal bytes, whatever the number of processes and
+interruptions.
 """
 
 import hashlib
@@ -20,13 +21,15 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astrodl.atomic import only_one
-from astrodl.store.layout import FORMAT, FORMAT_VERSION, blocks, content, datasets, text_array
+from astrodl.atomic import exclusive_lock
+from astrodl.store.layout import FORMAT, FORMAT_VERSION, content_bytes, decode_text, list_datasets, row_ranges
+
+__all__ = ["RowLocation", "Writer", "dataset_digest", "write_rows"]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the rows of a dataset lie in a file: byte of the first, shape and type of each."""
+class RowLocation:
+    """Location of the rows of a dataset in a file: offset of the first in bytes, shape and type of each."""
 
     offset: int
     shape: tuple[int, ...]
@@ -34,44 +37,55 @@ class Place:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row."""
+        """Size of a row in bytes."""
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
 
-def write_rows(path: Path, places: Mapping[str, Place], start: int, arrays: Mapping[str, ArrayLike]) -> None:
-    """Write rows ``start ...`` of the datasets at `places`, in this or any other process."""
+def write_rows(path: Path, locations: Mapping[str, RowLocation], start: int, arrays: Mapping[str, ArrayLike]) -> None:
+    """Write the rows from `start` on of several datasets; any process can do this.
+
+    Parameters
+    ----------
+    path
+        The unfinished store, `Writer.partial`.
+    locations
+        Locations of the rows, by dataset; `Writer.locations`.
+    start
+        Index of the first row.
+    arrays
+        The rows of each dataset.
+    """
     descriptor = os.open(path, os.O_WRONLY)
     try:
         for name, values in arrays.items():
-            place = places[name]
-            array = np.ascontiguousarray(values, place.dtype)
-            assert array.shape[1:] == place.shape, f"{name}: rows of {array.shape[1:]}, {place.shape} announced"
-            _write_all(descriptor, content(array), place.offset + start * place.row_bytes)
+            location = locations[name]
+            array = np.ascontiguousarray(values, location.dtype)
+            assert array.shape[1:] == location.shape, f"{name}: rows of {array.shape[1:]}, expected {location.shape}"
+            _write_all(descriptor, content_bytes(array), location.offset + start * location.row_bytes)
     finally:
         os.close(descriptor)
 
 
 class Writer:
-    """Write a store; nothing is visible under its name until all is well.
+    """Write a store, which appears under its name only when it is complete.
 
-    Use it as a context manager. Either hand in blocks from the first object to the last (`write_block`), or announce
-    the datasets (`allocate`), have rows written to their `places` by any number of processes (`write_rows`), and name
-    those to keep (`keep`). When the block ends without error the file replaces `path`. Otherwise it is removed, unless
-    `resume` was given.
+    Use the writer as a context manager. Either write consecutive blocks of objects (`write_block`), or `allocate` the
+    datasets, write rows to their `locations` from any number of processes (`write_rows`), and `keep` some of them. When
+    the context ends without an error, the file replaces `path`. Otherwise it is removed, unless `resume` is given.
 
     Parameters
     ----------
     path
-        The store to write; missing folders are made.
+        The store to write; missing folders are created.
     n_objects
-        Largest number of objects; fewer may be kept.
+        Number of objects, before `keep`.
     bands, size, feature_names
         Names of the bands, side of a cutout in pixels, names of the columns of ``features``.
     pixel_scale_arcsec, zero_points, unit, survey, source_checksum, settings
-        Root attributes; see `astrodl.store`. They may be set later as attributes of the same name.
+        Root attributes, see `astrodl.store`. They can also be set as attributes of the writer.
     resume
-        Text that identifies the content to be written. After an interruption the unfinished file stays, hidden beside
-        `path`, with what was `record`-ed; the next writer of the same text goes on from there (`recorded`).
+        Text that identifies the content. After an interruption the unfinished file stays, hidden beside `path`, with
+        the entries of `record`; the next writer with the same text continues from there (`recorded`).
     """
 
     def __init__(
@@ -103,7 +117,7 @@ class Writer:
         self.settings = settings
         self.resume = resume
         self.n_written = 0
-        self.places: dict[str, Place] = {}
+        self.locations: dict[str, RowLocation] = {}
         self.recorded: list[dict[str, Any]] = []
         self._text: dict[str, list[NDArray[np.object_]]] = {}
         self._kept: NDArray[np.int64] | None = None
@@ -117,85 +131,91 @@ class Writer:
             self.partial = _temporary_beside(self.path)
             return self
         self._lock = ExitStack()
-        self._lock.enter_context(only_one(self.path.with_name(f".{self.path.name}.lock"), "writes a store"))
+        self._lock.enter_context(exclusive_lock(self.path.with_name(f".{self.path.name}.lock"), "writes a store"))
         self.partial = self.path.with_name(f".{self.path.name}.partial")
         self._journal = self.partial.with_suffix(".journal")
-        self._take_up()
+        self._resume()
         return self
 
     def allocate(self, rows: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
-        """Announce the fixed-size datasets: name -> shape of a row and type; keeps what an interrupted writer left."""
+        """Allocate datasets of numbers, or find those of an interrupted writer.
+
+        Parameters
+        ----------
+        rows
+            Shape and type of a row, by dataset.
+        """
         if self.recorded:
             with h5py.File(self.partial, "r") as file:
-                self.places = {name: _place(file[name]) for name in rows}
+                self.locations = {name: _location(file[name]) for name in rows}
             return
         with h5py.File(self.partial, "w", libver=("v110", "v110")) as file:
             for name, (shape, dtype) in rows.items():
                 _create_dataset(file, name, (self.n_objects, *shape), dtype)
             file.flush()
-            self.places = {name: _place(file[name]) for name in rows}
+            self.locations = {name: _location(file[name]) for name in rows}
         if self.resume is not None:
             self._append({"resume": self.resume})
 
     def record(self, entry: dict[str, Any]) -> None:
-        """Note that rows are complete; `entry` (plain values) is for the writer that goes on after an interruption.
+        """Record that rows are complete, after all data have reached the disk.
 
-        The rows reach the disk before the note does.
+        Parameters
+        ----------
+        entry
+            JSON values for the writer that resumes after an interruption.
         """
         assert self.resume is not None
         _synchronize(self.partial)
         self._append(entry)
 
     def write_block(self, start: int, block: Mapping[str, ArrayLike]) -> None:
-        """Write rows ``start ...`` of every dataset.
+        """Write the rows from `start` on of every dataset.
 
         Parameters
         ----------
         start
-            Row of the block's first object; blocks follow each other without gap.
+            Row of the first object; blocks are consecutive.
         block
-            Dataset path (``image``, ``catalog/z``, ``label/bulge`` ...) -> array with objects first; the same
-            datasets in every block.
+            Arrays with objects first, by dataset (``image``, ``catalog/z``, ``label/bulge`` ...); every block has the
+            same datasets.
         """
         assert start == self.n_written, f"block starts at {start}, expected {self.n_written}"
-        arrays = {name: storable(name, values) for name, values in block.items()}
+        arrays = {name: _to_stored_type(name, values) for name, values in block.items()}
         (length,) = {len(array) for array in arrays.values()}
         assert start + length <= self.n_objects
         numbers = {name: array for name, array in arrays.items() if array.dtype != object}
-        if not self.places:
+        if not self.locations:
             self.allocate({name: (array.shape[1:], array.dtype.str) for name, array in numbers.items()})
-        assert set(numbers) == set(self.places), f"datasets {sorted(set(numbers) ^ set(self.places))} come and go"
-        write_rows(self.partial, self.places, start, numbers)
+        assert set(numbers) == set(self.locations), (
+            f"{sorted(set(numbers) ^ set(self.locations))} are not in all blocks"
+        )
+        write_rows(self.partial, self.locations, start, numbers)
         for name in arrays.keys() - numbers.keys():
             self._text.setdefault(name, []).append(arrays[name])
         self.n_written += length
 
     def write_text(self, name: str, values: Sequence[str]) -> None:
-        """Give a dataset of text, one per row, kept or not."""
+        """Write a dataset of text, one entry for each row, whether kept or not."""
         self._text[name] = [np.array(values, dtype=object)]
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Make a store of these rows (increasing), fewer than were announced."""
+        """Keep only these rows (increasing) in the finished store."""
         self._kept = np.asarray(rows, np.int64)
         self.n_written = self.n_objects
 
-    def keep_written(self) -> None:
-        """Make a store of the objects written so far, fewer than were announced."""
-        self._kept = np.arange(self.n_written)
-        self.n_written = self.n_objects
-
     def discard(self) -> None:
-        """Leave nothing behind, even if the writer could be resumed."""
+        """Remove the unfinished file when the context ends, even if `resume` is given."""
         self._discard = True
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         finished = False
         try:
-            if kind is None:
+            if exc_type is None:
                 self._finish()
                 finished = True
         finally:
@@ -215,15 +235,15 @@ class Writer:
                 text = np.concatenate(parts)
                 text = text if self._kept is None else text[self._kept]
                 file.create_dataset(name, data=text, dtype=h5py.string_dtype(), track_times=False)
-            self._describe(file.attrs)
+            self._write_attributes(file.attrs)
             if "features" in file:
                 file["features"].attrs["names"] = list(self.feature_names)
-            for _, dataset in datasets(file):
+            for _, dataset in list_datasets(file):
                 dataset.attrs["sha256"] = dataset_digest(dataset)
         _synchronize(self.partial)
         os.replace(self.partial, self.path)
 
-    def _describe(self, attributes: h5py.AttributeManager) -> None:
+    def _write_attributes(self, attributes: h5py.AttributeManager) -> None:
         zero_points = np.full(len(self.bands), np.nan) if self.zero_points is None else self.zero_points
         attributes["format"] = FORMAT
         attributes["format_version"] = FORMAT_VERSION
@@ -237,37 +257,37 @@ class Writer:
         attributes["settings"] = self.settings
 
     def _compact(self, rows: NDArray[np.int64]) -> None:
-        """Replace the partial file by one that holds `rows` alone."""
+        """Replace the unfinished file by one with these rows only."""
         shorter = _temporary_beside(self.path)
         try:
             with h5py.File(self.partial, "r") as source, h5py.File(shorter, "w", libver=("v110", "v110")) as target:
-                for name, dataset in datasets(source):
+                for name, dataset in list_datasets(source):
                     _create_dataset(target, name, (len(rows), *dataset.shape[1:]), dataset.dtype.str)
-                    for start, end in blocks(dataset, len(rows)):
-                        first, last = rows[start], rows[end - 1]
-                        target[name][start:end] = dataset[first : last + 1][rows[start:end] - first]
+                    for start, stop in row_ranges(dataset, len(rows)):
+                        first, last = rows[start], rows[stop - 1]
+                        target[name][start:stop] = dataset[first : last + 1][rows[start:stop] - first]
             os.replace(shorter, self.partial)
         finally:
             shorter.unlink(missing_ok=True)
 
     # -- resuming -----------------------------------------------------------------------------------------------------
 
-    def _take_up(self) -> None:
-        """Read what an interrupted writer of the same content recorded; otherwise start with an empty file."""
+    def _resume(self) -> None:
+        """Read the entries of an interrupted writer of the same content; otherwise start with an empty file."""
         try:
-            first, *entries = (json.loads(line) for line in self._lines())
-            same = first == {"resume": self.resume} and self.partial.is_file()
+            first, *entries = (json.loads(line) for line in self._read_journal())
+            is_same = first == {"resume": self.resume} and self.partial.is_file()
         except ValueError:
-            same = False
-        if same:
+            is_same = False
+        if is_same:
             self.recorded = entries
             return
         self._journal.unlink(missing_ok=True)
         self.partial.unlink(missing_ok=True)
         self.partial.touch()
 
-    def _lines(self) -> list[str]:
-        """Give the complete lines of the journal."""
+    def _read_journal(self) -> list[str]:
+        """Return the complete lines of the journal."""
         if not self._journal.is_file():
             return []
         return self._journal.read_text("utf-8").split("\n")[:-1]
@@ -278,8 +298,8 @@ class Writer:
             journal.write(text)
 
 
-def storable(name: str, values: ArrayLike) -> NDArray[Any]:
-    """Give the little-endian array of the type that the dataset `name` is stored in; text as objects."""
+def _to_stored_type(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Convert values to the little-endian type of a dataset; text to objects."""
     array = np.asarray(values)
     if array.dtype.kind in "UO":
         return array.astype(object)
@@ -292,30 +312,30 @@ def storable(name: str, values: ArrayLike) -> NDArray[Any]:
 
 
 def dataset_digest(dataset: h5py.Dataset) -> str:
-    """Give the SHA-256 of the content of a dataset."""
+    """Return the SHA-256 of the content of a dataset."""
     digest = hashlib.sha256()
-    for start, end in blocks(dataset, dataset.shape[0]):
-        rows = dataset[start:end]
-        digest.update(content(text_array(rows).astype(object) if rows.dtype == object else rows))
+    for start, stop in row_ranges(dataset, dataset.shape[0]):
+        rows = dataset[start:stop]
+        digest.update(content_bytes(decode_text(rows).astype(object) if rows.dtype == object else rows))
     return digest.hexdigest()
 
 
 def _create_dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> None:
-    """Make a contiguous dataset whose room is taken at once (so that its place is known) and not filled."""
+    """Create a contiguous dataset, allocated at once so that its location is known, and not filled."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     properties.set_obj_track_times(False)
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
-    kind = h5py.h5t.py_create(np.dtype(dtype))
-    h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), properties, links)
+    stored_type = h5py.h5t.py_create(np.dtype(dtype))
+    h5py.h5d.create(file.id, name.encode(), stored_type, h5py.h5s.create_simple(shape), properties, links)
 
 
-def _place(dataset: h5py.Dataset) -> Place:
+def _location(dataset: h5py.Dataset) -> RowLocation:
     offset = dataset.id.get_offset()
-    assert offset is not None or not dataset.size, f"{dataset.name} has no place in the file"
-    return Place(offset or 0, dataset.shape[1:], dataset.dtype.str)
+    assert offset is not None or not dataset.size, f"{dataset.name} has no location in the file"
+    return RowLocation(offset or 0, dataset.shape[1:], dataset.dtype.str)
 
 
 def _write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
@@ -334,7 +354,7 @@ def _temporary_beside(path: Path) -> Path:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     umask = os.umask(0)
     os.umask(umask)
-    os.fchmod(descriptor, 0o666 & ~umask)  # mkstemp makes files that only their owner reads
+    os.fchmod(descriptor, 0o666 & ~umask)  # mkstemp creates files that only their owner can read
     os.close(descriptor)
     return Path(name)
 
@@ -344,5 +364,5 @@ def _version() -> str:
 
     try:
         return version("astrodl")
-    except PackageNotFoundError:  # run from a source tree that was never installed
+    except PackageNotFoundError:  # a source tree that is not installed
         return "unknown"

@@ -1,33 +1,37 @@
-"""What every task is: a network with losses, predictions, metrics, baselines, columns and figures."""
+"""The interface of a task: network and losses, predictions, metrics, baselines, catalogue columns, figures."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from astrodl.config import AugmentSettings, TaskSettings
-from astrodl.data.augment import degraded, moved, spared
-from astrodl.data.batches import Batch, Cutouts, Resident
+from astrodl.data.augment import degrade, draw_kept_bands, transform_maps
+from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.normalize import Normalization
-from astrodl.metrics.bootstrap import bootstrap
-from astrodl.photometry.measure import photometric_features, structural_features
 from astrodl.products import Column
 from astrodl.store import Reader
+from astrodl.tasks.inputs import fill_missing
+from astrodl.tasks.metric import Metric, Metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["AnyTask", "Arrays", "Context", "Evaluation", "Task", "missing_column"]
+
 Arrays = dict[str, np.ndarray]
-Metrics = dict[str, dict[str, float]]
+SettingsT = TypeVar("SettingsT", bound=TaskSettings)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a trained network must remember of the data it was trained on; plain values, saved with the model.
+    """Properties of the training data that a network needs for prediction; plain values, saved with the model.
 
     Attributes
     ----------
@@ -36,9 +40,9 @@ class Context:
     normalization : Normalization
         Fitted on the training split.
     constants : dict
-        What the task itself fitted on the training split: classes, bin edges, feature means, temperatures.
+        Values that the task fits on the training split: classes, bin edges, feature means, temperatures.
     sees_coverage : bool
-        Whether image networks also see which pixels of each band have data: where training objects have gaps.
+        Whether image networks also take a map per band of the pixels with data, because training objects have gaps.
     """
 
     survey: str
@@ -51,7 +55,7 @@ class Context:
     sees_coverage: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
@@ -64,43 +68,59 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was measured, for figures that show it.
+class Evaluation:
+    """Results on the test split that figures show.
 
     Attributes
     ----------
     network : dict
         Metrics of the network.
-    rivals : dict of dict of arrays
-        What each baseline predicted for the test objects, as far as it is a number or a few per object.
+    baselines : dict of dict of arrays
+        Predictions of each baseline for the test objects: arrays with at most a few numbers per object.
     """
 
     network: Metrics
-    rivals: dict[str, Arrays]
+    baselines: dict[str, Arrays]
 
     def of(self, name: str) -> dict[str, np.ndarray]:
-        """Give one prediction of every baseline that has it."""
-        return {rival: arrays[name] for rival, arrays in self.rivals.items() if name in arrays}
+        """Return one prediction of every baseline that has it."""
+        return {baseline: arrays[name] for baseline, arrays in self.baselines.items() if name in arrays}
 
 
-class Task(ABC):
-    """One job of the pipeline; a subclass per file.
+class Task(ABC, Generic[SettingsT, NetworkT]):
+    """One task of the pipeline; a subclass per file.
 
-    A task is made of its settings and a `Context`; it holds no data and no weights.
+    A task consists of its settings and a `Context`; it holds no data and no weights. The class attributes below are all
+    that the rest of the package, the workflow and the documentation know of a task.
     """
 
     name: ClassVar[str]
+    """Key in the configuration, folder of results, prefix of catalogue columns."""
     title: ClassVar[str]
+    """Heading on pages and figures."""
     Settings: ClassVar[type[TaskSettings]] = TaskSettings
     phases: Mapping[str, int] = {"main": 1}
-    metric_names: ClassVar[tuple[str, ...]]
-    uses_reference: ClassVar[bool] = False
-    """Whether `score` needs the training objects (to fit a classifier or a direction)."""
+    """Phases of the training loop: number of consecutive updates of each in a cycle."""
+    metrics: ClassVar[tuple[Metric, ...]]
     headline: ClassVar[tuple[str, ...]]
-    """Metrics that stand in one-line summaries."""
+    """Metrics of one-line summaries."""
+    constant_baselines: ClassVar[tuple[str, ...]] = ()
+    """Baselines that predict the same for every object; they are never the best one."""
+    priority: ClassVar[int] = 0
+    """Workflow priority of its trainings: the longest start first."""
+    products: ClassVar[Mapping[str, str]] = {}
+    """Files of a survey that the task writes beside the catalogue: name -> title. See `write_product`."""
+    page_figures: ClassVar[Mapping[str, str]] = {}
+    """Figures that its documentation page shows: name -> caption."""
+    draft_columns: ClassVar[tuple[str, ...] | None] = None
+    """Kinds of catalogue columns (`z`, `class`) for which `astrodl init` drafts the task; None: never."""
+    small: ClassVar[Mapping[str, Any]] = {}
+    """Settings of a network small enough for tests."""
+    uses_reference: ClassVar[bool] = False
+    """Whether `score` needs the training objects, to fit a classifier or a direction."""
 
-    def __init__(self, settings: TaskSettings, context: Context):
-        self.settings: Any = settings
+    def __init__(self, settings: SettingsT, context: Context):
+        self.settings = settings
         self.context = context
         self._on_device: dict[tuple[str, torch.device], Tensor] = {}
 
@@ -108,22 +128,22 @@ class Task(ABC):
 
     @classmethod
     def fit_constants(cls, settings: Any, store: Reader, train: np.ndarray) -> dict[str, Any]:
-        """Fit on the training objects what the task needs beside the normalisation; plain values."""
+        """Fit on the training objects the constants of the task; plain values."""
         return {}
 
     @classmethod
     def missing_truth(cls, settings: Any, store: Reader) -> str | None:
-        """Say what the store lacks for training and scoring, or None; an unsupervised task lacks nothing."""
+        """Return what the store lacks for training and scoring, or None; an unsupervised task lacks nothing."""
         return None
 
     @classmethod
     def labelled(cls, settings: Any, store: Reader, indices: np.ndarray) -> np.ndarray:
-        """Keep the objects that can be trained on and scored; an unsupervised task keeps all."""
+        """Select the objects that can be trained on and scored; an unsupervised task keeps all."""
         return indices
 
     @classmethod
     def unlabelled(cls, settings: Any, store: Reader, indices: np.ndarray) -> np.ndarray:
-        """Give objects without truth that are trained on as well, with a truth that is guessed: none, by default."""
+        """Select objects without labels that are trained on with pseudo-labels: none by default."""
         return indices[:0]
 
     @classmethod
@@ -132,79 +152,79 @@ class Task(ABC):
         return () if settings.init_from is None else (settings.init_from,)
 
     def sampling(self, store: Reader, indices: np.ndarray) -> np.ndarray | None:
-        """Give the relative frequencies with which training objects are drawn, (n,); None: each once an epoch."""
+        """Return the relative frequencies with which training objects are drawn, (n,); None: each once an epoch."""
         return None
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
-        """Turn images and measurements into what the network eats, objects first."""
-        arrays = {"image": filled(self.context.normalization.apply(cutouts.images))}
+        """Turn images and measurements into the arrays that the network takes, objects first."""
+        arrays = {"image": fill_missing(self.context.normalization.apply(cutouts.images))}
         if self.context.sees_coverage:
             arrays["coverage"] = np.isfinite(cutouts.images).astype(np.float32)
         return arrays
 
     @property
     def n_channels(self) -> int:
-        """Number of maps that `seen` gives."""
+        """Number of maps in `network_input`."""
         return len(self.context.bands) * (2 if self.context.sees_coverage else 1)
 
     def constant(self, name: str, device: torch.device) -> Tensor:
-        """Give numbers that were fitted before training as a float32 tensor, sent to the device once.
+        """Return a fitted constant as a float32 tensor; it is sent to the device once.
 
-        Sending them anew for every batch would make the host wait for a GPU.
+        Sending it for every batch would make the host wait for a GPU.
         """
         if (name, device) not in self._on_device:
             self._on_device[name, device] = torch.tensor(self.context.constants[name], device=device)
         return self._on_device[name, device]
 
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Read what the network is trained towards, objects first."""
+        """Read the targets of the training, objects first."""
         return {}
 
     # -- training -----------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def build(self) -> nn.Module:
+    def build(self) -> NetworkT:
         """Make the network, initialised."""
 
-    def parameters(self, network: nn.Module, phase: str) -> Iterable[nn.Parameter]:
-        """Give the parameters that a phase updates: all that are not frozen, by default."""
+    def parameters(self, network: NetworkT, phase: str) -> Iterable[nn.Parameter]:
+        """Return the parameters that a phase updates: by default all that are not frozen."""
         return (parameter for parameter in network.parameters() if parameter.requires_grad)
 
     def augment(self, batch: Batch) -> Batch:
-        """Change the images of a batch at random, as the section `augment` says."""
+        """Augment the images of a batch as the section `augment` says."""
         chosen: AugmentSettings = self.settings.augment
-        batch = degraded(moved(batch, chosen), chosen, self.context.normalization.stretch)
+        batch = degrade(transform_maps(batch, chosen), chosen, self.context.normalization.stretch)
         if not chosen.band_dropout:
             return batch
-        seen_bands = batch.get("coverage", torch.ones_like(batch["image"])).flatten(2).amax(2)
-        return self.without_bands(batch, spared(seen_bands, chosen.band_dropout))
+        bands_with_data = batch.get("coverage", torch.ones_like(batch["image"])).flatten(2).amax(2)
+        return self.without_bands(batch, draw_kept_bands(bands_with_data, chosen.band_dropout))
 
     def without_bands(self, batch: Batch, kept: Tensor) -> Batch:
-        """Take away the bands where `kept` (B, bands) is zero, as if they had not been observed."""
+        """Remove the bands where `kept` (B, bands) is zero, as if they had not been observed."""
         maps = {name: batch[name] for name in ("image", "coverage") if name in batch}
         return {**batch, **{name: tensor * kept[..., None, None].to(tensor.dtype) for name, tensor in maps.items()}}
 
     @abstractmethod
-    def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Give the loss of a phase and its named terms, after the fraction `done` of all updates."""
+    def loss(self, network: NetworkT, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a phase and its named terms, after the fraction `done` of all updates."""
 
-    def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Give named means over a validation batch; `loss` decides early stopping."""
+    def validate(self, network: NetworkT, batch: Batch) -> dict[str, Tensor]:
+        """Return named means over a validation batch; `loss` decides early stopping."""
         loss, terms = self.loss(network, batch, next(iter(self.phases)), 1.0)
         return {"loss": loss, **terms}
 
-    def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:
+    def calibrate(self, network: NetworkT, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
         """Fit constants after training, without gradients; they are added to the context.
 
-        What must hold for unseen objects is fitted on the validation split; `train` serves unsupervised references.
+        Calibration of predictions uses the validation split; `train` serves unsupervised references.
         """
         return {}
 
     # -- prediction ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Predict a batch, objects first, in physical units; the mean of these over models is meaningful."""
+    def predict(self, network: NetworkT, batch: Batch) -> dict[str, Tensor]:
+        """Predict a batch, objects first, in physical units; models are combined by the mean of these arrays."""
 
     def finish(self, predictions: Arrays) -> Arrays:
         """Derive point estimates and intervals from the averaged predictions."""
@@ -212,13 +232,33 @@ class Task(ABC):
 
     @abstractmethod
     def columns(self, predictions: Arrays) -> list[Column]:
-        """Give the task's columns of the value-added catalogue."""
+        """Return the columns of the value-added catalogue."""
+
+    def write_product(self, name: str, path: Path, store: Reader, blocks: Iterator[tuple[np.ndarray, Arrays]]) -> None:
+        """Write one of `products`.
+
+        Parameters
+        ----------
+        name : str
+            Key of `products`.
+        path : Path
+            File to write, atomically.
+        store : Reader
+            The store that was predicted.
+        blocks : iterator of (array, dict of arrays)
+            Identifiers and predictions of consecutive objects, from the first of the store to the last.
+        """
+        raise NotImplementedError(f"task {self.name} does not write {name}")
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Read the truth that metrics and figures need."""
+
+    def describe_metrics(self) -> tuple[Metric, ...]:
+        """Return the metrics that `score` may give: `metrics`, unless they depend on the settings."""
+        return self.metrics
 
     @abstractmethod
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
@@ -229,83 +269,29 @@ class Task(ABC):
         predictions, truth : dict of arrays
             Of the same test objects.
         reference : dict of arrays
-            `predictions` and `truth` of the labelled training objects, keys prefixed by ``truth_`` for the latter;
-            for metrics that fit a classifier or a direction first (never on the test objects).
+            Predictions of the labelled training objects, and their truth with the prefix ``truth_``, for metrics that
+            first fit a classifier or a direction.
         """
 
     @abstractmethod
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Give the rivals' predictions of the test objects and, where `score` needs them, of the training objects."""
+        """Return the predictions of each baseline for the test and, where `score` needs it, the training objects."""
 
     @abstractmethod
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
         """Draw the diagnostic figures of the test objects, by name."""
 
 
-def scale_free_features(names: Sequence[str]) -> tuple[str, ...]:
-    """Pick magnitudes, colours and structure; raw fluxes span too many decades for distances and networks."""
-    return (*photometric_features(names), *structural_features(names))
-
-
-def filled(images: np.ndarray) -> np.ndarray:
-    """Replace missing pixels of normalised images by zero, the sky level."""
-    return np.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
-
-
-def seen(batch: Batch) -> Tensor:
-    """Give what an image network looks at: the bands, and which of their pixels have data if that varies."""
-    return torch.cat([batch["image"], batch["coverage"]], 1) if "coverage" in batch else batch["image"]
-
-
-def picked(features: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-    """Pick columns of features; NaN for those that a survey does not have (Galactic reddening, say)."""
-    found = np.full((len(features), len(columns)), np.nan, np.float32)
-    there = [number for number, column in enumerate(columns) if column < features.shape[1]]
-    found[:, there] = features[:, [columns[number] for number in there]]
-    return found
-
-
-def present(images: np.ndarray) -> np.ndarray:
-    """Tell which bands of which objects were observed at all: (N, bands) float32 of 0 and 1."""
-    return np.isfinite(images).any((-2, -1)).astype(np.float32)
-
-
-def measured(statistics: Mapping[str, Any], *arrays: np.ndarray) -> Metrics:
-    """Bootstrap each statistic over the objects of `arrays`; errors are bootstrap standard errors."""
-    metrics: Metrics = {}
-    for name, statistic in statistics.items():
-        value, error = bootstrap(statistic, *arrays)
-        metrics[name] = {"value": float(value), "error": float(error)}
-    return metrics
+AnyTask = Task[Any, Any]
 
 
 def missing_column(store: Reader, task: str, name: str) -> str | None:
-    """Say that a column is missing, which exist, and what to do; None where it is there."""
+    """Return a message that a column is missing, which exist, and what to do; None where it exists."""
     if store.has_column(name):
         return None
     return (
         f"{store.path}: task {task} needs the column '{name}' (has {', '.join(store.column_names) or 'none'}); "
         f"keep it with data.columns and ingest again, or leave out tasks.{task}"
     )
-
-
-def standardize(features: np.ndarray, mean: Sequence[float], scale: Sequence[float]) -> np.ndarray:
-    """Standardise features; what could not be measured becomes the mean, and an extra 0/1 column per feature says so.
-
-    Only features that were missing somewhere in the training split would need the extra column; one per feature keeps
-    the network independent of what happened to be missing.
-    """
-    scaled = (features - np.asarray(mean, np.float32)) / np.asarray(scale, np.float32)
-    known = np.isfinite(scaled)
-    return np.concatenate([np.where(known, scaled, 0.0).clip(-5, 5), ~known], axis=1).astype(np.float32)
-
-
-def moments(features: np.ndarray) -> dict[str, list[float]]:
-    """Give robust location and scale (median, half of the 16-84 % range) of each feature for `standardize`."""
-    known = np.where(np.isfinite(features), features, np.nan)
-    empty = ~np.isfinite(known).any(0)
-    known[:, empty] = 0.0
-    low, middle, high = np.nanpercentile(known, [16, 50, 84], axis=0)
-    return {"mean": middle.tolist(), "scale": np.maximum((high - low) / 2, 1e-3).tolist()}

@@ -1,23 +1,23 @@
-"""Objects of a store in colour, for the figures of all tasks."""
+"""Colour images of the objects of a store."""
 
 import json
 from functools import lru_cache
 
 import numpy as np
 
-from astrodl.plots.images import balance_bands, blue_to_red, lupton_rgb, plain_rgb
+from astrodl.plots.images import balance_bands, lupton_rgb, order_screen_channels, plain_rgb
 from astrodl.store import Reader, open_store
 
 N_BALANCE = 400
 
 
 def colour(store: Reader, indices: np.ndarray) -> np.ndarray:
-    """Draw objects in colour, with one white balance for all figures of a survey.
+    """Return colour images, with one white balance for all figures of a survey.
 
     Parameters
     ----------
     store : Reader
-        The store; a survey of photographs (layout rgb) keeps its own colours.
+        The store; a survey in colour pictures (layout rgb) keeps its own colours.
     indices : (n,) array
         Objects to draw.
 
@@ -26,7 +26,7 @@ def colour(store: Reader, indices: np.ndarray) -> np.ndarray:
     (n, y, x, 3) array
         Red, green, blue from 0 to 1.
     """
-    order = blue_to_red(store.bands)
+    order = order_screen_channels(store.bands)
     images = store.images(indices)[:, order]
     if json.loads(store.settings).get("data", {}).get("layout") == "rgb":
         return plain_rgb(images)
@@ -38,5 +38,5 @@ def colour(store: Reader, indices: np.ndarray) -> np.ndarray:
 def _balance(path: str, fingerprint: str) -> tuple[float, ...]:
     with open_store(path) as store:
         chosen = np.linspace(0, store.n_objects - 1, min(N_BALANCE, store.n_objects)).astype(int)
-        factors = balance_bands(store.images(chosen)[:, blue_to_red(store.bands)])
+        factors = balance_bands(store.images(chosen)[:, order_screen_channels(store.bands)])
     return tuple(float(factor) for factor in factors)

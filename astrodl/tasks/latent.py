@@ -1,16 +1,16 @@
 """Latent map: a variational autoencoder that orders galaxies without labels."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from astrodl.baselines import latent as rivals
+from astrodl.baselines import latent as classical
 from astrodl.config import AugmentSettings, Fraction, TaskSettings, TrainSettings
 from astrodl.data.batches import Batch, Cutouts
-from astrodl.data.views import canonical
+from astrodl.data.views import canonicalize
 from astrodl.losses import SSIM_WIDTH, kl_standard_normal, ssim
 from astrodl.metrics import latent as metrics_of
 from astrodl.metrics.classification import balanced_accuracy
@@ -18,8 +18,9 @@ from astrodl.models.autoencoders import VAE
 from astrodl.plots.latent import latent_mosaic, latent_nodes, latent_plane, nearest_objects
 from astrodl.products import Column
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured
+from astrodl.tasks.base import Arrays, Evaluation, Task
 from astrodl.tasks.colour import colour
+from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ class LatentSettings(TaskSettings):
     """Latent map."""
 
     folds: Annotated[tuple[int, ...], Field(min_length=1, max_length=1)] = (0,)
-    """Fold to train; only one, since the axes of two maps mean different things and cannot be averaged."""
+    """Fold to train; only one, since the axes of two maps differ and cannot be averaged."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1, max_length=1)] = (0,)
     """Seed to train; only one, for the same reason."""
     dimensions: Annotated[int, Field(ge=1)] = 2
@@ -50,24 +51,24 @@ class LatentSettings(TaskSettings):
     softening: Annotated[float, Field(gt=0)] = 0.1
     """Surface brightness, in units of the mean of the view, above which the scaling turns logarithmic."""
     noise_floor: Annotated[float, Field(gt=0)] = 1.0
-    """Error added in quadrature to the scaled sky noise: what a few latent numbers cannot say of any galaxy.
+    """Error added in quadrature to the scaled sky noise, for the detail that a few latent numbers cannot describe.
 
-    With a small floor faint galaxies weigh little and gather in the middle of the map.
+    With a small floor, faint galaxies have little weight and concentrate in the middle of the map.
     """
     reconstruction: Literal["gaussian", "mse", "l1", "ssim"] = "gaussian"
-    """How a view is compared with its reconstruction: chi^2 with the noise of each pixel and the floor; squared error
+    """Comparison of view and reconstruction: chi^2 with the noise of each pixel and the floor; squared error
     with the floor alone; absolute error over the noise, as of a Laplace distribution; or one minus the structural
     similarity (Wang et al. 2004)."""
     effective_pixels: Annotated[float, Field(gt=0)] = 3000.0
-    """Number of independent pixels that the likelihood counts; the smaller, the more the KL term smooths the map."""
+    """Number of independent pixels in the likelihood; a smaller number gives the KL term more weight."""
     classes: str = "class"
-    """Column that the map is compared with; it is not used in training."""
+    """Column with classes for the evaluation; not used in training."""
     properties: dict[str, str] = Field({"bt": "bt", "sersic": "sersic_index"})
-    """Columns that the map is compared with by rank; not used in training."""
+    """Name -> column for rank correlations with the map; not used in training."""
     widths: tuple[int, ...] = (32, 64, 64)
     """Channels of the encoder."""
     augment: AugmentSettings = AugmentSettings()
-    """Without effect, and refused: canonical views are trained on as they are."""
+    """Refused: canonical views are not augmented."""
     train: LatentTraining = LatentTraining()
 
     unused_augmentations: ClassVar = tuple(AugmentSettings.model_fields)
@@ -79,20 +80,33 @@ class LatentSettings(TaskSettings):
         return self
 
 
-class Latent(Task):
-    """VAE on canonical views: centred, turned, scaled and divided by flux, so that what is left is form and colour."""
+class Latent(Task[LatentSettings, VAE]):
+    """VAE on canonical views: centred, rotated, scaled in size and flux, so that shape and colour remain."""
 
     name = "latent"
     title = "Latent map"
     Settings = LatentSettings
-    metric_names = ("knn_recall", "rho_bt", "rho_sersic", "chi2")
+    metrics = (
+        Metric("knn_recall", "high", "kNN class recall"),
+        Metric("rho_bt", "high", "rank correlation, B/T"),
+        Metric("rho_sersic", "high", "rank correlation, Sérsic n"),
+        Metric("chi2", 1.0, "χ² per pixel"),
+        Metric("active_units", "high"),
+    )
+    """Those of the default `properties`."""
     headline = ("knn_recall",)
+    page_figures: ClassVar = {
+        "sequence": "Galaxies along the latent plane",
+        "plane": "Classes and structure over the latent plane",
+    }
+    draft_columns = ()
+    small: ClassVar = {"view": 16, "widths": [8, 16]}
     uses_reference = True
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
-        """Canonical view, scaled by arsinh, and the noise of its pixels in the same scale."""
+        """Return canonical views scaled by arsinh, and the noise of their pixels on the same scale."""
         settings = self.settings
-        views, noise = canonical(
+        views, noise = canonicalize(
             torch.from_numpy(np.ascontiguousarray(cutouts.images)),
             torch.from_numpy(np.ascontiguousarray(cutouts.sky_sigma)),
             size=settings.view,
@@ -100,21 +114,21 @@ class Latent(Task):
         )
         sky = (noise / settings.softening)[..., None, None]
         image = torch.arcsinh(views / settings.softening)
-        # error propagation through arsinh: the noise of bright pixels shrinks
+        # error propagation through arsinh reduces the noise of bright pixels
         error = (sky / torch.cosh(image)).clamp(1e-3, 10)
         return {"image": image.numpy(), "error": error.numpy()}
 
-    def build(self) -> nn.Module:
-        """Convolutional VAE."""
+    def build(self) -> VAE:
+        """Build a convolutional VAE."""
         settings = self.settings
         return VAE(len(self.context.bands), settings.dimensions, size=settings.view, widths=settings.widths)
 
     def augment(self, batch: Batch) -> Batch:
-        """Leave canonical views as they are."""
+        """Return canonical views unchanged."""
         return batch
 
-    def loss(self, network: Any, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Evidence lower bound, with its weight on the KL term; by default for Gaussian errors."""
+    def loss(self, network: VAE, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the evidence lower bound with weight `beta` on the KL term, by default for Gaussian errors."""
         decoded, mean, log_variance = network(batch["image"])
         kl = kl_standard_normal(mean.float(), log_variance.float()).sum(1)
         reconstruction = self.settings.effective_pixels * self._misfit(batch, decoded.float()).mean()
@@ -125,27 +139,27 @@ class Latent(Task):
         }
 
     def _misfit(self, batch: Batch, decoded: Tensor) -> Tensor:
-        """Give the loss of each reconstruction per pixel, (B,)."""
-        image, kind, floor = batch["image"], self.settings.reconstruction, self.settings.noise_floor
-        if kind == "ssim":
+        """Return the loss per pixel of each reconstruction, (B,)."""
+        image, reconstruction, floor = batch["image"], self.settings.reconstruction, self.settings.noise_floor
+        if reconstruction == "ssim":
             return 1 - ssim(decoded, image, image.amax((1, 2, 3), keepdim=True).clamp(min=1))
-        apart = image - decoded
-        if kind == "mse":
-            return 0.5 * (apart / floor).square().mean((1, 2, 3))
+        residual = image - decoded
+        if reconstruction == "mse":
+            return 0.5 * (residual / floor).square().mean((1, 2, 3))
         variance = batch["error"] ** 2 + floor**2
-        if kind == "l1":
-            return (apart.abs() / variance.sqrt()).mean((1, 2, 3))
-        return 0.5 * (apart**2 / variance).mean((1, 2, 3))
+        if reconstruction == "l1":
+            return (residual.abs() / variance.sqrt()).mean((1, 2, 3))
+        return 0.5 * (residual**2 / variance).mean((1, 2, 3))
 
-    def predict(self, network: Any, batch: Batch) -> dict[str, Tensor]:
-        """Latent mean and width, chi^2 per pixel against the sky noise."""
+    def predict(self, network: VAE, batch: Batch) -> dict[str, Tensor]:
+        """Predict latent mean and width, and chi^2 per pixel against the sky noise."""
         mean, log_variance = network.encode(batch["image"])
         decoded = network.decoder(mean).float()
         chi2 = ((batch["image"] - decoded) ** 2 / batch["error"] ** 2).mean((1, 2, 3))
         return {"latent": mean, "latent_error": (0.5 * log_variance).exp(), "chi2": chi2}
 
     def columns(self, predictions: Arrays) -> list[Column]:
-        """One column per latent dimension, its width, and the reconstruction's chi^2."""
+        """Return each latent coordinate with its width, and the chi^2 of the reconstruction."""
         columns = []
         for i in range(predictions["latent"].shape[1]):
             columns += [
@@ -166,7 +180,7 @@ class Latent(Task):
         ]
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Class and properties, where the store has them."""
+        """Read class and properties where the store has them."""
         truth: Arrays = {}
         if store.has_column(self.settings.classes):
             truth["class"] = store.column(self.settings.classes, indices)
@@ -175,8 +189,15 @@ class Latent(Task):
                 truth[name] = store.column(column, indices).astype(float)
         return truth
 
+    def describe_metrics(self) -> tuple[Metric, ...]:
+        """Return the metrics, with a rank correlation for each of `properties`."""
+        known = {metric.name: metric for metric in self.metrics}
+        names = ["knn_recall", *(f"rho_{name}" for name in self.settings.properties), "chi2", "active_units"]
+        labels = {name: f"rank correlation, {name.removeprefix('rho_').replace('_', ' ')}" for name in names}
+        return tuple(known.get(name, Metric(name, "high", labels[name])) for name in names)
+
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
-        """Recall of a nearest-neighbour classifier, rank correlation of the best direction, chi^2."""
+        """Score nearest-neighbour class recall, rank correlations of the best directions, chi^2, active units."""
         train, test = reference["latent"], predictions["latent"]
         metrics: Metrics = {}
         if "class" in truth:
@@ -185,26 +206,27 @@ class Latent(Task):
                 train[reference_known], reference["truth_class"][reference_known], test[known]
             )
             codes = np.unique(np.concatenate([voted, truth["class"][known]]), return_inverse=True)[1]
-            metrics |= measured({"knn_recall": balanced_accuracy}, *np.split(codes, 2))
+            metrics |= bootstrap_metrics({"knn_recall": balanced_accuracy}, *np.split(codes, 2))
         for name in self.settings.properties:
             if name in truth:
                 projected = metrics_of.project(train, reference[f"truth_{name}"], test)
-                metrics |= measured({f"rho_{name}": metrics_of.spearman}, projected, truth[name])
-        return metrics | measured({"chi2": np.nanmedian}, predictions["chi2"])
+                metrics |= bootstrap_metrics({f"rho_{name}": metrics_of.spearman}, projected, truth[name])
+        metrics |= bootstrap_metrics({"chi2": np.nanmedian}, predictions["chi2"])
+        return metrics | bootstrap_metrics({"active_units": metrics_of.active_units}, test)
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Principal components of the same views, as many as latent dimensions."""
+        """Project the same views on as many principal components as there are latent dimensions."""
         seen, unseen = (self.inputs(Cutouts.from_store(store, part)) for part in (train, test))
         flat = unseen["image"].reshape(len(test), -1)
-        parts = rivals.pca(seen["image"].reshape(len(train), -1), flat, self.settings.dimensions)
+        parts = classical.pca(seen["image"].reshape(len(train), -1), flat, self.settings.dimensions)
         residual = (unseen["image"] - parts.other_reconstruction.reshape(unseen["image"].shape)) / unseen["error"]
         predicted = {"latent": parts.other_latent, "chi2": (residual**2).mean((1, 2, 3))}
         return {"pca": (predicted, {"latent": parts.train_latent})}
 
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
-        """Plane coloured by what is known, and the galaxies that live on it."""
+        """Draw galaxies on the latent plane, and the plane coloured by class and structure."""
         latent = predictions["latent"]
         drawn = {}
         if latent.shape[1] >= 2:

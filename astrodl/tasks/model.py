@@ -1,4 +1,4 @@
-"""A trained network as users hold it: load, predict, save; one safetensors file, no pickle."""
+"""Trained models: load, predict, save; one safetensors file, no pickle."""
 
 import json
 import os
@@ -15,11 +15,11 @@ import astrodl
 from astrodl import tasks
 from astrodl.atomic import replacing
 from astrodl.config import parse
-from astrodl.data.batches import Batch, Cutouts, Resident
-from astrodl.device import arranged, choose_device, layout
+from astrodl.data.batches import Batch, Cutouts, ResidentDataset
+from astrodl.device import choose_device, choose_memory_format, to_memory_format
 from astrodl.errors import DataError, StoreError
-from astrodl.photometry.measure import measure
-from astrodl.tasks.base import Arrays, Context, Task
+from astrodl.photometry.features import measure
+from astrodl.tasks.base import AnyTask, Arrays, Context
 
 FORMAT = "astrodl-model"
 FORMAT_VERSION = 3
@@ -38,9 +38,9 @@ class Model:
         Provenance from the file.
     """
 
-    def __init__(self, task: Task, network: nn.Module, metadata: Mapping[str, str] | None = None):
+    def __init__(self, task: AnyTask, network: nn.Module, metadata: Mapping[str, str] | None = None):
         self.task = task
-        self.layout = layout(network)
+        self.layout = choose_memory_format(network)
         self.network = network.eval().to(memory_format=self.layout)  # type: ignore[call-overload]
         self.metadata = dict(metadata or {})
 
@@ -51,7 +51,7 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.network.parameters()).device
 
     def predict(
@@ -71,7 +71,7 @@ class Model:
         sky_sigma : (N, bands) array, optional
             Sky noise per pixel; measured on the border of the images by default.
         features : (N, F) array, optional
-            As `astrodl.photometry.measure.measure` gives them; measured by default.
+            As `astrodl.photometry.features.measure` gives them; measured by default.
         ebv : (N,) array, optional
             Galactic reddening E(B-V) in magnitudes, for networks trained with it; unknown by default.
 
@@ -97,21 +97,21 @@ class Model:
         return self.task.finish(self.raw(Cutouts(images, sky_sigma, features)))
 
     def raw(self, cutouts: Cutouts, *, batch_size: int = 128) -> Arrays:
-        """Predict without `Task.finish`: what is averaged over models; inputs are made a batch at a time."""
+        """Predict without `Task.finish`, in batches: the arrays that are averaged over models."""
         parts: list[Arrays] = []
         for start in range(0, len(cutouts), batch_size):
-            some = cutouts.part(start, start + batch_size)
-            (batch,) = Resident(self.task.inputs(some), self.device).in_order(batch_size)
+            part = cutouts.slice(start, start + batch_size)
+            (batch,) = ResidentDataset(self.task.inputs(part), self.device).in_order(batch_size)
             parts.append({name: tensor.numpy() for name, tensor in self.predict_batch(batch).items()})
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     @torch.no_grad()
     def predict_batch(self, batch: Batch) -> Batch:
-        """Predict inputs that are on the device, without `Task.finish`.
+        """Predict a batch on the device, without `Task.finish`.
 
-        The float32 results are on their way to the host: on a CUDA device wait for it before you read them.
+        On a CUDA device the copy of the float32 results to the host is asynchronous: synchronise before reading them.
         """
-        predicted = self.task.predict(self.network, arranged(batch, self.layout))
+        predicted = self.task.predict(self.network, to_memory_format(batch, self.layout))
         return {name: tensor.float().to("cpu", non_blocking=True) for name, tensor in predicted.items()}
 
     def save(self, path: Path) -> None:
@@ -165,9 +165,9 @@ def load_model(path: str | os.PathLike[str], *, device: str = "auto") -> Model:
         raise StoreError(
             f"{path}: holds {found}, this version reads {FORMAT} {FORMAT_VERSION}; train again, or use another astrodl"
         )
-    kind = tasks.get(metadata["task"])
-    task = kind(
-        parse(kind.Settings, json.loads(metadata["settings"]), str(path)),
+    task_class = tasks.get(metadata["task"])
+    task = task_class(
+        parse(task_class.Settings, json.loads(metadata["settings"]), str(path)),
         Context.from_dict(json.loads(metadata["context"])),
     )
     network = task.build()

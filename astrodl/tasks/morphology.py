@@ -8,32 +8,41 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from astrodl.baselines import morphology as rivals
+from astrodl.baselines import morphology as classical
 from astrodl.calibration import levels
 from astrodl.config import Fraction, TrainSettings
-from astrodl.data.augment import dihedral, mirrored, mixup
-from astrodl.data.batches import Batch, Cutouts, Resident
+from astrodl.data.augment import apply_symmetry, mirror_randomly, mixup
+from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.errors import ConfigError, DataError
 from astrodl.losses import focal_loss, pooled_mean, triplet_batch_hard
 from astrodl.metrics import classification
-from astrodl.photometry.measure import structural_features
-from astrodl.plots.morphology import class_gallery, confusion_matrix, reliability_diagram, roc_curves
-from astrodl.plots.robustness import accuracy_against_snr, set_sizes
+from astrodl.models.hybrid import HybridNetwork
+from astrodl.photometry.features import structural_features
+from astrodl.plots.morphology import (
+    accuracy_against_snr,
+    class_gallery,
+    confusion_matrix,
+    prediction_set_sizes,
+    reliability_diagram,
+    roc_curves,
+)
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks import image_network
-from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, missing_column, scale_free_features, seen
+from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column
 from astrodl.tasks.colour import colour
+from astrodl.tasks.inputs import network_input, scale_free_features
+from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 from astrodl.tasks.model import Model, load_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COVERAGES = (90, 95)
-"""Per cent of objects whose class is in the conformal sets."""
+"""Coverage of the conformal sets in per cent of the objects."""
 FLOOR = 1e-12
 MIXED = ("image", "coverage", "features", "target")
 
@@ -57,7 +66,7 @@ class MorphologySettings(image_network.ImageSettings):
     """Class names in order; by default all that the training split has, sorted."""
     loss: Literal["cross_entropy", "focal", "mse", "l1", "triplet"] = "cross_entropy"
     """Cross-entropy; focal loss (Lin et al. 2017); squared or absolute error of the probabilities; or batch-hard
-    triplets (Hermans et al. 2017), after which an object is given the class of the nearest prototype."""
+    triplets (Hermans et al. 2017) with the class of the nearest prototype."""
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0
     """Exponent of the focal loss."""
     margin: Annotated[float, Field(gt=0)] = 0.3
@@ -69,10 +78,10 @@ class MorphologySettings(image_network.ImageSettings):
     sampling: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Exponent of the inverse class frequency with which training objects are drawn; 0: each once an epoch."""
     mirror: dict[str, str] = Field(default={})
-    """Pairs of classes that a mirror exchanges, `{spiral_cw: spiral_acw}`: half of the training images are mirrored and
-    belong to the other class, and so do the mirrored ones of eight views."""
+    """Pairs of classes that a reflection exchanges, `{spiral_cw: spiral_acw}`. Half of the training images are
+    reflected and get the other class; so do the reflected views of a prediction."""
     teacher: str | None = None
-    """Model file of a morphology network: what it says of unlabelled training objects is trained on as well (noisy
+    """Model file of a morphology network whose predictions serve as labels of unlabelled training objects (noisy
     student, Xie et al. 2020)."""
     train: MorphologyTraining = MorphologyTraining()
 
@@ -89,21 +98,30 @@ class MorphologySettings(image_network.ImageSettings):
         return self
 
 
-class Morphology(Task):
+class Morphology(Task[MorphologySettings, HybridNetwork]):
     """CNN classes, averaged over flips and quarter turns (Dieleman et al. 2015, MNRAS 450, 1441)."""
 
     name = "morphology"
     title = "Morphology"
     Settings = MorphologySettings
-    metric_names = (
-        *("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece", "brier"),
-        *(f"{kind}_{level}" for kind in ("conformal", "set_size") for level in COVERAGES),
+    metrics = (
+        Metric("accuracy", "high"),
+        Metric("balanced_accuracy", "high"),
+        Metric("macro_f1", "high", "macro F1"),
+        Metric("auc", "high", "ROC AUC"),
+        Metric("ece", "low", "ECE"),
+        Metric("brier", "low", "Brier score"),
+        *(Metric(f"conformal_{level}", level / 100, network_only=True) for level in COVERAGES),
+        *(Metric(f"set_size_{level}", 1.0, network_only=True) for level in COVERAGES),
     )
     headline = ("accuracy",)
+    page_figures: ClassVar = {"confusion": "Confusion matrix", "reliability": "Reliability diagram"}
+    draft_columns = ("class",)
+    small: ClassVar = {"widths": [8, 16], "joint": [16]}
 
     @classmethod
     def fit_constants(cls, settings: MorphologySettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
-        """Fix the classes, their weights, and the scaling of the features."""
+        """Fit the classes, their weights, and the scaling of the features."""
         labels = store.column(settings.target, train)
         classes = list(settings.classes or sorted(set(labels)))
         counts = np.array([(labels == name).sum() for name in classes])
@@ -128,26 +146,26 @@ class Morphology(Task):
 
     @classmethod
     def missing_truth(cls, settings: MorphologySettings, store: Reader) -> str | None:
-        """Classes are needed."""
+        """Return a message if the store has no classes."""
         return missing_column(store, cls.name, settings.target)
 
     @classmethod
     def labelled(cls, settings: MorphologySettings, store: Reader, indices: np.ndarray) -> np.ndarray:
-        """Keep the objects of a known class."""
+        """Select the objects of a known class."""
         labels = store.column(settings.target, indices)
         known = np.isin(labels, settings.classes) if settings.classes else labels != ""
         return indices[known]
 
     @classmethod
     def unlabelled(cls, settings: MorphologySettings, store: Reader, indices: np.ndarray) -> np.ndarray:
-        """Give the objects without a class, if there is a teacher for them."""
+        """Select the objects without a class, if there is a teacher."""
         if settings.teacher is None:
             return indices[:0]
         return indices[store.column(settings.target, indices) == ""]
 
     @classmethod
     def models_used(cls, settings: MorphologySettings) -> tuple[str, ...]:
-        """List the network that training starts from, and the teacher."""
+        """List the model that training starts from, and the teacher."""
         return (*super().models_used(settings), *([] if settings.teacher is None else [settings.teacher]))
 
     @property
@@ -156,78 +174,79 @@ class Morphology(Task):
         return self.context.constants["classes"]
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
-        """Normalised image, and standardised features."""
+        """Return normalised images and standardised features."""
         return {**super().inputs(cutouts), **image_network.features(self.context.constants, cutouts)}
 
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Probability of each class, (n, C): one for the known class, what the teacher says where it is not known."""
+        """Return the probability of each class, (n, C): one for a known class, else the prediction of the teacher."""
         label = self.truth(store, indices)["label"]
         target = np.eye(len(self.classes), dtype=np.float32)[label]
         unknown = label < 0
         if unknown.any():
-            target[unknown] = self._taught(Cutouts.from_store(store, indices[unknown]))
+            target[unknown] = self._pseudo_labels(Cutouts.from_store(store, indices[unknown]))
         return {"target": target}
 
-    def _taught(self, cutouts: Cutouts) -> np.ndarray:
-        """Ask the teacher."""
+    def _pseudo_labels(self, cutouts: Cutouts) -> np.ndarray:
+        """Predict with the teacher."""
         return self._teacher.raw(cutouts)["probability"]
 
     @cached_property
     def _teacher(self) -> Model:
+        assert self.settings.teacher is not None
         teacher = load_model(self.settings.teacher, device="cpu")
-        theirs, ours = (getattr(teacher.task, "classes", None), teacher.bands), (self.classes, self.context.bands)
-        if theirs != ours:
+        known, expected = (getattr(teacher.task, "classes", None), teacher.bands), (self.classes, self.context.bands)
+        if known != expected:
             raise DataError(
-                f"tasks.morphology.teacher: {self.settings.teacher} knows classes {theirs[0]} in bands {theirs[1]}, "
-                f"here they are {ours[0]} in {ours[1]}; give a morphology network of the same classes and bands"
+                f"tasks.morphology.teacher: {self.settings.teacher} has classes {known[0]} and bands {known[1]}, "
+                f"this survey {expected[0]} and {expected[1]}; give a morphology model of the same classes and bands"
             )
         return teacher
 
     def sampling(self, store: Reader, indices: np.ndarray) -> np.ndarray | None:
-        """Draw objects of rare classes more often, if that is asked for; unlabelled ones as the average."""
+        """Return frequencies that favour rare classes, if `sampling` is set; unlabelled objects have the mean."""
         if not self.settings.sampling:
             return None
         rarity = np.array([*self.context.constants["rarity"], 1.0])  # label -1 is the last
         return rarity[self.truth(store, indices)["label"]] ** self.settings.sampling
 
-    def build(self) -> nn.Module:
-        """Network by its name, softmax over classes."""
+    def build(self) -> HybridNetwork:
+        """Build the network that the settings name, with a softmax over classes."""
         return image_network.build(self.settings, self.context, self.n_channels, len(self.classes))
 
     def augment(self, batch: Batch) -> Batch:
-        """Change images at random; exchange classes by a mirror, and mix pairs of objects, where that is asked for."""
+        """Augment images; exchange classes by reflection and mix pairs of objects where the settings say so."""
         if self.settings.mirror:
-            batch = mirrored(batch, self._other_hand)
+            batch = mirror_randomly(batch, self._reflected)
         changed, alpha = super().augment(batch), self.settings.augment.mixup
         return mixup(changed, alpha, MIXED) if alpha else changed
 
-    def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted cross-entropy with smoothed labels, or another loss by its name."""
+    def loss(self, network: HybridNetwork, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted cross-entropy with smoothed labels, or the loss that the settings name."""
         settings, target = self.settings, batch["target"]
         label = target.argmax(1)
         if settings.loss == "triplet":
-            vectors = functional.normalize(network.represent(seen(batch), batch.get("features")).float())  # type: ignore[operator]
+            vectors = functional.normalize(network.represent(network_input(batch), batch.get("features")).float())
             each, valid = triplet_batch_hard(vectors, label, settings.margin)
             loss = pooled_mean(each, valid.float(), least=1.0)
             return loss, {"triplets": valid.float().mean()}
-        logits = network(seen(batch), batch.get("features")).float()
+        logits = network(network_input(batch), batch.get("features")).float()
         weight = self.constant("weights", logits.device) * target
         if network.training:
             weight = torch.lerp(weight, weight.mean(1, keepdim=True), settings.label_smoothing)
-        loss = pooled_mean(self._each(logits, weight, target), weight.sum(1))
+        loss = pooled_mean(self._object_loss(logits, weight, target), weight.sum(1))
         return loss, {"accuracy": (logits.argmax(1) == label).float().mean()}
 
-    def _each(self, logits: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-        """Give the loss of each object, (B,)."""
+    def _object_loss(self, logits: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each object, (B,)."""
         if self.settings.loss in ("cross_entropy", "focal"):
             return focal_loss(logits, weight, self.settings.focal_gamma if self.settings.loss == "focal" else 0.0)
-        apart = logits.softmax(1) - target
-        return weight.sum(1) * (apart.square() if self.settings.loss == "mse" else apart.abs()).sum(1)
+        error = logits.softmax(1) - target
+        return weight.sum(1) * (error.square() if self.settings.loss == "mse" else error.abs()).sum(1)
 
-    def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:
+    def calibrate(self, network: HybridNetwork, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
         """Fit the prototypes on the training split, one temperature and the conformal sets on the validation split.
 
-        The temperature (Guo et al. 2017) applies to the averaged log-probabilities; the sets start from it.
+        The temperature (Guo et al. 2017) scales the averaged log-probabilities. The sets are fitted after it.
         """
         constants: dict[str, Any] = {}
         if self.settings.loss == "triplet":
@@ -242,58 +261,62 @@ class Morphology(Task):
         truth = validation.tensors["target"].argmax(1).cpu().numpy()
         temperature = levels.fit_temperature(logits.cpu().numpy(), truth)
         probability = (logits / temperature).softmax(1).cpu().numpy()
-        least = [levels.least_probability(probability, truth, level / 100) for level in COVERAGES]
+        least = [levels.conformal_threshold(probability, truth, level / 100) for level in COVERAGES]
         return {**constants, "temperature": temperature, "least": least}
 
-    def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Average log-probabilities over the views, then apply the temperature; conformal sets.
+    def predict(self, network: HybridNetwork, batch: Batch) -> dict[str, Tensor]:
+        """Predict probabilities from log-probabilities averaged over the views, and the thresholds of conformal sets.
 
-        `excess_L` is the logarithm of the probability over the least that the set of L per cent asks for: its mean over
-        models averages the thresholds as well.
+        `excess_L` is the logarithm of the ratio of the probability to the threshold of the set of L per cent. Its mean
+        over models averages the thresholds, too.
         """
         logits = self._mean_logits(network, batch)
         temperature = self.context.constants.get("temperature", 1.0)
         probability = (logits / temperature).softmax(1)
         least = self.context.constants.get("least", [0.0] * len(COVERAGES))
         predicted = {"probability": probability, "uncalibrated": logits.softmax(1)}
-        for level, asked in zip(COVERAGES, least, strict=True):
-            predicted[f"excess_{level}"] = (probability + FLOOR).log() - math.log(asked + FLOOR)
+        for level, threshold in zip(COVERAGES, least, strict=True):
+            predicted[f"excess_{level}"] = (probability + FLOOR).log() - math.log(threshold + FLOOR)
         return predicted
 
-    def _mean_logits(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Average the log-probabilities of the views, or take those of the averaged vector: (B, C)."""
+    def _mean_logits(self, network: HybridNetwork, batch: Batch) -> Tensor:
+        """Return the mean log-probabilities of the views, or those of the mean vector after triplets: (B, C)."""
         if self.settings.loss == "triplet":
             prototypes = self.constant("prototypes", next(network.parameters()).device)
-            # vectors of length one are at most 2 apart; the temperature finds the scale
+            # unit vectors are at most 2 apart; the temperature fits the scale
             return -10 * torch.cdist(self.vectors(network, batch).mean(0), prototypes).square()
-        maps = seen(batch)
-        views = [network(dihedral(maps, element), batch.get("features")) for element in range(self.settings.views)]
-        stated = [view.float().log_softmax(1) for view in views]
-        stated[4:] = [view[:, self._other_hand] for view in stated[4:]]  # the mirrored ones
-        return torch.stack(stated).mean(0)
+        maps = network_input(batch)
+        views = [
+            network(apply_symmetry(maps, element), batch.get("features")) for element in range(self.settings.views)
+        ]
+        views = [view.float().log_softmax(1) for view in views]
+        views[4:] = [view[:, self._reflected] for view in views[4:]]
+        return torch.stack(views).mean(0)
 
     @cached_property
-    def _other_hand(self) -> list[int]:
-        """Place of the class that each class is in a mirror."""
+    def _reflected(self) -> list[int]:
+        """Index of the class that each class becomes by reflection."""
         pairs = self.settings.mirror
         both = {name: name for name in self.classes} | pairs | {other: name for name, other in pairs.items()}
         return [self.classes.index(both[name]) for name in self.classes]
 
-    def vectors(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Give the vector of length one of each view, (8, B, D)."""
-        maps, extra = seen(batch), batch.get("features")
-        views = [network.represent(dihedral(maps, element), extra).float() for element in range(self.settings.views)]  # type: ignore[operator]
+    def vectors(self, network: HybridNetwork, batch: Batch) -> Tensor:
+        """Return the unit vector of each view, (8, B, D)."""
+        maps, extra = network_input(batch), batch.get("features")
+        views = [
+            network.represent(apply_symmetry(maps, element), extra).float() for element in range(self.settings.views)
+        ]
         return functional.normalize(torch.stack(views), dim=2)
 
     def finish(self, predictions: Arrays) -> Arrays:
-        """Turn thresholds into sets, which hold the most probable class in any case."""
+        """Derive the conformal sets, which always contain the most probable class."""
         probability = predictions["probability"]
         best = probability.argmax(1)[:, None] == np.arange(probability.shape[1])
         sets = {f"set_{level}": ((predictions[f"excess_{level}"] >= 0) | best).astype(np.uint8) for level in COVERAGES}
         return {"probability": probability, "uncalibrated": predictions["uncalibrated"], **sets}
 
     def columns(self, predictions: Arrays) -> list[Column]:
-        """Best class, its probability, and the probability of each class."""
+        """Return the most probable class, its probability, the probability of each class, and the conformal sets."""
         probability = predictions["probability"]
         best = np.array(self.classes)[probability.argmax(1)]
         columns = [
@@ -307,43 +330,45 @@ class Morphology(Task):
             for i, name in enumerate(self.classes)
         ]
         for level in COVERAGES:
-            about = f"classes that together hold the true one for {level} % of objects"
+            about = f"set of classes that contains the true class of {level} % of objects"
             columns.append(Column(f"morphology_set{level}", self._named(predictions[f"set_{level}"]), None, about))
         return columns
 
     def _named(self, sets: np.ndarray) -> np.ndarray:
-        """Write sets of classes (N, C) as text, as wide as that of all classes."""
-        texts = [" ".join(name for name, there in zip(self.classes, row, strict=True) if there) for row in sets]
+        """Return sets of classes (N, C) as text, with room for all classes."""
+        texts = [" ".join(name for name, inside in zip(self.classes, row, strict=True) if inside) for row in sets]
         return np.array(texts, dtype=f"U{len(' '.join(self.classes))}")
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Index of the class in `classes`, -1 where it is not known."""
+        """Read the index of the class in `classes`, -1 where it is not known."""
         position = {name: i for i, name in enumerate(self.classes)}
         labels = store.column(self.settings.target, indices)
         return {"label": np.array([position.get(label, -1) for label in labels], dtype=np.int64)}
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
-        """Accuracy and calibration."""
+        """Score accuracy, calibration and conformal sets."""
         probability, label = predictions["probability"], truth["label"]
         of_classes = {name: getattr(classification, name) for name in ("accuracy", "balanced_accuracy", "macro_f1")}
         of_probabilities = {name: getattr(classification, name) for name in ("auc", "ece", "brier")}
-        metrics = measured(of_classes, probability.argmax(1), label) | measured(of_probabilities, probability, label)
+        metrics = bootstrap_metrics(of_classes, probability.argmax(1), label) | bootstrap_metrics(
+            of_probabilities, probability, label
+        )
         for level in COVERAGES:
             if f"set_{level}" in predictions:
                 sets = predictions[f"set_{level}"] > 0
-                metrics |= measured({f"conformal_{level}": classification.set_coverage}, sets, label)
-                metrics |= measured({f"set_size_{level}": classification.set_size}, sets)
+                metrics |= bootstrap_metrics({f"conformal_{level}": classification.set_coverage}, sets, label)
+                metrics |= bootstrap_metrics({f"set_size_{level}": classification.set_size}, sets)
         return metrics
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Forest, support vectors and MLP on magnitudes, colours and structure; a forest without colours."""
+        """Predict with forest, SVM and MLP on magnitudes, colours and structure, and with a forest without colours."""
         label = self.truth(store, train)["label"]
         every, structure = scale_free_features(store.feature_names), structural_features(store.feature_names)
         methods: dict[str, tuple[Callable[..., np.ndarray], Sequence[str]]] = {
-            "forest": (rivals.forest, every),
-            "svm": (rivals.svm, every),
-            "mlp": (rivals.mlp, every),
-            "forest_no_colour": (rivals.forest, structure),
+            "forest": (classical.forest, every),
+            "svm": (classical.svm, every),
+            "mlp": (classical.mlp, every),
+            "forest_no_colour": (classical.forest, structure),
         }
         results: dict[str, tuple[Arrays, Arrays]] = {}
         for name, (method, features) in methods.items():
@@ -352,38 +377,38 @@ class Morphology(Task):
         return results
 
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
-        """Confusion matrix, reliability, ROC, sets of classes, accuracy against signal to noise, gallery."""
+        """Draw confusion matrix, reliability, ROC, conformal sets, accuracy against signal-to-noise ratio, gallery."""
         probability, label = predictions["probability"], truth["label"]
-        stated = predictions["uncalibrated"]
-        best, rivals = probability.argmax(1), report.of("probability")
-        right = {name: other.argmax(1) == label for name, other in rivals.items()}
-        # the strongest first: a figure with room for one shows it
-        rivals = {name: rivals[name] for name in sorted(rivals, key=lambda name: right[name].mean(), reverse=True)}
+        uncalibrated = predictions["uncalibrated"]
+        best, others = probability.argmax(1), evaluation.of("probability")
+        right = {name: other.argmax(1) == label for name, other in others.items()}
+        # the most accurate first: figures with one baseline show it
+        others = {name: others[name] for name in sorted(others, key=lambda name: right[name].mean(), reverse=True)}
         names = [name.replace("_", " ") for name in self.classes]
         return {
             "confusion": confusion_matrix(
                 classification.confusion(best, label, len(names)),
                 names,
                 baselines={
-                    name: classification.confusion(other.argmax(1), label, len(names)) for name, other in rivals.items()
+                    name: classification.confusion(other.argmax(1), label, len(names)) for name, other in others.items()
                 },
             ),
             "reliability": reliability_diagram(
                 probability.max(1),
                 best == label,
-                ece=report.network["ece"]["value"],
-                before=(stated.max(1), stated.argmax(1) == label),
-                before_ece=classification.ece(stated, label),
-                baselines={name: (other.max(1), right[name]) for name, other in rivals.items()},
+                ece=evaluation.network["ece"]["value"],
+                before=(uncalibrated.max(1), uncalibrated.argmax(1) == label),
+                before_ece=classification.ece(uncalibrated, label),
+                baselines={name: (other.max(1), right[name]) for name, other in others.items()},
             ),
-            "roc": roc_curves(probability, label, names, baselines=rivals),
-            "sets": set_sizes(predictions[f"set_{COVERAGES[0]}"], label, nominal=COVERAGES[0] / 100),
+            "roc": roc_curves(probability, label, names, baselines=others),
+            "sets": prediction_set_sizes(predictions[f"set_{COVERAGES[0]}"], label, nominal=COVERAGES[0] / 100),
             "snr": accuracy_against_snr(
                 store.features(["snr"], indices)[:, 0],
                 best == label,
-                baselines={name: right[name] for name in rivals},
+                baselines={name: right[name] for name in others},
             ),
             "gallery": class_gallery(colour(store, indices), probability, label, names),
         }

@@ -1,27 +1,29 @@
-"""Segmentation: star-forming clumps, and the light of bulge and disk, with the bulge-to-total ratio."""
+"""Segmentation of star-forming clumps and of bulge and disk light, with the bulge-to-total ratio."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from astrodl.baselines import segmentation as rivals
+from astrodl.baselines import segmentation as classical
 from astrodl.config import Fraction, Name, TaskSettings, TrainSettings
-from astrodl.data.augment import dihedral
-from astrodl.data.batches import Batch, Resident
+from astrodl.data.augment import apply_symmetry
+from astrodl.data.batches import Batch, Dataset
 from astrodl.device import autocast
 from astrodl.losses import gaussian_nll, pooled_mean, soft_dice
 from astrodl.metrics import segmentation as metrics_of
-from astrodl.models.unet import DecompositionUNet, summed_fractions
+from astrodl.models.unet import DecompositionUNet, sum_fractions
 from astrodl.plots.segmentation import bulge_to_total, clump_detection, segmentation_gallery
 from astrodl.products import Column
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, scale_free_features, seen
+from astrodl.tasks.base import Arrays, Evaluation, Task
 from astrodl.tasks.colour import colour
+from astrodl.tasks.inputs import network_input, scale_free_features
+from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,24 +55,39 @@ class SegmentationSettings(TaskSettings):
     train: SegmentationTraining = SegmentationTraining()
 
 
-class Segmentation(Task):
-    """U-Net that tells clumps apart and divides each pixel's light among bulge, disk and clumps."""
+class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
+    """U-Net that detects clumps and divides the light of each pixel among bulge, disk and clumps."""
 
     name = "segmentation"
     title = "Clumps, bulge and disk"
     Settings = SegmentationSettings
-    metric_names = ("clump_dice", "clump_completeness", "clump_purity", "fraction_mae", "bt_rmse", "bt_within_01")
+    metrics = (
+        Metric("clump_dice", "high"),
+        Metric("clump_iou", "high", "clump IoU"),
+        Metric("clump_completeness", "high"),
+        Metric("clump_purity", "high"),
+        Metric("fraction_mae", "low", "bulge fraction MAE"),
+        Metric("bt_rmse", "low", "B/T RMSE"),
+        Metric("bt_within_01", "high", "B/T within 0.1"),
+    )
     headline = ("clump_dice", "bt_rmse")
+    priority = 1
+    page_figures: ClassVar = {
+        "gallery": "Clumps and bulge light, true and predicted",
+        "bt": "Bulge-to-total ratio",
+        "clumps": "Completeness and purity of clumps",
+    }
+    small: ClassVar = {"widths": [8, 16]}
 
     @classmethod
     def fit_constants(cls, settings: SegmentationSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
-        """Fix the reference band."""
+        """Choose the reference band."""
         band = settings.reference_band or store.bands[len(store.bands) // 2]
         return {"reference": store.band_indices([band])[0]}
 
     @classmethod
     def missing_truth(cls, settings: SegmentationSettings, store: Reader) -> str | None:
-        """Pixel labels are needed."""
+        """Return a message if the store lacks a pixel label."""
         missing = [name for name in COMPONENTS if name not in store.label_names]
         if not missing:
             return None
@@ -81,12 +98,12 @@ class Segmentation(Task):
 
     @classmethod
     def labelled(cls, settings: SegmentationSettings, store: Reader, indices: np.ndarray) -> np.ndarray:
-        """Keep the objects whose label maps are finite and hold light."""
+        """Select the objects whose label maps are finite and have flux."""
         total = sum(store.label(name, indices).sum((-2, -1)) for name in COMPONENTS)
         return indices[np.isfinite(total) & (total > 0)]
 
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Clump mask, flux fractions, light in units of the sky noise as arsinh, bulge-to-total ratio."""
+        """Return clump mask, flux fractions, arsinh of the flux in units of the sky noise, bulge-to-total ratio."""
         flux = np.stack([store.label(name, indices) for name in COMPONENTS], axis=1)
         sigma = store.sky_sigma[indices][:, self.context.constants["reference"], None, None]
         sigma = np.where(sigma > 0, sigma, np.nan)
@@ -102,14 +119,16 @@ class Segmentation(Task):
         clump, smooth = flux[:, 2], flux[:, 0] + flux[:, 1]
         return (clump > self.settings.clump_sigma * sigma) & (clump > self.settings.clump_contrast * smooth)
 
-    def build(self) -> nn.Module:
-        """U-Net with five output maps and a bulge-to-total head."""
+    def build(self) -> DecompositionUNet:
+        """Build a U-Net with five output maps and a bulge-to-total head."""
         settings = self.settings
         return DecompositionUNet(self.n_channels, widths=settings.widths, dropout=settings.dropout)
 
-    def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum of the terms of the clump mask, the fractions where there is light, the light, and the ratio."""
-        output = network(seen(batch))
+    def loss(
+        self, network: DecompositionUNet, batch: Batch, phase: str, done: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum of the losses of clump mask, flux fractions, light and ratio."""
+        output = network(network_input(batch))
         clump = output["clump"].float()
         light = batch["light"]
         weight = light.clamp(0, 3)
@@ -126,8 +145,8 @@ class Segmentation(Task):
         loss = 5 * terms["clump"] + terms["dice"] + terms["fraction"] + 2 * terms["light"]
         return loss + 0.2 * terms["bt"] + terms["summed"], terms
 
-    def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:
-        """Choose on the validation split the clump threshold of the best Dice, and the scale of the ratio's error."""
+    def calibrate(self, network: DecompositionUNet, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
+        """Fit the clump threshold with the best Dice and the error scale of the ratio on the validation split."""
         if validation is None:
             return {}
         outputs = [self.predict(network, batch) for batch in validation.in_order(64)]
@@ -142,14 +161,14 @@ class Segmentation(Task):
             "bt_scale": float(ratio.quantile(0.6827).clamp(0.1, 10)),
         }
 
-    def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Average maps and ratio over the eight flips and quarter turns."""
+    def predict(self, network: DecompositionUNet, batch: Batch) -> dict[str, Tensor]:
+        """Predict maps and ratio, averaged over the eight symmetries."""
         sums: dict[str, Tensor] = {}
-        maps = seen(batch)
+        maps = network_input(batch)
         for element in range(8):
-            # in the precision of the training: eight views in float32 cost as much as several epochs
+            # in the precision of the training, since eight views in float32 cost as much as several epochs
             with autocast(batch["image"].device, self.settings.train.precision):
-                output = network(dihedral(maps, element))
+                output = network(apply_symmetry(maps, element))
             parts = {
                 "clump": torch.sigmoid(output["clump"].float()),
                 "fraction": output["fraction"].float().softmax(1),
@@ -160,7 +179,7 @@ class Segmentation(Task):
             views["bt_variance"] = (2 * output["bt"][:, 1]).exp()
             for name, value in views.items():
                 sums[name] = sums.get(name, 0.0) + value / 8
-        summed = summed_fractions(sums["fraction"].clamp_min(1e-6).log(), sums["light"])
+        summed = sum_fractions(sums["fraction"].clamp_min(1e-6).log(), sums["light"])
         scale = self.context.constants.get("bt_scale", 1.0)
         return {
             "clump": sums["clump"],
@@ -182,7 +201,7 @@ class Segmentation(Task):
         return self.context.constants.get("clump_threshold", 0.5)
 
     def columns(self, predictions: Arrays) -> list[Column]:
-        """Bulge-to-total ratio with error, clumps and their share of the light."""
+        """Return the bulge-to-total ratio with its error, the number of clumps and their share of the light."""
         return [
             Column("segmentation_bt", predictions["bt"], None, "bulge-to-total flux ratio", "phot.flux;arith.ratio"),
             Column("segmentation_bt_error", predictions["bt_error"], None, "its 68 % error", "stat.error;arith.ratio"),
@@ -197,7 +216,7 @@ class Segmentation(Task):
         ]
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Masks, fractions, flux weights and ratio; pixels fainter than the sky noise have no weight."""
+        """Return masks, fractions, flux weights and ratio; pixels fainter than the sky noise have weight zero."""
         targets = self.targets(store, indices)
         light = np.sinh(targets["light"])
         return {
@@ -209,44 +228,45 @@ class Segmentation(Task):
         }
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
-        """Dice, completeness and purity of clumps; fraction and ratio errors."""
+        """Score Dice, IoU, completeness and purity of clumps, and the errors of fraction and ratio."""
         mask = predictions["clump"] > predictions.get("threshold", self._threshold)
         overlap = metrics_of.overlap(truth["mask"], mask)
         counts = metrics_of.match_clumps(truth["mask"], mask)
         error = metrics_of.fraction_mae(truth["bulge_fraction"], predictions["bulge_fraction"], truth["weight"])
-        metrics = measured({"clump_dice": metrics_of.dice}, overlap.intersection, overlap.total)
-        metrics |= measured({"clump_completeness": metrics_of.completeness}, counts.n_truth, counts.n_found)
-        metrics |= measured({"clump_purity": metrics_of.purity}, counts.n_predicted, counts.n_matched)
-        metrics |= measured({"fraction_mae": np.nanmean}, error)
+        pooled = {"clump_dice": metrics_of.dice, "clump_iou": metrics_of.iou}
+        metrics = bootstrap_metrics(pooled, overlap.intersection, overlap.total)
+        metrics |= bootstrap_metrics({"clump_completeness": metrics_of.completeness}, counts.n_truth, counts.n_found)
+        metrics |= bootstrap_metrics({"clump_purity": metrics_of.purity}, counts.n_predicted, counts.n_matched)
+        metrics |= bootstrap_metrics({"fraction_mae": np.nanmean}, error)
         ratio = {"bt_rmse": metrics_of.bt_rmse, "bt_within_01": metrics_of.bt_within}
-        return metrics | measured(ratio, truth["bt"], predictions["bt"])
+        return metrics | bootstrap_metrics(ratio, truth["bt"], predictions["bt"])
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Unsharp mask for clumps; mean or radial profile for the bulge; mean or forest for the ratio."""
+        """Predict clumps by unsharp mask, the bulge by mean or radial profile, the ratio by mean or forest."""
         reference = self.context.constants["reference"]
         sky = store.sky_sigma[:, reference]
         images = {name: store.images(part)[:, reference] for name, part in (("train", train), ("test", test))}
         known = self.truth(store, train)
-        fitted = rivals.fit_unsharp_mask(images["train"], sky[train], known["mask"])
-        mask = rivals.unsharp_mask(images["test"], sky[test], fitted).astype(np.float32)
-        profile = rivals.radial_fraction(known["bulge_fraction"], known["weight"])
+        fitted = classical.fit_unsharp_mask(images["train"], sky[train], known["mask"])
+        mask = classical.unsharp_mask(images["test"], sky[test], fitted).astype(np.float32)
+        profile = classical.radial_fraction(known["bulge_fraction"], known["weight"])
         constant = np.average(known["bulge_fraction"], weights=known["weight"])
         features = scale_free_features(store.feature_names)
-        forest = rivals.forest_bt(store.features(features, train), known["bt"], store.features(features, test))
+        forest = classical.forest_bt(store.features(features, train), known["bt"], store.features(features, test))
         shape = images["test"].shape
         simple: Arrays = {
             "clump": mask,
             "threshold": np.array(0.5),
             "bulge_fraction": np.broadcast_to(constant, shape),
-            "bt": rivals.constant_bt(known["bt"], len(test)),
+            "bt": classical.constant_bt(known["bt"], len(test)),
         }
         better: Arrays = {**simple, "bulge_fraction": np.broadcast_to(profile, shape), "bt": forest}
         return {"unsharp_constant": (simple, {}), "unsharp_forest": (better, {})}
 
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
-        """Gallery, bulge-to-total ratio, completeness and purity of clumps."""
+        """Draw gallery, bulge-to-total ratio, completeness and purity of clumps."""
         mask = predictions["clump"] > self._threshold
         chosen = _examples(truth)
         lit = truth["weight"] > 0
@@ -263,13 +283,13 @@ class Segmentation(Task):
                 titles=[str(name) for name in store.object_id[indices[chosen]]],
                 n_total=len(indices),
             ),
-            "bt": bulge_to_total(truth["bt"], predictions["bt"], baselines=report.of("bt")),
+            "bt": bulge_to_total(truth["bt"], predictions["bt"], baselines=evaluation.of("bt")),
             "clumps": clump_detection(*real, *found, label="clump S/N"),
         }
 
 
 def _examples(truth: Arrays) -> np.ndarray:
-    """Choose galaxies to show: four from very to moderately clumpy, four bright ones from disk to bulge."""
+    """Choose galaxies to show: four with decreasing clump area, four bright ones with increasing bulge."""
     clumpy = truth["mask"].sum((1, 2)).argsort(kind="stable")[::-1][:: max(1, len(truth["bt"]) // 20)][:4]
     bright = truth["signal"].sum((1, 2)).argsort(kind="stable")[::-1][: max(4, len(truth["bt"]) // 4)]
     distance = np.abs(truth["bt"][bright] - np.array([0.2, 0.4, 0.6, 0.9])[:, None])
@@ -277,7 +297,7 @@ def _examples(truth: Arrays) -> np.ndarray:
 
 
 def _undo(maps: Tensor, element: int) -> Tensor:
-    """Undo `dihedral`: flip first, then turn back."""
+    """Invert the symmetry: flip first, then rotate back."""
     maps = maps.flip(-1) if element >= 4 else maps
     return torch.rot90(maps, -(element % 4), (-2, -1))
 

@@ -1,24 +1,27 @@
-"""Votes of volunteers on a tree of questions: expected fractions with their uncertainty, from the image."""
+"""Votes of volunteers on a decision tree: expected vote fractions with uncertainties, from images."""
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import BeforeValidator, Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from astrodl.baselines.votes import forest, mean_fractions
 from astrodl.config import Fraction, TrainSettings, VoteTree, read_tree
-from astrodl.data.augment import dihedral
-from astrodl.data.batches import Batch, Cutouts, Resident
+from astrodl.data.augment import apply_symmetry
+from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.losses import dirichlet_multinomial_nll, multinomial_nll
 from astrodl.metrics import votes as vote_metrics
+from astrodl.models.hybrid import HybridNetwork
 from astrodl.plots.votes import fraction_errors, fraction_scatter
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks import image_network
-from astrodl.tasks.base import Arrays, Metrics, Report, Task, measured, missing_column, scale_free_features, seen
+from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column
+from astrodl.tasks.inputs import network_input, scale_free_features
+from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 LEAST = 0.05
 """Smallest parameter of a Dirichlet distribution."""
 FACTORS = np.geomspace(0.2, 200, 91)
-"""Factors on the concentration that are tried in calibration."""
+"""Factors on the concentration that the calibration compares."""
 SIMULATED = {"questions": [{"name": "votes", "answers": ["elliptical", "lenticular", "spiral", "irregular", "merger"]}]}
 SHARE = 0.68
 
@@ -57,20 +60,33 @@ class VotesSettings(image_network.ImageSettings):
     likelihood: Literal["dirichlet_multinomial", "mse"] = "dirichlet_multinomial"
     """Likelihood of the counts (Walmsley et al. 2022), or squared error of the fractions."""
     warm_up: Fraction = 0.5
-    """Share of the training over which the multinomial likelihood, which asks for the fractions alone, passes into the
-    Dirichlet-multinomial one. At the concentrations below one of a network that does not know the fractions yet, the
-    latter says little more than whether an answer had a vote at all."""
+    """Share of the training over which the multinomial likelihood, which depends on the fractions alone, changes to the
+    Dirichlet-multinomial one. At the small concentrations of the early training, the gradient of the latter hardly
+    depends on the number of votes."""
     train: VotesTraining = VotesTraining()
 
 
-class Votes(Task):
+class Votes(Task[VotesSettings, HybridNetwork]):
     """Fractions of votes as Dirichlet distributions, one per question (Walmsley et al. 2022, MNRAS 509, 3966)."""
 
     name = "votes"
     title = "Votes of volunteers"
     Settings = VotesSettings
-    metric_names = ("vote_rmse", "agreement", "nll", "coverage_68")
+    metrics = (
+        Metric("vote_rmse", "low"),
+        Metric("agreement", "high"),
+        Metric("nll", "low", network_only=True),
+        Metric("coverage_68", 0.68, "68 % coverage", network_only=True),
+    )
     headline = ("vote_rmse",)
+    constant_baselines = ("mean",)
+    page_figures: ClassVar = {"fractions": "Fractions of votes", "errors": "Errors of the fractions"}
+    small: ClassVar = {
+        "widths": [8, 16],
+        "joint": [16],
+        "warm_up": 0.0,
+        "tree": {"questions": [{"name": "votes", "answers": ["early", "late"]}]},
+    }
 
     @classmethod
     def fit_constants(cls, settings: VotesSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
@@ -81,12 +97,12 @@ class Votes(Task):
 
     @classmethod
     def missing_truth(cls, settings: VotesSettings, store: Reader) -> str | None:
-        """Votes are needed, a column per answer."""
+        """Return a message if the column of an answer is missing."""
         return next((why for name in settings.tree.columns if (why := missing_column(store, cls.name, name))), None)
 
     @classmethod
     def labelled(cls, settings: VotesSettings, store: Reader, indices: np.ndarray) -> np.ndarray:
-        """Keep the objects that somebody voted on."""
+        """Select the objects with votes."""
         return indices[_counts(store, settings.tree, indices).sum(1) > 0]
 
     @property
@@ -96,31 +112,31 @@ class Votes(Task):
 
     @property
     def parts(self) -> list[slice]:
-        """The answers of each question among all."""
+        """Slice of the answers of each question."""
         return list(self.settings.tree.slices.values())
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
-        """Normalised image, and standardised features."""
+        """Return normalised images and standardised features."""
         return {**super().inputs(cutouts), **image_network.features(self.context.constants, cutouts)}
 
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Votes for each answer, (n, A)."""
+        """Read the votes for each answer, (n, A)."""
         return {"votes": self.truth(store, indices)["votes"].astype(np.float32)}
 
-    def build(self) -> nn.Module:
-        """Network by its name, a number per answer."""
+    def build(self) -> HybridNetwork:
+        """Build the network that the settings name, with a number per answer."""
         network = image_network.build(self.settings, self.context, self.n_channels, len(self.tree.columns))
         with torch.no_grad():
-            # a first guess for every galaxy: the mean fractions, as of ten votes
+            # the network starts at the mean fractions, with the concentration of ten votes
             mean = torch.tensor(self.context.constants["mean"])
             start = mean.log() if self.settings.likelihood == "mse" else torch.expm1(10 * mean).clamp_min(1e-3).log()
             network.head.bias.copy_(start)
             network.head.weight.mul_(0.1)
         return network
 
-    def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Likelihood of the votes, or squared error of their fractions; what nobody was asked counts nothing."""
-        outputs, votes = network(seen(batch), batch.get("features")).float(), batch["votes"]
+    def loss(self, network: HybridNetwork, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the likelihood of the votes, or the squared error of their fractions, over the questions asked."""
+        outputs, votes = network(network_input(batch), batch.get("features")).float(), batch["votes"]
         total = outputs.new_zeros(len(votes))
         for part in self.parts:
             asked = votes[:, part]
@@ -137,8 +153,8 @@ class Votes(Task):
                 total = total + spread
         return total.mean(), {}
 
-    def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:
-        """Fit one factor on the concentrations (or, after squared errors, one concentration) per question."""
+    def calibrate(self, network: HybridNetwork, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
+        """Fit one factor on the concentrations (or one concentration, after squared errors) per question."""
         if validation is None:
             return {}
         alpha = torch.cat([self._concentration(network, batch) for batch in validation.in_order(128)]).double()
@@ -149,19 +165,20 @@ class Votes(Task):
             factors.append(float(FACTORS[int(np.argmin(tried))]))
         return {"factors": factors}
 
-    def _concentration(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Give the parameters of the Dirichlet distributions, (B, A), averaged over the views."""
-        maps = seen(batch)
+    def _concentration(self, network: HybridNetwork, batch: Batch) -> Tensor:
+        """Return the parameters of the Dirichlet distributions, (B, A), averaged over the views."""
+        maps = network_input(batch)
         views = [
-            network(dihedral(maps, element), batch.get("features")).float() for element in range(self.settings.views)
+            network(apply_symmetry(maps, element), batch.get("features")).float()
+            for element in range(self.settings.views)
         ]
         if self.settings.likelihood == "dirichlet_multinomial":
             return torch.stack([_positive(view) for view in views]).mean(0)
         fractions = [torch.cat([view[:, part].softmax(1) for part in self.parts], 1) for view in views]
         return torch.stack(fractions).mean(0)
 
-    def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Parameters of the Dirichlet distribution of the fractions of each question, calibrated."""
+    def predict(self, network: HybridNetwork, batch: Batch) -> dict[str, Tensor]:
+        """Predict the calibrated parameters of the Dirichlet distribution of each question."""
         alpha = self._concentration(network, batch)
         factors = self.context.constants.get("factors", [1.0] * len(self.parts))
         return {
@@ -179,7 +196,7 @@ class Votes(Task):
         return {"concentration": alpha, "fraction": fraction, "error": error}
 
     def columns(self, predictions: Arrays) -> list[Column]:
-        """Give the expected fraction of each answer and its standard deviation."""
+        """Return the expected fraction of each answer and its standard deviation."""
         columns = []
         for i, column in enumerate(self.tree.columns):
             name = column.removeprefix("votes_")
@@ -192,11 +209,11 @@ class Votes(Task):
         return columns
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Votes for each answer, (n, A)."""
+        """Read the votes for each answer, (n, A)."""
         return {"votes": _counts(store, self.tree, indices)}
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
-        """Error of the cumulative fractions, agreement with the majority; likelihood and coverage of the votes."""
+        """Score the fractions, the agreement with the majority, and likelihood and coverage of the votes."""
         tree, votes = self.tree, truth["votes"]
 
         def rmse(fraction: np.ndarray, votes: np.ndarray) -> float:
@@ -206,17 +223,17 @@ class Votes(Task):
             first = self.parts[0]
             return float((fraction[:, first].argmax(1) == votes[:, first].argmax(1)).mean())
 
-        metrics = measured({"vote_rmse": rmse, "agreement": agreement}, predictions["fraction"], votes)
+        metrics = bootstrap_metrics({"vote_rmse": rmse, "agreement": agreement}, predictions["fraction"], votes)
         if "concentration" in predictions:
             statistics = {
                 "nll": lambda alpha, votes: vote_metrics.nll(alpha, votes, tree),
                 "coverage_68": lambda alpha, votes: vote_metrics.coverage(alpha, votes, tree, SHARE),
             }
-            metrics |= measured(statistics, predictions["concentration"], votes)
+            metrics |= bootstrap_metrics(statistics, predictions["concentration"], votes)
         return metrics
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Mean fractions of all galaxies, and a random forest on magnitudes, colours and structure."""
+        """Predict the mean fractions, and with a random forest on magnitudes, colours and structure."""
         names, fractions = scale_free_features(store.feature_names), vote_metrics.fractions
         share = fractions(self.truth(store, train)["votes"], self.tree)
         x, y = store.features(names, train), store.features(names, test)
@@ -226,9 +243,9 @@ class Votes(Task):
         }
 
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
-        """Fractions against those of the volunteers, and whether the errors are what they claim."""
+        """Draw predicted against observed fractions, and the distribution of normalised errors."""
         share = vote_metrics.fractions(truth["votes"], self.tree)
         n_votes = np.concatenate(
             [
@@ -246,14 +263,14 @@ class Votes(Task):
 
 
 def _binomial(predictions: Arrays, n_votes: np.ndarray) -> np.ndarray:
-    """Give the variance that the number of votes adds to the observed fraction."""
+    """Return the variance of the observed fraction due to the number of votes."""
     fraction = predictions["fraction"]
     spread = fraction * (1 - fraction) - predictions["error"] ** 2
     return spread / np.maximum(n_votes, 1)
 
 
 def _counts(store: Reader, tree: VoteTree, indices: np.ndarray) -> np.ndarray:
-    """Read the votes for each answer, (n, A); no votes where the catalogue has none."""
+    """Read the votes for each answer, (n, A); zero where the catalogue has no value."""
     counts = np.stack([store.column(name, indices).astype(float) for name in tree.columns], axis=1)
     return np.nan_to_num(counts).clip(0)
 

@@ -1,1 +1,1 @@
-"""The training loop, optimizers, memory estimate and diagnosis of learning curves."""
+"""Training loop, checkpoints, optimizers, memory estimate and diagnosis of learning curves."""

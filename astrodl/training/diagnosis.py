@@ -1,4 +1,4 @@
-"""What the learning curves of a training say of it: underfit, overfit, unstable or healthy."""
+"""Diagnosis of the learning curves of a training: underfit, overfit, unstable or healthy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -6,22 +6,24 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__ = ["MIN_EPOCHS", "Diagnosis", "diagnose", "diagnose_curves"]
+
 Curve = NDArray[np.float64]
 
-LEAST_EPOCHS = 6
-"""Shorter curves are not judged."""
+MIN_EPOCHS = 6
+"""Shorter curves are not diagnosed."""
 UNSTABLE = 0.25
-"""Scatter of the last third, or rise of the training loss from its lowest level, in units of what was learnt."""
+"""Scatter of the last third, or rise of the training loss above its minimum, as a share of the loss decrease."""
 RISE, N_SCATTER = 0.05, 3.0
-"""A rise of the validation loss counts from this share of what was learnt, and so many times its scatter, on."""
+"""A rise of the validation loss counts from this share of the loss decrease and this multiple of its scatter on."""
 STEEP = 0.15
-"""Share of what was learnt that the last third may still bring."""
+"""Share of the loss decrease that the last third may contribute in a finished training."""
 FLAT = 0.05
-"""Share of its first value that a training loss must lose to have been trained at all."""
+"""Share of its first value by which the training loss must decrease at least."""
 
 
 class Diagnosis(NamedTuple):
-    """A kind of training, and the numbers that speak for it."""
+    """Kind of a training, with the numbers that support it."""
 
     kind: Literal["underfit", "overfit", "unstable", "healthy"]
     reason: str
@@ -31,7 +33,7 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(history: Sequence[Mapping[str, Any]]) -> Diagnosis | None:
-    """Judge the history of a training, by its first loss where there are several phases.
+    """Diagnose a training from its history, by the loss of its first phase.
 
     Parameters
     ----------
@@ -41,72 +43,88 @@ def diagnose(history: Sequence[Mapping[str, Any]]) -> Diagnosis | None:
     Returns
     -------
     Diagnosis or None
-        None where there are fewer than `LEAST_EPOCHS` epochs.
+        None for fewer than `MIN_EPOCHS` epochs.
     """
-    train = [_loss(row.get("train")) for row in history]
-    validation = [_loss(row.get("validation")) for row in history]
-    return judge([value for value in train if value is not None], [value for value in validation if value is not None])
+    train, validation = ([_loss(row.get(part)) for row in history] for part in ("train", "validation"))
+    return diagnose_curves([x for x in train if x is not None], [x for x in validation if x is not None])
 
 
 def _loss(terms: Mapping[str, Any] | None) -> float | None:
     return next((value for name, value in (terms or {}).items() if name.endswith("loss")), None)
 
 
-def judge(train: ArrayLike, validation: ArrayLike = ()) -> Diagnosis | None:
-    """Judge two series of losses, (epochs,) each; of the validation there may be fewer values, or none.
+def diagnose_curves(train: ArrayLike, validation: ArrayLike = ()) -> Diagnosis | None:
+    """Diagnose a training from its training and validation losses, (epochs,) each.
 
-    Only changes of each series are compared, never one series with the other: dropout and augmentation make the
-    training loss the larger one. The scatter is the one about the trend, from third differences. What was *learnt* is
-    the fall of a series from its first value to its minimum.
+    Each curve is compared with itself only, because dropout and augmentation raise the training loss above the
+    validation loss. The scatter of a curve is that about its trend, from third differences. Its *decrease* is its
+    first value minus its minimum.
 
     1. *unstable*: a loss is not finite; or the validation loss of the last third scatters by more than `UNSTABLE` of
-       what was learnt; or the training loss ends as much above its lowest level.
-    2. *underfit*: the mean training loss of the last third is not below the first value by `FLAT` of that and by
-       `N_SCATTER` times the scatter.
+       its decrease; or the training loss ends above its minimum by more than `UNSTABLE` of its decrease.
+    2. *underfit*: the mean training loss of the last third is not below the first value by `FLAT` of that value and
+       by `N_SCATTER` times the scatter.
     3. *overfit*: the validation loss ends above its minimum by more than `N_SCATTER` times its scatter and `RISE` of
-       what was learnt, and the training loss has gone on falling since.
-    4. *underfit*: the last third still brings more than `STEEP` of what was learnt, in training and validation.
+       its decrease, and the training loss has decreased since.
+    4. *underfit*: the last third contributes more than `STEEP` of the decrease, in training and validation.
     5. *healthy*: anything else.
+
+    Parameters
+    ----------
+    train, validation : array_like
+        Losses by epoch. The validation loss may have fewer values, or none.
+
+    Returns
+    -------
+    Diagnosis or None
+        None for fewer than `MIN_EPOCHS` values of the training loss.
     """
-    seen, unseen = np.asarray(train, np.float64), np.asarray(validation, np.float64)
-    for name, curve in (("training", seen), ("validation", unseen)):
+    training, validated = np.asarray(train, np.float64), np.asarray(validation, np.float64)
+    for name, curve in (("training", training), ("validation", validated)):
         if not np.isfinite(curve).all():
             return Diagnosis("unstable", f"the {name} loss is not finite in epoch {np.argmin(np.isfinite(curve)) + 1}")
-    if len(seen) < LEAST_EPOCHS:
+    if len(training) < MIN_EPOCHS:
         return None
-    judged = unseen if len(unseen) >= LEAST_EPOCHS else seen
-    return _unstable(seen, judged) or _untrained(seen) or _overfit(seen, unseen) or _unfinished(seen, judged)
+    judged = validated if len(validated) >= MIN_EPOCHS else training
+    return (
+        _unstable(training, judged)
+        or _untrained(training)
+        or _overfit(training, validated)
+        or _unfinished(training, judged)
+    )
 
 
-def _unstable(seen: Curve, judged: Curve) -> Diagnosis | None:
-    scale = max(_learnt(judged), 0.1 * abs(judged[0]))
-    if (noise := _scatter(_end(judged, LEAST_EPOCHS))) > UNSTABLE * scale:
-        return Diagnosis("unstable", f"the loss of the last third scatters by {noise:.2g}, {scale:.2g} was learnt")
-    scale = max(_learnt(seen), 0.1 * abs(seen[0]))
-    levels = np.convolve(seen, np.full(3, 1 / 3), "valid")
-    if (rise := levels[-1] - levels.min()) > UNSTABLE * scale:
-        return Diagnosis("unstable", f"the training loss rises by {rise:.2g} again, {scale:.2g} was learnt")
+def _unstable(training: Curve, judged: Curve) -> Diagnosis | None:
+    decrease = max(_decrease(judged), 0.1 * abs(judged[0]))
+    if (noise := _scatter(_last_third(judged, MIN_EPOCHS))) > UNSTABLE * decrease:
+        return Diagnosis(
+            "unstable", f"the loss of the last third scatters by {noise:.2g}, it decreased by {decrease:.2g}"
+        )
+    decrease = max(_decrease(training), 0.1 * abs(training[0]))
+    smooth = np.convolve(training, np.full(3, 1 / 3), "valid")
+    if (rise := smooth[-1] - smooth.min()) > UNSTABLE * decrease:
+        return Diagnosis("unstable", f"the training loss rises by {rise:.2g} after it decreased by {decrease:.2g}")
     return None
 
 
-def _untrained(seen: Curve) -> Diagnosis | None:
-    fall, noise = float(seen[0] - _end(seen).mean()), _scatter(seen)
-    if fall > max(FLAT * abs(seen[0]), N_SCATTER * noise):
+def _untrained(training: Curve) -> Diagnosis | None:
+    fall, noise = float(training[0] - _last_third(training).mean()), _scatter(training)
+    if fall > max(FLAT * abs(training[0]), N_SCATTER * noise):
         return None
-    return Diagnosis("underfit", f"the training loss falls from {seen[0]:.3g} by {max(fall, 0):.2g} only")
+    return Diagnosis("underfit", f"the training loss falls from {training[0]:.3g} by {max(fall, 0):.2g} only")
 
 
-def _overfit(seen: Curve, unseen: Curve) -> Diagnosis | None:
-    if len(unseen) < LEAST_EPOCHS:
+def _overfit(training: Curve, validated: Curve) -> Diagnosis | None:
+    if len(validated) < MIN_EPOCHS:
         return None
-    best = int(np.argmin(unseen))
-    epoch = round((best + 1) * len(seen) / len(unseen))  # validation may be less frequent than training
-    after = seen[epoch - 1 :]
+    best = int(np.argmin(validated))
+    epoch = round((best + 1) * len(training) / len(validated))  # validation may be less frequent than training
+    after = training[epoch - 1 :]
     if len(after) < 4 or after[0] - after[-3:].mean() < _scatter(after):
         return None
-    noise = _scatter(_end(unseen, max(LEAST_EPOCHS, len(unseen) - best)))
-    rise = np.median(unseen[-3:]) - unseen[best]
-    if rise < max(N_SCATTER * noise, RISE * _learnt(unseen)):
+    noise = _scatter(_last_third(validated, max(MIN_EPOCHS, len(validated) - best)))
+    rise = np.median(validated[-3:]) - validated[best]
+    if rise < max(N_SCATTER * noise, RISE * _decrease(validated)):
         return None
     return Diagnosis(
         "overfit",
@@ -115,29 +133,29 @@ def _overfit(seen: Curve, unseen: Curve) -> Diagnosis | None:
     )
 
 
-def _unfinished(seen: Curve, judged: Curve) -> Diagnosis:
-    shares = [_fall(_end(curve)) / max(_learnt(curve), 1e-12) for curve in (seen, judged)]
-    text = f"the last third brings {100 * max(shares[1], 0):.0f} % of what was learnt"
+def _unfinished(training: Curve, judged: Curve) -> Diagnosis:
+    shares = [_fall(_last_third(curve)) / max(_decrease(curve), 1e-12) for curve in (training, judged)]
+    text = f"the last third of the training gave {100 * max(shares[1], 0):.0f} % of the loss decrease"
     if min(shares) > STEEP:
         return Diagnosis("underfit", f"{text}; train longer, or faster")
     return Diagnosis("healthy", text)
 
 
-def _end(curve: Curve, least: int = 3) -> Curve:
-    """Take the last third of a curve, and at least so many values."""
+def _last_third(curve: Curve, least: int = 3) -> Curve:
+    """Return the last third of a curve, but at least `least` values."""
     return curve[-max(len(curve) // 3, least) :]
 
 
-def _learnt(curve: Curve) -> float:
+def _decrease(curve: Curve) -> float:
     return float(curve[0] - curve.min())
 
 
 def _fall(curve: Curve) -> float:
-    """Give the fall of the straight line through a curve."""
+    """Return the fall of the straight line through a curve."""
     slope = np.polyfit(np.arange(len(curve)), curve, 1)[0]
     return float(-slope * len(curve))
 
 
 def _scatter(curve: Curve) -> float:
-    """Give the standard deviation about the trend: third differences of white noise have 20 times its variance."""
+    """Return the standard deviation about the trend; third differences of white noise have 20 times its variance."""
     return float(np.sqrt(np.mean(np.diff(curve, 3) ** 2) / 20))

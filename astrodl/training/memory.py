@@ -1,39 +1,40 @@
-"""The memory that a training needs, known before it is taken."""
+"""Estimate of the memory of a training, made before the data are loaded."""
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from astrodl import distributed
 from astrodl.config import TrainSettings
-from astrodl.data.batches import AHEAD, RESIDENT_SHARE, Resident
-from astrodl.device import arranged, autocast, layout, memory_bytes
+from astrodl.data.batches import PREFETCH, RESIDENT_SHARE, Dataset
+from astrodl.device import autocast, choose_memory_format, memory_bytes, to_memory_format
 from astrodl.errors import DataError
-from astrodl.training.loop import Trainable
+from astrodl.training.state import NetworkT, Trainable
+
+__all__ = ["MemoryEstimate", "count_saved_bytes", "estimate_memory", "require_memory"]
 
 LIBRARIES = 500_000_000
-"""Bytes of a process on a CPU that has done nothing yet: torch, astropy and their friends."""
+"""Bytes of a process on a CPU that has imported torch, astropy and the other libraries, and done nothing else."""
 BATCH_COPIES = 4
-"""Of a batch: as gathered, augmented, laid out, and as the network changes its precision."""
+"""Copies of a batch: as gathered, as augmented, in the memory format of the network, and in its precision."""
 
 
 @dataclass(frozen=True)
-class Room:
-    """Bytes that a training takes at its peak: their sum, by what takes them.
+class MemoryEstimate:
+    """Peak memory of a training in bytes, by use.
 
     Attributes
     ----------
-    data
-        Tensors of training and validation objects, or the batches that are streamed ahead.
-    weights
-        Weights, gradients, two moments of the optimizer, and where asked for the moving average and the best weights.
-    activations
-        What a batch leaves behind for the backward pass, and its copies.
-    libraries
-        The process itself, where it shares the memory with the data (on a CPU).
+    data : int
+        Tensors of training and validation objects, or the batches that are prefetched.
+    weights : int
+        Weights, gradients, two moments of the optimizer, and if used the moving average and the best weights.
+    activations : int
+        Tensors that a batch keeps for the backward pass, and copies of the batch.
+    libraries : int
+        The process itself, if it shares its memory with the data (on a CPU).
     """
 
     data: int
@@ -43,74 +44,83 @@ class Room:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Sum of all uses."""
         return self.data + self.weights + self.activations + self.libraries
 
 
-def room(task: Trainable, network: nn.Module, some: Resident, n_objects: int, settings: TrainSettings) -> Room:
-    """Foretell the memory of a training from one forward and backward pass of a few objects.
+def estimate_memory(
+    task: Trainable[NetworkT], network: NetworkT, sample: Dataset, n_objects: int, settings: TrainSettings
+) -> MemoryEstimate:
+    """Estimate the memory of a training from the forward pass of a few objects.
 
     Parameters
     ----------
     task, network, settings
-        What would be trained; the network is left as it is.
-    some : Resident
+        Of the training; the network is not changed.
+    sample : Dataset
         A few of the training objects, on the device.
     n_objects : int
         Number of objects for training and validation.
     """
-    per_object = sum(tensor[0].nbytes for tensor in some.tensors.values())
-    rows = distributed.divided(settings.batch_size)
+    per_object = sum(tensor[0].nbytes for tensor in sample.tensors.values())
+    rows = distributed.local_batch_size(settings.batch_size)
     data = n_objects * per_object
-    if data > RESIDENT_SHARE * memory_bytes(some.device):
-        data = (AHEAD + 2) * rows * per_object
+    if data > RESIDENT_SHARE * memory_bytes(sample.device):
+        data = (PREFETCH + 2) * rows * per_object
     copies = 4 + bool(settings.ema) + (settings.patience is not None)
-    kept = max(saved_bytes(task, network, some, phase, settings) for phase in task.phases) / len(some)
-    return Room(
+    saved = max(count_saved_bytes(task, network, sample, phase, settings) for phase in task.phases) / len(sample)
+    return MemoryEstimate(
         data=data,
         weights=copies * sum(tensor.nbytes for tensor in network.state_dict().values()),
-        activations=int(rows * (kept + BATCH_COPIES * per_object)),
-        libraries=LIBRARIES if some.device.type == "cpu" else 0,
+        activations=int(rows * (saved + BATCH_COPIES * per_object)),
+        libraries=LIBRARIES if sample.device.type == "cpu" else 0,
     )
 
 
-def saved_bytes(task: Trainable, network: nn.Module, some: Resident, phase: str, settings: TrainSettings) -> int:
-    """Count the bytes that the loss of a phase keeps for its backward pass, without the weights."""
+def count_saved_bytes(
+    task: Trainable[NetworkT], network: NetworkT, sample: Dataset, phase: str, settings: TrainSettings
+) -> int:
+    """Count the bytes that the loss of a phase saves for its backward pass, without the weights."""
     probe = copy.deepcopy(network).train()
     own = {tensor.untyped_storage().data_ptr() for tensor in probe.state_dict().values()}
-    kept: dict[int, Any] = {}
+    saved: dict[int, torch.UntypedStorage] = {}
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage  # held, so that no two get the same address
+            saved[storage.data_ptr()] = storage  # kept alive, so that its address is not used again
         return tensor
 
-    batch = some.batch(torch.arange(len(some), device=some.device))
+    batch = sample.batch(torch.arange(len(sample), device=sample.device))
     with (
         torch.random.fork_rng(),
-        distributed.alone(),
-        autocast(some.device, settings.precision),
+        distributed.single_process(),
+        autocast(sample.device, settings.precision),
         torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
     ):
-        task.loss(probe, arranged(task.augment(batch), layout(probe)), phase, 0.5)
-    return sum(storage.nbytes() for storage in kept.values())
+        task.loss(probe, to_memory_format(task.augment(batch), choose_memory_format(probe)), phase, 0.5)
+    return sum(storage.nbytes() for storage in saved.values())
 
 
-def require_room(
-    task: Trainable, network: nn.Module, some: Resident, n_objects: int, settings: TrainSettings, section: str
+def require_memory(
+    task: Trainable[NetworkT],
+    network: NetworkT,
+    sample: Dataset,
+    n_objects: int,
+    settings: TrainSettings,
+    section: str,
 ) -> None:
-    """Refuse a training that would not fit, before anything large is made; `section` names its settings.
+    """Check that a training fits in the memory of its device; `section` is the configuration key of the task.
 
     Raises
     ------
     DataError
-        Says what needs how much, and what there is.
+        It does not fit; the message gives the estimate and the available memory.
     """
-    needed, there = room(task, network, some, n_objects, settings), memory_bytes(some.device)
-    if needed.total > there:
+    needed, available = estimate_memory(task, network, sample, n_objects, settings), memory_bytes(sample.device)
+    if needed.total > available:
         parts = ", ".join(f"{name} {getattr(needed, name) / 1e9:.2f}" for name in ("data", "weights", "activations"))
         raise DataError(
-            f"{section}: training needs {needed.total / 1e9:.2f} GB ({parts}), this {some.device.type} has "
-            f"{there / 1e9:.2f}; lower {section}.train.batch_size or {section}.widths, or ask for more memory"
+            f"{section}: training needs {needed.total / 1e9:.2f} GB ({parts}), this {sample.device.type} has "
+            f"{available / 1e9:.2f}; lower {section}.train.batch_size or {section}.widths, or ask for more memory"
         )

@@ -1,9 +1,8 @@
-"""Time of the dry run over the number of jobs: ten surveys, five tasks, folds and seeds, written on the fly.
+"""CPU time of a dry run by number of jobs, for up to ten surveys, five tasks, folds and seeds.
 
-A dry run reads the configuration, builds the graph of all jobs, looks for their files and prints the table of jobs; a
-real run does the same before its first job. Each is a process of its own. Its CPU time is taken, which is the time it
-needs on a machine that is not busy: Snakemake does all this in one thread. The best of some counts. The first row is
-Snakemake's start without any graph.
+A dry run reads the configuration, builds the graph of all jobs, checks their files and prints the table of jobs; a real
+run does the same before its first job. Each dry run is a process, and its CPU time is its time on an idle machine,
+because Snakemake uses one thread. The result is the best of several. The first row is the start of Snakemake alone.
 
     python benchmarks/speed/dag.py --record docs/cluster.md
 """
@@ -25,31 +24,31 @@ HEAD = ["surveys × tasks × folds × seeds", "jobs", "dry run (s)", "without th
 
 
 def write_config(path: Path, n_surveys: int, n_tasks: int, n_folds: int, n_seeds: int) -> None:
-    """Write a configuration of simulated surveys, every task with all folds and seeds; the latent map has but one."""
-    chosen = {"folds": list(range(n_folds)), "seeds": list(range(n_seeds))}
-    tasks = {task: {} if task == "latent" else chosen for task in TASKS[:n_tasks]}
+    """Write a configuration of simulated surveys; tasks have all folds and seeds, except the latent map with one."""
+    trainings = {"folds": list(range(n_folds)), "seeds": list(range(n_seeds))}
+    tasks = {task: {} if task == "latent" else trainings for task in TASKS[:n_tasks]}
     surveys = {f"s{k}": {"simulate": {}, "split": {"folds": max(2, n_folds)}} for k in range(n_surveys)}
     path.write_text(yaml.safe_dump({"surveys": surveys, "tasks": tasks}))
 
 
-def seconds(words: list[str], repeats: int) -> tuple[float, str]:
-    """Give the least CPU time of a command, and what it printed."""
+def measure_command(words: list[str], repeats: int) -> tuple[float, str]:
+    """Return the shortest CPU time of a command, and its output."""
     best, text = float("inf"), ""
     for _ in range(repeats):
-        start = cpu_of_children()
+        start = children_cpu_seconds()
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-        best, text = min(best, cpu_of_children() - start), done.stdout + done.stderr
+        best, text = min(best, children_cpu_seconds() - start), done.stdout + done.stderr
     return best, text
 
 
-def cpu_of_children() -> float:
+def children_cpu_seconds() -> float:
     times = os.times()
     return times.children_user + times.children_system
 
 
 def measure(sizes: list[tuple[int, int, int, int]], repeats: int) -> list[list[str]]:
-    """Give the rows of the table."""
-    start, _ = seconds([str(SNAKEMAKE), "--version"], repeats)
+    """Return the rows of the table."""
+    start, _ = measure_command([str(SNAKEMAKE), "--version"], repeats)
     rows = [["start of Snakemake alone", "", f"{start:.1f}", "", ""]]
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch) / "config.yaml"
@@ -65,7 +64,7 @@ def measure(sizes: list[tuple[int, int, int, int]], repeats: int) -> list[list[s
                 "--configfile",
                 str(config),
             ]
-            total, text = seconds(words, repeats)
+            total, text = measure_command(words, repeats)
             n_jobs = int(re.findall(r"^total +(\d+)$", text, re.MULTILINE)[0])
             net = total - start
             name = " × ".join(map(str, size))
@@ -79,7 +78,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="processes per size (default: 3)")
     parser.add_argument("--record", type=Path, metavar="PAGE", help="write the table into a page of the documentation")
     args = parser.parse_args()
-    # what imports cost must not depend on whether this environment keeps compiled modules
+    # the cost of imports must not depend on whether compiled modules are cached in this environment
     os.environ["PYTHONDONTWRITEBYTECODE"] = ""
     rows = measure([(1, 5, 1, 1), (1, 5, 5, 3), (10, 5, 1, 1), (10, 5, 5, 3)], args.repeats)
     sys.path.insert(0, str(ROOT / "docs"))

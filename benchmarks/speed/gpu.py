@@ -1,14 +1,14 @@
-"""How near each task comes to the limit of the device it finds, a GPU or the CPU; ratios within one run.
+"""Speed of each task on a GPU or CPU, relative to the limit of the device and to plain PyTorch code.
 
-- *limit*: the same network, loss and optimizer in the same precision on one batch that stays on the device.
-- *plain loop*: what tutorials show: float32, channels first, a DataLoader with two worker processes that flip and turn
-  each object, the default AdamW, and `loss.item()` after each step.
+- *limit*: the same network, loss and optimizer in the same precision, on one batch that stays on the device.
+- *plain loop*: the code of tutorials: float32, channels first, a DataLoader with two worker processes that flip and
+  turn each object, the default AdamW, and `loss.item()` after each step.
 - *plain step*: the same on one batch that stays on the device, without reading or augmentation.
 - *matmul*: floating-point operations per second in the convolutions and products of the network, as a share of those
   that a large matrix product reaches in the same precision on the same device.
 
-Ways take turns; ratios are medians of those within a turn. `python benchmarks/speed/gpu.py` prints the tables,
-`--record` writes them into docs/performance.md (some seventeen minutes on two cores).
+The measurements take turns; a ratio is the median of the ratios within a round. `python benchmarks/speed/gpu.py` prints
+the tables, `--record` writes them into docs/performance.md (about seventeen minutes on two cores).
 """
 
 import argparse
@@ -27,18 +27,18 @@ from typing import Any
 import numpy as np
 import torch
 from read import DOCS, write_store
-from torch.utils.data import DataLoader, Dataset
+from torch.utils import data as torch_data
 from torch.utils.flop_counter import FlopCounterMode
 
 from astrodl import tasks
-from astrodl.data.batches import Direct, Resident
-from astrodl.device import arranged, autocast, choose_device
+from astrodl.data.batches import Dataset, DirectReader, ResidentDataset, epoch_order
+from astrodl.device import autocast, choose_device, choose_memory_format, to_memory_format
 from astrodl.pipeline import objects
-from astrodl.pipeline.predict import PREDICT_BATCH, predictions_of
+from astrodl.pipeline.predict import PREDICT_BATCH, iterate_predictions
 from astrodl.tasks.model import Model
 from astrodl.training import loop
-from astrodl.training.memory import room
-from astrodl.training.optimizers import move
+from astrodl.training.memory import estimate_memory
+from astrodl.training.optimizers import parameters_of, step_unless
 
 SECONDS, ROUNDS = 1.2, 4
 OBJECTS = 4096
@@ -48,6 +48,7 @@ import json, sys, time
 started = float(open("/proc/self/stat").read().split()[21]) / 100  # seconds after the system
 from pathlib import Path
 import torch
+import astrodl
 from astrodl.training import loop
 name, store, out, threads, device = sys.argv[1:]
 original, times = loop.update, []
@@ -66,8 +67,8 @@ peak = int(line.split()[1]) * 1024 if device == "cpu" else torch.cuda.max_memory
 print(json.dumps([times[0], peak]))
 """
 
-Way = Callable[[], int]
-"""Does some work and gives the number of images."""
+Work = Callable[[], int]
+"""Processes some images and returns their number."""
 
 
 def main() -> None:
@@ -83,7 +84,7 @@ def main() -> None:
         store = write_store(Path(folder) / "store.h5", OBJECTS)
         for threads in options.threads if device.type == "cpu" else options.threads[:1]:
             torch.set_num_threads(threads)
-            report += [about(device, threads), *tables(store, device, threads, options.tasks)]
+            report += [describe(device, threads), *make_tables(store, device, threads, options.tasks)]
     text = "\n".join(report)
     print(text)
     if options.record:
@@ -94,23 +95,23 @@ def main() -> None:
         page.write_text(write_block(page.read_text("utf-8"), f"device-{device.type}", text), "utf-8")
 
 
-def about(device: torch.device, threads: int) -> str:
+def describe(device: torch.device, threads: int) -> str:
     sys.path.insert(0, str(DOCS))
     from record import machine
 
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} thread{'s' * (threads > 1)}"
-    rates = [f"{matmul_rate(device, kind) / 1e9:,.0f} GFLOP/s in {name}" for name, kind in KINDS.items()]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} thread{'s' * (threads > 1)}"
+    rates = [f"{matmul_rate(device, dtype) / 1e9:,.0f} GFLOP/s in {label}" for label, dtype in DTYPES.items()]
     versions = f"torch {torch.__version__}, {date.today():%d %B %Y}"
-    return f"**{where}**; {machine()}; {versions}; matrix products: {', '.join(rates)}.\n"
+    return f"**{name}**; {machine()}; {versions}; matrix products: {', '.join(rates)}.\n"
 
 
-KINDS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
-def matmul_rate(device: torch.device, kind: torch.dtype) -> float:
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Measure the floating-point operations per second of a large matrix product."""
     side = 8192 if device.type == "cuda" else 2048
-    left, right = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = 0.0
     for _ in range(6):
         start = clock(device)
@@ -126,37 +127,38 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def tables(store: Path, device: torch.device, threads: int, names: list[str]) -> list[str]:
-    """Measure every task."""
+def make_tables(store: Path, device: torch.device, threads: int, names: list[str]) -> list[str]:
+    """Measure every task, and return the lines of the tables."""
     train = [
-        "| training | images/s | of the limit | x plain loop | x plain step | matmul | peak MB (foretold) | start s |",
+        "| training | images/s | of the limit | x plain loop | x plain step | matmul | peak MB (estimated) | start s |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     predict = ["", "| prediction | images/s | of the limit |", "| --- | --- | --- |"]
     gains = []
     for name in names:
-        kind = tasks.get(name)
-        settings = kind.Settings()
-        with Direct(store) as reader:
-            task = kind(settings, objects.fit_context(kind, settings, reader))
-            data = Resident.prepared(partial(objects.arrays, task, reader), np.arange(2048), device)
-            ways = {
-                "astrodl": training(task, data),
-                "limit": limit(task, data),
+        task_class = tasks.get(name)
+        settings = task_class.Settings()
+        with DirectReader(store) as reader:
+            task = task_class(settings, objects.fit_context(task_class, settings, reader))
+            data = ResidentDataset.load(partial(objects.training_arrays, task, reader), np.arange(2048), device)
+            works = {
+                "astrodl": train_with_loop(task, data),
+                "limit": train_one_batch(task, data),
                 "loop": plain_loop(task, data),
                 "step": plain_step(task, data),
             }
-            speeds = in_turns(ways, device)
-            share = flops(task, data) * speeds["limit"][0] / matmul_rate(device, precision_of(task, device))
+            speeds = take_turns(works, device)
+            share = count_flops(task, data) * speeds["limit"][0] / matmul_rate(device, precision_of(task, device))
             start, peak = first_steps(name, store, threads, device)
-            foretold = room(task, task.build().to(device), data_of_two(data), OBJECTS, settings.train).total
+            network = task.build().to(device)
+            estimate = estimate_memory(task, network, first_two(data), OBJECTS, settings.train).total
             ratios = [ratio(speeds, "astrodl", other) for other in ("limit", "loop", "step")]
             gains.append(ratios[1:])
             train.append(
                 f"| {name} | {statistics.median(speeds['astrodl']):,.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} | "
-                f"{ratios[2]:.2f} | {share:.0%} | {peak / 1e6:,.0f} ({foretold / 1e6:,.0f}) | {start:.1f} |"
+                f"{ratios[2]:.2f} | {share:.0%} | {peak / 1e6:,.0f} ({estimate / 1e6:,.0f}) | {start:.1f} |"
             )
-            speeds = in_turns(predicting(task, reader, data), device)
+            speeds = take_turns(prediction_works(task, reader, data), device)
             predict.append(
                 f"| {name} | {statistics.median(speeds['store']):,.0f} | {ratio(speeds, 'store', 'limit'):.2f} |"
             )
@@ -165,15 +167,15 @@ def tables(store: Path, device: torch.device, threads: int, names: list[str]) ->
     return [*train, *predict, ""]
 
 
-def in_turns(ways: dict[str, Way], device: torch.device) -> dict[str, list[float]]:
-    """Time each way in every round: images per second by way and round."""
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
+def take_turns(works: dict[str, Work], device: torch.device) -> dict[str, list[float]]:
+    """Measure the images per second of each work in every round."""
+    speeds: dict[str, list[float]] = {name: [] for name in works}
     for number in range(ROUNDS + 1):
-        for name, way in ways.items():
+        for name, work in works.items():
             start, n_images = clock(device), 0
             while not n_images or time.perf_counter() - start < SECONDS:
-                n_images += way()
-            if number:  # the first round warms up
+                n_images += work()
+            if number:  # the first round is a warm-up
                 speeds[name].append(n_images / (clock(device) - start))
     return speeds
 
@@ -187,49 +189,49 @@ def precision_of(task: Any, device: torch.device) -> torch.dtype:
         return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
 
 
-def data_of_two(data: Resident) -> Resident:
-    return Resident({name: tensor[:2].cpu().numpy() for name, tensor in data.tensors.items()}, data.device)
+def first_two(data: Dataset) -> Dataset:
+    return ResidentDataset({name: tensor[:2].cpu().numpy() for name, tensor in data.tensors.items()}, data.device)
 
 
-# -- ways to train ----------------------------------------------------------------------------------------------------
+# -- training ---------------------------------------------------------------------------------------------------------
 
 
-def ready(task: Any, device: torch.device) -> loop.Fit:
+def initial_state(task: Any, device: torch.device) -> loop.TrainingState:
     torch.manual_seed(0)
     network = task.build().to(device)
-    return loop.Fit(task, network.to(memory_format=loop.layout(network)), task.settings.train, 0)
+    return loop.TrainingState(task, network.to(memory_format=choose_memory_format(network)), task.settings.train, 0)
 
 
-def training(task: Any, data: Resident) -> Way:
-    """Give the engine's own updates, a cycle of phases at a time."""
-    state = ready(task, data.device)
+def train_with_loop(task: Any, data: Dataset) -> Work:
+    """Make the updates of the training loop, a cycle of phases at a time."""
+    state = initial_state(task, data.device)
     precision, size = autocast(data.device, state.settings.precision), state.settings.batch_size
-    batches = endless(data, size)
-    interval = loop.LOOK if data.device.type == "cuda" else 1
+    batches = shuffled_batches(data, size)
+    interval = loop.COLLECT_INTERVAL if data.device.type == "cuda" else 1
 
     def cycle() -> int:
         for _ in state.cycle:
             loop.update(state, state.network, next(batches), 10**6, precision)
             state.step += 1
             if state.step % interval == 0:
-                loop.look(state)
+                loop.collect_results(state)
         return len(state.cycle) * size
 
     return cycle
 
 
-def endless(data: Resident, size: int) -> Iterator[dict[str, torch.Tensor]]:
+def shuffled_batches(data: Dataset, size: int) -> Iterator[dict[str, torch.Tensor]]:
     for epoch in range(10**6):
-        order = loop.order_of_epoch(len(data), epoch, 0, data.device)[: len(data) // size * size]
+        order = epoch_order(len(data), epoch, 0, data.device)[: len(data) // size * size]
         yield from data.batches(order.split(size))
 
 
-def limit(task: Any, data: Resident) -> Way:
-    """Give the steps of the same network on one batch: forward, backward, update."""
-    state = ready(task, data.device)
+def train_one_batch(task: Any, data: Dataset) -> Work:
+    """Make the updates of the same network on one batch."""
+    state = initial_state(task, data.device)
     precision, size = autocast(data.device, state.settings.precision), state.settings.batch_size
-    batch = arranged(data.batch(torch.arange(size, device=data.device)), state.layout)
-    finite = torch.zeros((), dtype=torch.bool, device=data.device)
+    batch = to_memory_format(data.batch(torch.arange(size, device=data.device)), state.memory_format)
+    skip = torch.zeros((), dtype=torch.bool, device=data.device)
 
     def cycle() -> int:
         for phase in state.cycle:
@@ -239,15 +241,15 @@ def limit(task: Any, data: Resident) -> Way:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if state.settings.clip:
-                torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 5.0)
-            move(optimizer, 1e-6, finite)
+                torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), 5.0)
+            step_unless(optimizer, 1e-6, skip)
         return len(state.cycle) * size
 
     return cycle
 
 
-class Objects(Dataset):
-    """What a user would write: an object at a time, its maps flipped and turned at random."""
+class FlippedObjects(torch_data.Dataset):
+    """A data set as in tutorials: one object at a time, with its maps flipped and turned at random."""
 
     def __init__(self, arrays: dict[str, np.ndarray]) -> None:
         self.arrays = arrays
@@ -257,17 +259,17 @@ class Objects(Dataset):
 
     def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
         turns, flip = np.random.randint(4), np.random.randint(2)  # noqa: NPY002  as in tutorials
-        return {name: torch.as_tensor(self.moved(array[row], turns, flip)) for name, array in self.arrays.items()}
+        return {name: torch.as_tensor(self.turn(array[row], turns, flip)) for name, array in self.arrays.items()}
 
     @staticmethod
-    def moved(values: np.ndarray, turns: int, flip: int) -> np.ndarray:
+    def turn(values: np.ndarray, turns: int, flip: int) -> np.ndarray:
         if values.ndim < 2:
             return values
         turned = np.rot90(values, turns, (-2, -1))
         return np.ascontiguousarray(turned[..., ::-1] if flip else turned)
 
 
-def plain(task: Any, device: torch.device, batches: Iterator[dict[str, torch.Tensor]]) -> Way:
+def train_plain(task: Any, device: torch.device, batches: Iterator[dict[str, torch.Tensor]]) -> Work:
     torch.manual_seed(0)
     network = task.build().to(device)
     cycle = [phase for phase, updates in task.phases.items() for _ in range(updates)]
@@ -288,23 +290,25 @@ def plain(task: Any, device: torch.device, batches: Iterator[dict[str, torch.Ten
     return steps
 
 
-def plain_loop(task: Any, data: Resident) -> Way:
+def plain_loop(task: Any, data: Dataset) -> Work:
     arrays = {name: tensor.cpu().numpy() for name, tensor in data.tensors.items()}
     size = task.settings.train.batch_size
-    loader = DataLoader(Objects(arrays), size, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True)
-    return plain(task, data.device, (batch for _ in range(10**6) for batch in loader))
+    loader = torch_data.DataLoader(
+        FlippedObjects(arrays), size, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True
+    )
+    return train_plain(task, data.device, (batch for _ in range(10**6) for batch in loader))
 
 
-def plain_step(task: Any, data: Resident) -> Way:
+def plain_step(task: Any, data: Dataset) -> Work:
     batch = data.batch(torch.arange(task.settings.train.batch_size, device=data.device))
-    return plain(task, data.device, iter(lambda: batch, None))
+    return train_plain(task, data.device, iter(lambda: batch, None))
 
 
-def flops(task: Any, data: Resident) -> float:
-    """Count the operations per image of a cycle of updates."""
-    state = ready(task, data.device)
+def count_flops(task: Any, data: Dataset) -> float:
+    """Count the floating-point operations per image of a cycle of updates."""
+    state = initial_state(task, data.device)
     size = state.settings.batch_size
-    batch = arranged(data.batch(torch.arange(size, device=data.device)), state.layout)
+    batch = to_memory_format(data.batch(torch.arange(size, device=data.device)), state.memory_format)
     counted = 0
     for phase, updates in task.phases.items():
         with FlopCounterMode(display=False) as counter:
@@ -317,31 +321,31 @@ def flops(task: Any, data: Resident) -> float:
 # -- prediction, memory, start-up -------------------------------------------------------------------------------------
 
 
-def predicting(task: Any, reader: Direct, data: Resident) -> dict[str, Way]:
-    """Give the prediction of a store, everything but the writing included, and of one batch again and again."""
-    network = ready(task, data.device).network
+def prediction_works(task: Any, reader: DirectReader, data: Dataset) -> dict[str, Work]:
+    """Predict a store, without writing the result, and one batch repeatedly."""
+    network = initial_state(task, data.device).network
     with torch.no_grad():
         task.context.constants.update(task.calibrate(network.eval(), data, data))
     model = Model(task, network)
     size = PREDICT_BATCH
     batch = data.batch(torch.arange(size, device=data.device))
 
-    def endless_store() -> Iterator[int]:
+    def predict_store() -> Iterator[int]:
         while True:
-            for predicted in predictions_of([model], reader):
+            for predicted in iterate_predictions([model], reader):
                 yield len(next(iter(predicted.values())))
 
-    sizes = endless_store()
+    sizes = predict_store()
 
-    def again() -> int:
+    def predict_batch() -> int:
         model.predict_batch(batch)
         return size
 
-    return {"store": lambda: next(sizes), "limit": again}
+    return {"store": lambda: next(sizes), "limit": predict_batch}
 
 
 def first_steps(name: str, store: Path, threads: int, device: torch.device) -> tuple[float, int]:
-    """Give the seconds from the start of a process to its first update, and its peak memory after some more."""
+    """Measure the seconds from the start of a process to its first update, and its peak memory after some more."""
     with tempfile.TemporaryDirectory() as out:
         words = [sys.executable, "-c", CHILD, name, str(store), out, str(threads), device.type]
         done = subprocess.run(words, capture_output=True, text=True, check=True)

@@ -1,8 +1,8 @@
-"""Rate of reading cutouts, in objects per second: raw bytes, astropy, fitsio, astrodl, and a whole ingestion.
+"""Measure the speed of reading cutouts, in objects per second: raw bytes, astropy, fitsio, astrodl, whole ingestion.
 
-The input is `astrodl simulate`'s: a file per object, five bands of 64 x 64 pixels in float32 and their five PSFs; the
-bands are read. All files were read before, so that the disk plays no part. The ways take turns, and their ratios
-are medians over the turns. `--record docs/performance.md` writes the tables into the page.
+The input comes from `astrodl simulate`: a file per object with five bands of 64 x 64 pixels in float32, which are read,
+and five PSFs. All files are in the disk cache. The readers take turns, and their ratios are medians over the turns.
+`--record docs/performance.md` writes the tables to the page.
 
     python benchmarks/speed/ingest.py --n 2000 --json ingest.json --record docs/performance.md
 """
@@ -29,9 +29,9 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from astrodl.config import IngestSettings, SimulateSettings
-from astrodl.fits.file import FitsFile, open_fits, read_bytes, zero_point
-from astrodl.fits.header import parse
-from astrodl.ingestion.run import ingest
+from astrodl.fits import FitsFile, open_fits, read_bytes, zero_point
+from astrodl.fits.header import parse_layout
+from astrodl.ingestion.ingest import ingest
 from astrodl.simulator.survey import data_settings, simulate
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -41,18 +41,18 @@ CHUNK = 250
 TURN_SECONDS = 0.1
 
 Cube = NDArray[np.float32]
-Way = Callable[[list[str], Cube], None]
+Reader = Callable[[list[str], Cube], None]
 
 
 def raw(paths: list[str], _: Cube) -> None:
-    """Read the bytes, and do nothing with them."""
+    """Read the bytes only."""
     for path in paths:
         with open(path, "rb") as file:
             file.read()
 
 
 def with_astropy(paths: list[str], out: Cube) -> None:
-    """Read as astropy's documentation does."""
+    """Read as in the documentation of astropy."""
     for path, planes in zip(paths, out, strict=True):
         with fits.open(path) as file:
             for plane, band in zip(planes, BANDS, strict=True):
@@ -60,7 +60,7 @@ def with_astropy(paths: list[str], out: Cube) -> None:
 
 
 def with_fitsio(paths: list[str], out: Cube) -> None:
-    """Read as fitsio's documentation does."""
+    """Read as in the documentation of fitsio."""
     from fitsio import FITS
 
     for path, planes in zip(paths, out, strict=True):
@@ -70,24 +70,24 @@ def with_fitsio(paths: list[str], out: Cube) -> None:
 
 
 def with_astrodl(paths: list[str], out: Cube) -> None:
-    """Read with missing pixels as NaN."""
+    """Read with astrodl, with NaN for missing pixels."""
     for path, planes in zip(paths, out, strict=True):
         file = open_fits(read_bytes(path))
         for plane, band in zip(planes, BANDS, strict=True):
             file.pixels(file.find(band), out=plane)
 
 
-def each_parsed(paths: list[str], out: Cube) -> None:
-    """Read with astrodl as if no file looked like another."""
+def without_cache(paths: list[str], out: Cube) -> None:
+    """Read with astrodl but without the cache of file layouts."""
     for path, planes in zip(paths, out, strict=True):
         data = read_bytes(path)
-        file = FitsFile(data, parse(data)[0])
+        file = FitsFile(data, parse_layout(data)[0])
         for plane, band in zip(planes, BANDS, strict=True):
             file.pixels(file.find(band), out=plane)
 
 
-def in_parts(pool: Pool, memory: str, paths: list[str], out: Cube) -> None:
-    """Read with astrodl in the processes of a pool, which write into shared memory; only names are sent."""
+def with_pool(pool: Pool, memory: str, paths: list[str], out: Cube) -> None:
+    """Read with astrodl in the processes of a pool, which write to shared memory; only names are sent."""
     starts = range(0, len(paths), CHUNK)
     tasks = [(memory, out.shape, start, paths[start : start + CHUNK]) for start in starts]
     pool.map(_read_part, tasks, chunksize=1)
@@ -124,74 +124,76 @@ def _with_zero_points(paths: list[str], out: Cube) -> None:
             file.pixels(hdu, out=plane)
 
 
-STEPS: dict[str, Way] = {
+STEPS: dict[str, Reader] = {
     "reading the bytes": _bytes_only,
     "finding the extensions": _open_only,
     "pixels to float32, NaN where there is no data": with_astrodl,
     "zero points": _with_zero_points,
 }
-"""Each does what the one before does, and one thing more."""
+"""Each step does the work of the previous one and one more task."""
 
 
 @contextmanager
-def ways(n_objects: int, processes: int) -> Iterator[tuple[dict[str, Way], Cube]]:
-    """Give the ways of reading and the array that they fill, which lies in shared memory."""
+def open_readers(n_objects: int, processes: int) -> Iterator[tuple[dict[str, Reader], Cube]]:
+    """Return the readers, by name, and the array in shared memory that they fill."""
     shape = (n_objects, len(BANDS), SIZE, SIZE)
     memory = SharedMemory(create=True, size=4 * int(np.prod(shape)))
-    chosen: dict[str, Way] = {"raw bytes": raw, "astropy": with_astropy}
+    readers: dict[str, Reader] = {"raw bytes": raw, "astropy": with_astropy}
     if importlib.util.find_spec("fitsio"):
-        chosen["fitsio"] = with_fitsio
-    chosen |= {"astrodl": with_astrodl, "astrodl, each file parsed anew": each_parsed}
+        readers["fitsio"] = with_fitsio
+    readers |= {"astrodl": with_astrodl, "astrodl, each file parsed anew": without_cache}
     pool = multiprocessing.get_context("spawn").Pool(processes) if processes > 1 else None
     try:
         if pool is not None:
-            chosen[f"astrodl, {processes} processes"] = partial(in_parts, pool, memory.name)
+            readers[f"astrodl, {processes} processes"] = partial(with_pool, pool, memory.name)
         with pool if pool is not None else nullcontext():
-            yield chosen, np.ndarray(shape, np.float32, memory.buf)
+            yield readers, np.ndarray(shape, np.float32, memory.buf)
     finally:
         memory.unlink()
 
 
-def interleave(chosen: dict[str, Way], paths: list[str], out: Cube, turns: int) -> dict[str, list[float]]:
-    """Let the ways take short turns; gives the seconds per object of each turn.
+def time_in_turns(readers: dict[str, Reader], paths: list[str], out: Cube, turns: int) -> dict[str, list[float]]:
+    """Run the readers in short turns; return the seconds per object of each turn.
 
-    A fast way goes over all files several times in a turn, a slow one over some of them.
+    In a turn, a fast reader reads all files several times, a slow one reads some of them.
     """
-    shares = {name: share(way, paths, out) for name, way in chosen.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in chosen}
+    workloads = {name: find_workload(reader, paths, out) for name, reader in readers.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(turns):
-        for name, way in chosen.items():
-            n_files, passes = shares[name]
+        for name, reader in readers.items():
+            n_files, passes = workloads[name]
             start = time.perf_counter()
             for _ in range(passes):
-                way(paths[:n_files], out[:n_files])
+                reader(paths[:n_files], out[:n_files])
             seconds[name].append((time.perf_counter() - start) / (n_files * passes))
     return seconds
 
 
-def share(way: Way, paths: list[str], out: Cube) -> tuple[int, int]:
-    """Give the number of files, and how often they are read, that fill a turn."""
-    way(paths, out)  # brings the files into memory, and the processes to life
+def find_workload(reader: Reader, paths: list[str], out: Cube) -> tuple[int, int]:
+    """Return the number of files, and of passes over them, that fill a turn."""
+    reader(paths, out)  # fills the disk cache and starts the processes
     start = time.perf_counter()
-    way(paths, out)
+    reader(paths, out)
     passes = TURN_SECONDS / (time.perf_counter() - start)
     return max(1, min(len(paths), round(passes * len(paths)))), max(1, round(passes))
 
 
-def agree(chosen: dict[str, Way], paths: list[str], out: Cube) -> None:
-    """Make sure that all ways read the same pixels, bit for bit."""
+def check_agreement(readers: dict[str, Reader], paths: list[str], out: Cube) -> None:
+    """Check that all readers read the same pixels, bit for bit."""
     expected = np.empty_like(out)
     with_astropy(paths, expected)
-    for name, way in chosen.items():
-        if way is not raw:
+    for name, reader in readers.items():
+        if reader is not raw:
             out[...] = -1
-            way(paths, out)
+            reader(paths, out)
             if out.tobytes() != expected.tobytes():
                 raise SystemExit(f"benchmark: {name} reads other pixels than astropy")
 
 
-def whole(folder: Path, settings: SimulateSettings, workers: tuple[int, ...], turns: int) -> dict[str, list[float]]:
-    """Time the whole ingestion: also calibration, sky, photometry, checksums, the store."""
+def time_ingestion(
+    folder: Path, settings: SimulateSettings, workers: tuple[int, ...], turns: int
+) -> dict[str, list[float]]:
+    """Time the whole ingestion, with calibration, sky, photometry, checksums and the store."""
     task = IngestSettings(survey="benchmark", data=data_settings(settings, folder))
     seconds: dict[str, list[float]] = {f"ingest, {n} worker{'s' * (n > 1)}": [] for n in workers}
     with tempfile.TemporaryDirectory() as scratch:
@@ -205,7 +207,7 @@ def whole(folder: Path, settings: SimulateSettings, workers: tuple[int, ...], tu
 
 
 def measure(folder: Path, n_objects: int, turns: int, processes: int, *, ingestion: bool) -> dict[str, Any]:
-    """Run the benchmark on a simulated survey, which is made unless it is there."""
+    """Run the benchmark on a simulated survey, which is made if it does not exist."""
     settings = SimulateSettings(n_objects=n_objects, size=SIZE, bands=list(BANDS))
     if not (folder / "catalog.fits").is_file():
         simulate(settings, folder, workers=processes, progress=False)
@@ -214,41 +216,42 @@ def measure(folder: Path, n_objects: int, turns: int, processes: int, *, ingesti
         raise SystemExit(
             f"benchmark: {folder} has {len(paths)} objects, {n_objects} are asked for; name another --folder"
         )
-    with ways(n_objects, processes) as (chosen, out):
-        agree(chosen, paths, out)
-        seconds = interleave(chosen, paths, out, turns)
-        steps = interleave(STEPS, paths, out, turns)
+    with open_readers(n_objects, processes) as (readers, out):
+        check_agreement(readers, paths, out)
+        seconds = time_in_turns(readers, paths, out, turns)
+        steps = time_in_turns(STEPS, paths, out, turns)
     if ingestion:
-        seconds |= whole(folder, settings, (1, processes) if processes > 1 else (1,), max(1, turns // 10))
+        seconds |= time_ingestion(folder, settings, (1, processes) if processes > 1 else (1,), max(1, turns // 10))
     n_bytes = sum(Path(path).stat().st_size for path in paths)
     return {
         "n_objects": n_objects,
         "bytes_per_object": round(n_bytes / n_objects),
         "processes": processes,
-        "fitsio": "fitsio" in chosen,
+        "fitsio": "fitsio" in readers,
         "objects_per_second": {name: 1 / min(turn) for name, turn in seconds.items()},
         "median_objects_per_second": {name: 1 / median(turn) for name, turn in seconds.items()},
-        "ratios": {rival: ratios(seconds, rival) for rival in ("astropy", "raw bytes", "astrodl")},
+        "ratios": {reference: ratios(seconds, reference) for reference in ("astropy", "raw bytes", "astrodl")},
         "microseconds": increments(steps),
     }
 
 
-def ratios(seconds: dict[str, list[float]], rival: str) -> dict[str, float]:
-    """Give the rates in units of a rival's: the median over turns, each with the rival's rate in the same turn.
+def ratios(seconds: dict[str, list[float]], reference: str) -> dict[str, float]:
+    """Return the rates in units of the rate of a reference: the median over turns of the ratio in the same turn.
 
-    Other work on the machine slows both of them. The whole ingestion has turns of its own: there, best by best.
+    Other work on the machine slows both in the same turn. The whole ingestion has its own turns; for it, the best
+    turns are compared.
     """
-    n_turns = len(seconds[rival])
+    n_turns = len(seconds[reference])
     return {
-        name: median(other / own for own, other in zip(turn, seconds[rival], strict=True))
+        name: median(other / own for own, other in zip(turn, seconds[reference], strict=True))
         if len(turn) == n_turns
-        else min(seconds[rival]) / min(turn)
+        else min(seconds[reference]) / min(turn)
         for name, turn in seconds.items()
     }
 
 
 def increments(steps: dict[str, list[float]]) -> dict[str, float]:
-    """Give the microseconds that each step takes beyond the one before it: the median over turns."""
+    """Return the microseconds that each step takes beyond the previous one: the median over turns."""
     before = [[0.0] * len(next(iter(steps.values()))), *steps.values()]
     return {
         name: 1e6 * median(own - last for own, last in zip(turn, previous, strict=True))
@@ -257,7 +260,7 @@ def increments(steps: dict[str, list[float]]) -> dict[str, float]:
 
 
 def rate_rows(result: dict[str, Any]) -> list[list[str]]:
-    """Give the lines of the table of rates."""
+    """Return the rows of the table of rates."""
     best, medians = result["objects_per_second"], result["median_objects_per_second"]
     compared = result["ratios"].values()
     return [
@@ -267,7 +270,7 @@ def rate_rows(result: dict[str, Any]) -> list[list[str]]:
 
 
 def step_rows(result: dict[str, Any]) -> list[list[str]]:
-    """Give the lines of the table of steps."""
+    """Return the rows of the table of steps."""
     total = sum(result["microseconds"].values())
     return [[name, f"{value:.1f}", f"{value / total:.0%}"] for name, value in result["microseconds"].items()]
 
@@ -288,7 +291,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def record(result: dict[str, Any], page: Path) -> None:
-    """Write the tables into a page, between its markers."""
+    """Write the tables to a page, between its markers."""
     sys.path.insert(0, str(DOCS))
     from generate import write_block
     from record import machine, table
@@ -303,15 +306,15 @@ def record(result: dict[str, Any], page: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run from the command line."""
+    """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=2000, help="objects (default: 2000)")
-    parser.add_argument("--folder", type=Path, help="simulated survey to use, or to make (default: a temporary one)")
-    parser.add_argument("--turns", type=int, default=40, help="turns of each way (default: 40)")
-    parser.add_argument("--processes", type=int, default=2, help="processes of the parallel ways (default: 2)")
-    parser.add_argument("--no-ingestion", action="store_true", help="leave the whole ingestion out")
-    parser.add_argument("--json", type=Path, help="write the numbers to a file")
-    parser.add_argument("--record", type=Path, metavar="PAGE", help="write the tables into a page of the documentation")
+    parser.add_argument("--folder", type=Path, help="simulated survey, made if missing (default: temporary)")
+    parser.add_argument("--turns", type=int, default=40, help="turns of each reader (default: 40)")
+    parser.add_argument("--processes", type=int, default=2, help="processes of the parallel readers (default: 2)")
+    parser.add_argument("--no-ingestion", action="store_true", help="do not time the whole ingestion")
+    parser.add_argument("--json", type=Path, help="write the numbers to a JSON file")
+    parser.add_argument("--record", type=Path, metavar="PAGE", help="write the tables to a page of the documentation")
     args = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() if args.folder is None else nullcontext(args.folder) as folder:

@@ -1,9 +1,9 @@
-"""Peak memory and rate of the verbs over the number of objects: memory must follow the block, not the survey.
+"""Peak memory and rate of the commands by number of objects: memory must depend on the block size, not on the survey.
 
-The input is a few hundred simulated cutouts; a longer catalogue names each of them many times, under other identifiers
-and positions all over the sky. One small network of photo-z is trained for an epoch on the first thousand objects: what
-is measured is memory, not the network. Each verb runs in a process of its own through the command line, and the peak is
-that of the process and of its workers. `shard` alone looks at no images but the first, and may be run on more objects.
+The input are a few hundred simulated cutouts. A longer catalogue lists each of them many times, with different
+identifiers and positions on the sky. A small photo-z network is trained for one epoch on the first thousand objects.
+Each command runs in its own process, and the peak is that of the process and its workers. `shard` reads no image but
+the first, and may be run on more objects.
 
     python benchmarks/speed/memory.py --n 10000 100000 --shard 1000000
 """
@@ -24,7 +24,7 @@ from astrodl import cli
 start = time.perf_counter()
 status = cli.main(sys.argv[1:])
 wall = time.perf_counter() - start
-# Not ru_maxrss of the process itself, which the memory of the process that started it counts for.
+# not ru_maxrss of this process, which includes the memory of its parent
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 print(json.dumps({"wall_s": wall, "main_bytes": 1024 * int(peak.split()[1]), "worker_bytes": 1024 * workers}))
@@ -34,28 +34,28 @@ sys.exit(status)
 HEAD = ("verb", "objects", "workers", "written (GB)", "main process (MB)", "largest worker (MB)", "objects/s")
 BANDS = ("F606W", "F775W", "F850LP")
 DENSITY = 5000
-"""Objects per square degree, as of 10^8 objects over half of the sky."""
+"""Objects per square degree, that of 10^8 objects over half of the sky."""
 TRAINING = 1000
 SAMPLE = 10_000
 PHOTOZ = {"n_bins": 100, "widths": [8, 16], "train": {"epochs": 1}}
-"""A small network: what is measured is memory."""
+"""Settings of a small network."""
 
 Run = dict[str, Any]
 
 
-def call(*words: object) -> dict[str, float]:
-    """Run a verb in a process of its own; gives its time and peaks."""
+def run_command(*words: object) -> dict[str, float]:
+    """Run a command in its own process, and return its wall time and peak memory."""
     line = [sys.executable, "-c", CHILD, *map(str, words)]
     return json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
-def written(path: Path) -> int:
+def count_bytes(path: Path) -> int:
     """Count the bytes of a file or folder."""
-    return sum(one.stat().st_size for one in ([path] if path.is_file() else path.rglob("*")) if one.is_file())
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
 
 
 def write_catalog(root: Path, n_objects: int) -> str:
-    """Write a catalogue of `n_objects` that names the files again and again."""
+    """Write a catalogue of `n_objects` objects that lists the files repeatedly, and return its name."""
     import numpy as np
     from astropy.table import Table
 
@@ -71,8 +71,8 @@ def write_catalog(root: Path, n_objects: int) -> str:
     return name
 
 
-def settings(root: Path, n_objects: int, size: int) -> str:
-    """Give the settings of a survey of `n_objects`."""
+def survey_settings(root: Path, n_objects: int, size: int) -> str:
+    """Return the settings of a survey of `n_objects` objects as JSON."""
     data = {
         "root": str(root),
         "catalog": write_catalog(root, n_objects),
@@ -88,21 +88,21 @@ def settings(root: Path, n_objects: int, size: int) -> str:
 
 
 def train(root: Path, out: Path, size: int) -> Path:
-    """Train the network that predicts."""
-    call("ingest", "--out", out / "training.h5", "--settings", settings(root, TRAINING, size))
+    """Train the photo-z network, and return its model file."""
+    run_command("ingest", "--out", out / "training.h5", "--settings", survey_settings(root, TRAINING, size))
     machine = ("--device", "cpu", "--threads", 1, "--settings", json.dumps(PHOTOZ))
-    call("train", "photoz", out / "training.h5", "--out", out / "model", *machine)
+    run_command("train", "photoz", out / "training.h5", "--out", out / "model", *machine)
     return out / "model" / "model.safetensors"
 
 
 def measure(root: Path, out: Path, n_objects: int, size: int, workers: list[int]) -> Iterator[Run]:
-    """Run the verbs one after the other, from the catalogue of a survey to that of its results."""
-    survey, store = settings(root, n_objects, size), out / "store.h5"
+    """Run the commands from `ingest` to `hats`, and yield a result for each."""
+    survey, store = survey_settings(root, n_objects, size), out / "store.h5"
     predictions, catalog, pdfs, hats = (out / name for name in ("photoz.h5", "catalog.fits", "pdf.hdf5", "hats"))
 
     def run(verb: str, *words: object, makes: Path, workers: int = 1) -> Run:
-        peaks = call(verb, *words)
-        return {"verb": verb, "n_objects": n_objects, "workers": workers, "bytes": written(makes), **peaks}
+        peaks = run_command(verb, *words)
+        return {"verb": verb, "n_objects": n_objects, "workers": workers, "bytes": count_bytes(makes), **peaks}
 
     for number in workers:
         store.unlink(missing_ok=True)
@@ -117,18 +117,18 @@ def measure(root: Path, out: Path, n_objects: int, size: int, workers: list[int]
 
 
 def measure_shard(root: Path, out: Path, n_objects: int, size: int) -> Run:
-    """Divide a catalogue into shards."""
+    """Run `shard`."""
     folder = out / f"shards_{n_objects}"
-    words = ("--out", folder, "--settings", settings(root, n_objects, size), "--shards", 10)
-    peaks = call("shard", *words)
-    return {"verb": "shard", "n_objects": n_objects, "workers": 1, "bytes": written(folder), **peaks}
+    words = ("--out", folder, "--settings", survey_settings(root, n_objects, size), "--shards", 10)
+    peaks = run_command("shard", *words)
+    return {"verb": "shard", "n_objects": n_objects, "workers": 1, "bytes": count_bytes(folder), **peaks}
 
 
-def row(one: Run) -> list[str]:
-    """Give the row of the table for one run."""
-    rate = one["n_objects"] / one["wall_s"]
-    memory = [f"{one['main_bytes'] / 2**20:,.0f}", f"{one['worker_bytes'] / 2**20:,.0f}" if one["workers"] > 1 else "-"]
-    counts = [f"`{one['verb']}`", f"{one['n_objects']:,}", f"{one['workers']}", f"{one['bytes'] / 1e9:.3f}"]
+def table_row(run: Run) -> list[str]:
+    """Return the row of the table for one run."""
+    rate = run["n_objects"] / run["wall_s"]
+    memory = [f"{run['main_bytes'] / 2**20:,.0f}", f"{run['worker_bytes'] / 2**20:,.0f}" if run["workers"] > 1 else "-"]
+    counts = [f"`{run['verb']}`", f"{run['n_objects']:,}", f"{run['workers']}", f"{run['bytes'] / 1e9:.3f}"]
     return [*counts, *memory, f"{rate:,.0f}"]
 
 
@@ -139,7 +139,7 @@ def record(results: list[Run], words: str, page: Path) -> None:
     from record import machine, table
 
     about = f"{words}, {machine()}; peak memory of each process. Rates include imports."
-    content = f"{about}\n\n{table(list(HEAD), [row(one) for one in results])}"
+    content = f"{about}\n\n{table(list(HEAD), [table_row(run) for run in results])}"
     page.write_text(write_block(page.read_text("utf-8"), "memory", content), "utf-8")
 
 
@@ -156,21 +156,21 @@ def main() -> None:
     args = parser.parse_args()
     results: list[Run] = []
 
-    def keep(one: Run) -> None:
-        results.append(one)
-        print(" | ".join(f"{name} {cell}" for name, cell in zip(HEAD, row(one), strict=True)), flush=True)
+    def keep(run: Run) -> None:
+        results.append(run)
+        print(" | ".join(f"{name} {cell}" for name, cell in zip(HEAD, table_row(run), strict=True)), flush=True)
 
     with tempfile.TemporaryDirectory() as scratch:
         root, out = args.survey or Path(scratch) / "survey", Path(scratch)
         simulation = {"n_objects": args.simulate, "size": args.size, "bands": list(BANDS)}
-        call("simulate", "--out", root, "--settings", json.dumps(simulation), "--workers", 2)
+        run_command("simulate", "--out", root, "--settings", json.dumps(simulation), "--workers", 2)
         train(root, out, args.size)
         for n_objects in [*args.n, *args.shard]:
             keep(measure_shard(root, out, n_objects, args.size))
         for n_objects in args.n:
-            for one in measure(root, out, n_objects, args.size, args.workers):
-                keep(one)
-    results.sort(key=lambda one: VERBS.index(one["verb"]))
+            for run in measure(root, out, n_objects, args.size, args.workers):
+                keep(run)
+    results.sort(key=lambda run: VERBS.index(run["verb"]))
     if args.json is not None:
         args.json.write_text(json.dumps({"date": time.strftime("%Y-%m-%d"), "results": results}, indent=1) + "\n")
     if args.record is not None:

@@ -1,9 +1,8 @@
-"""What training in bfloat16 costs in accuracy: every task's metrics over seeds, beside training in float32.
+"""Accuracy of training in bfloat16 and in float32: the metrics of every task over seeds.
 
 `python benchmarks/speed/precision.py` trains every task three times in each precision on a simulated survey (or a store
-with truth) and measures them on its test split; the predictions are made by the same code. It takes an hour on one
-core. With `--record` the table goes into docs/performance.md. Trainings are shortened to `--epochs` of their usual
-number.
+with truth) and evaluates it on the test split, with the same code for predictions. It takes an hour on one core.
+`--record` writes the table into docs/performance.md. `--epochs` shortens the trainings.
 """
 
 import argparse
@@ -20,7 +19,7 @@ import torch
 import astrodl
 from astrodl import tasks
 from astrodl.config import IngestSettings, SimulateSettings
-from astrodl.ingestion.run import ingest
+from astrodl.ingestion.ingest import ingest
 from astrodl.pipeline.evaluate import evaluate
 from astrodl.simulator.survey import data_settings
 from astrodl.simulator.survey import simulate as write_survey
@@ -37,11 +36,11 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write the table into docs/performance.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    options.store = options.store or simulated(Path(tempfile.mkdtemp()))
+    options.store = options.store or simulate_store(Path(tempfile.mkdtemp()))
     rows = ["| task | metric | bfloat16 | float32 | difference / its error |", "| --- | --- | --- | --- | --- |"]
     for name in options.tasks:
-        for metric, values in reached(name, options).items():
-            rows.append(row(name, metric, *values))
+        for metric, values in headline_metrics(name, options).items():
+            rows.append(table_row(name, metric, *values))
             print(rows[-1], flush=True)
     about = f"Mean and standard deviation over {options.seeds} seeds, {options.epochs:.0%} of the usual epochs.\n"
     text = "\n".join([about, *rows])
@@ -53,7 +52,7 @@ def main() -> None:
         page.write_text(write_block(page.read_text("utf-8"), "precision", text), "utf-8")
 
 
-def simulated(folder: Path) -> Path:
+def simulate_store(folder: Path) -> Path:
     """Make the store of a simulated survey."""
     simulate = SimulateSettings(n_objects=3000, votes=40)
     write_survey(simulate, folder / "sky", workers=2)
@@ -61,18 +60,18 @@ def simulated(folder: Path) -> Path:
     return folder / "store.h5"
 
 
-def reached(name: str, options: argparse.Namespace) -> dict[str, tuple[list[float], list[float]]]:
-    """Give the headline metrics of all trainings in bfloat16 and in float32."""
+def headline_metrics(name: str, options: argparse.Namespace) -> dict[str, tuple[list[float], list[float]]]:
+    """Return the headline metrics of all trainings in bfloat16 and in float32."""
     found: dict[str, tuple[list[float], list[float]]] = {key: ([], []) for key in tasks.get(name).headline}
-    for place, precision in enumerate(("bfloat16", "float32")):
+    for column, precision in enumerate(("bfloat16", "float32")):
         for seed in range(options.seeds):
-            for metric, value in measured(name, options, precision, seed).items():
+            for metric, value in train_and_evaluate(name, options, precision, seed).items():
                 if metric in found:
-                    found[metric][place].append(value["value"])
+                    found[metric][column].append(value["value"])
     return found
 
 
-def measured(name: str, options: argparse.Namespace, precision: str, seed: int) -> dict[str, Any]:
+def train_and_evaluate(name: str, options: argparse.Namespace, precision: str, seed: int) -> dict[str, Any]:
     epochs = max(1, round(options.epochs * tasks.get(name).Settings().train.epochs))
     settings = {"train": {"epochs": epochs, "precision": precision}}
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +82,7 @@ def measured(name: str, options: argparse.Namespace, precision: str, seed: int) 
         return json.loads((out / "metrics.json").read_text())["network"]
 
 
-def row(name: str, metric: str, half: list[float], full: list[float]) -> str:
+def table_row(name: str, metric: str, half: list[float], full: list[float]) -> str:
     spread = [statistics.stdev(values) for values in (half, full)]
     error = math.sqrt(sum(value**2 for value in spread) / len(half))
     difference = (statistics.mean(half) - statistics.mean(full)) / error if error else math.nan

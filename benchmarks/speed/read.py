@@ -1,7 +1,7 @@
-"""Random mini-batches from a store: images per second by way of reading, relative to indexing a tensor in memory.
+"""Measure the speed of reading random mini-batches from a store, in images per second, for several methods.
 
-`python benchmarks/speed/read.py` prints the tables (some 5 minutes, 5 GB in the folder of temporary files); with
-`--record` it writes them into docs/reading.md.
+`python benchmarks/speed/read.py` prints the tables (about 5 minutes, 5 GB of temporary files); `--record` writes
+them to docs/reading.md.
 """
 
 import argparse
@@ -22,9 +22,9 @@ import torch
 import astrodl
 from astrodl import tasks
 from astrodl.data import batches
-from astrodl.data.batches import Direct, Resident, Streamed
-from astrodl.device import autocast, choose_device, layout
-from astrodl.photometry.measure import measure
+from astrodl.data.batches import Dataset, DirectReader, ResidentDataset, StreamedDataset
+from astrodl.device import autocast, choose_device, choose_memory_format
+from astrodl.photometry.features import measure
 from astrodl.pipeline import objects
 from astrodl.store import Writer, open_store
 from astrodl.training import loop
@@ -42,15 +42,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--objects", type=int, default=20480, help="number of objects (default: 20480)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="device of the trainings")
-    parser.add_argument("--record", action="store_true", help="write the tables into docs/reading.md")
+    parser.add_argument("--record", action="store_true", help="write the tables to docs/reading.md")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: 1)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         store = write_store(Path(folder) / "store.h5", options.objects)
-        report = [about(options), *ways_table(store), *tasks_table(store, choose_device(options.device))]
-        report += memory_table(store, Path(folder))
-    text = "\n".join(report)
+        tables = [describe_setup(options), *methods_table(store), *tasks_table(store, choose_device(options.device))]
+        tables += memory_table(store, Path(folder))
+    text = "\n".join(tables)
     print(text)
     if options.record:
         sys.path.insert(0, str(DOCS))
@@ -60,23 +60,23 @@ def main() -> None:
         page.write_text(write_block(page.read_text("utf-8"), "rates", text), "utf-8")
 
 
-def about(options: argparse.Namespace) -> str:
+def describe_setup(options: argparse.Namespace) -> str:
     sys.path.insert(0, str(DOCS))
     from record import machine
 
     device = choose_device(options.device)
-    where = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
     return (
         f"{options.objects:,} objects of {len(BANDS)} × {SIZE} × {SIZE} pixels, batches of {BATCH}, warm cache, "
-        f"torch on {options.threads} thread{'s' * (options.threads > 1)}; {machine()}{where}.\n"
+        f"torch on {options.threads} thread{'s' * (options.threads > 1)}; {machine()}{gpu}.\n"
     )
 
 
 def write_store(path: Path, n_objects: int) -> Path:
-    """Write a store of random numbers that every task can train on."""
+    """Write a store of random numbers on which every task can be trained."""
     random = np.random.default_rng(0)
-    few = random.standard_normal((2, len(BANDS), SIZE, SIZE), dtype=np.float32)
-    _, names = measure(few, sky_sigma=np.ones((2, len(BANDS)), np.float32), pixel_scale_arcsec=0.2, bands=BANDS)
+    sample = random.standard_normal((2, len(BANDS), SIZE, SIZE), dtype=np.float32)
+    _, names = measure(sample, sky_sigma=np.ones((2, len(BANDS)), np.float32), pixel_scale_arcsec=0.2, bands=BANDS)
     writer = Writer(path, n_objects=n_objects, bands=BANDS, size=SIZE, feature_names=names, pixel_scale_arcsec=0.2)
     with writer:
         for start in range(0, n_objects, 1024):
@@ -102,38 +102,38 @@ def write_store(path: Path, n_objects: int) -> Path:
     return path
 
 
-# -- ways to read -----------------------------------------------------------------------------------------------------
+# -- methods of reading -----------------------------------------------------------------------------------------------
 
 
-def ways_table(store: Path) -> list[str]:
-    """Time every way of gathering raw images."""
-    cold = cold_rate(store)  # first: pages that are mapped anywhere cannot be forgotten
+def methods_table(store: Path) -> list[str]:
+    """Time every method of reading raw images."""
+    cold = cold_rate(store)  # first, because mapped pages cannot be dropped from the disk cache
     with open_store(store) as reader:
         images = torch.from_numpy(reader.images())
     chunked = store.with_name("chunked.h5")
     with h5py.File(chunked, "w") as file:
         file.create_dataset("image", data=images.numpy(), chunks=(CHUNK, *images.shape[1:]))
-    with h5py.File(chunked, "r") as file, Direct(store) as direct:
-        rates = best_of_rounds(ways(file["image"], direct, images))
-    rates["**Streamed**, nothing cached"] = cold
+    with h5py.File(chunked, "r") as file, DirectReader(store) as direct:
+        rates = best_of_rounds(make_steps(file["image"], direct, images))
+    rates["**StreamedDataset**, nothing cached"] = cold
     chunked.unlink()
     reference = rates["tensor in memory, `x[indices]`"]
     rows = [f"| {name} | {value:,.0f} | {value / reference:.2g} |" for name, value in rates.items()]
     return ["| way | images/s | relative |", "| --- | --- | --- |", *rows, ""]
 
 
-def ways(chunked: h5py.Dataset, direct: Direct, images: torch.Tensor) -> dict[str, Step]:
-    """Give the ways, each as a function that reads the next batch."""
+def make_steps(chunked: h5py.Dataset, direct: DirectReader, images: torch.Tensor) -> dict[str, Step]:
+    """Return the methods, each as a function that reads the next batch."""
     n_objects, n_chunks = len(images), len(images) // CHUNK
-    contiguous = direct._file["image"]  # the library refuses to open a file twice with different locks
+    contiguous = direct._file["image"]  # h5py does not open a file twice with different locks
     plain = np.memmap(direct.path, np.float32, "r", contiguous.id.get_offset(), contiguous.shape)
-    resident = Resident({"image": images.numpy()}, images.device)
-    streamed = Streamed(lambda rows: {"image": direct.images(rows)}, np.arange(n_objects), images.device)
+    resident = ResidentDataset({"image": images.numpy()}, images.device)
+    streamed = StreamedDataset(lambda rows: {"image": direct.images(rows)}, np.arange(n_objects), images.device)
     out = images.new_empty((BATCH, *images.shape[1:]))
     by_index: dict[str, Callable[[np.ndarray], Any]] = {
         "HDF5 chunked, fancy indexing": lambda rows: chunked[np.sort(rows)],
-        # not the same: neighbours in the file stay together in all batches
-        "HDF5 chunked, whole chunks in random order": lambda rows: whole_chunk(chunked, int(rows[0]) % n_chunks),
+        # less random: neighbours in the file are in the same batch in every epoch
+        "HDF5 chunked, whole chunks in random order": lambda rows: read_chunk(chunked, int(rows[0]) % n_chunks),
         "HDF5 contiguous, object by object": lambda rows: np.stack([contiguous[row] for row in rows]),
         "HDF5 contiguous, sorted fancy indexing": lambda rows: contiguous[np.sort(rows)],
         "memory map of the contiguous dataset": lambda rows: plain[rows],
@@ -141,11 +141,11 @@ def ways(chunked: h5py.Dataset, direct: Direct, images: torch.Tensor) -> dict[st
         "tensor in memory, `index_select` into a preallocated one": lambda rows: torch.index_select(
             images, 0, torch.from_numpy(rows), out=out
         ),
-        "**Direct**, `store.images(indices)`": direct.images,
-        "**Resident**": lambda rows: resident.batch(torch.from_numpy(rows)),
+        "**DirectReader**, `store.images(indices)`": direct.images,
+        "**ResidentDataset**": lambda rows: resident.batch(torch.from_numpy(rows)),
     }
-    steps = {name: stepper(way, random_batches(n_objects)) for name, way in by_index.items()}
-    steps["**Streamed** (images alone)"] = partial(next, endless(streamed))
+    steps = {name: make_step(method, random_batches(n_objects)) for name, method in by_index.items()}
+    steps["**StreamedDataset** (images alone)"] = partial(next, repeat_epochs(streamed))
     loader = torch.utils.data.DataLoader(
         Images(plain), BATCH, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True
     )
@@ -154,16 +154,16 @@ def ways(chunked: h5py.Dataset, direct: Direct, images: torch.Tensor) -> dict[st
     return steps
 
 
-def stepper(way: Callable[[np.ndarray], Any], batches: Iterator[np.ndarray]) -> Step:
-    return lambda: way(next(batches))
+def make_step(method: Callable[[np.ndarray], Any], batches: Iterator[np.ndarray]) -> Step:
+    return lambda: method(next(batches))
 
 
-def whole_chunk(dataset: h5py.Dataset, number: int) -> np.ndarray:
+def read_chunk(dataset: h5py.Dataset, number: int) -> np.ndarray:
     return dataset[number * CHUNK : (number + 1) * CHUNK]
 
 
 def random_batches(n_objects: int) -> Iterator[np.ndarray]:
-    """Give batches of indices without end, every object once an epoch."""
+    """Yield batches of indices without end, each object once per epoch."""
     random = np.random.default_rng(0)
     while True:
         order = random.permutation(n_objects)
@@ -171,15 +171,15 @@ def random_batches(n_objects: int) -> Iterator[np.ndarray]:
             yield order[start : start + BATCH]
 
 
-def endless(data: Resident) -> Iterator[dict[str, torch.Tensor]]:
-    """Give the batches of epoch after epoch."""
+def repeat_epochs(data: Dataset) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield batches without end, each object once per epoch."""
     n_used = len(data) // BATCH * BATCH
     for epoch in range(10**6):
-        yield from data.batches(loop.order_of_epoch(len(data), epoch, 0, data.device)[:n_used].split(BATCH))
+        yield from data.batches(batches.epoch_order(len(data), epoch, 0, data.device)[:n_used].split(BATCH))
 
 
 def best_of_rounds(steps: dict[str, Step]) -> dict[str, float]:
-    """Time the steps in turns and keep each one's best: other work on the machine slows, it never speeds up."""
+    """Time the steps in turns and return the best rate of each, because other work on the machine only slows down."""
     rates = dict.fromkeys(steps, 0.0)
     for number in range(ROUNDS + 1):
         for name, step in steps.items():
@@ -199,7 +199,7 @@ def objects_per_second(step: Step) -> float:
 
 
 class Images(torch.utils.data.Dataset):
-    """What a user would write: one object at a time from a memory map."""
+    """A typical Dataset: one object at a time from a memory map."""
 
     def __init__(self, images: np.memmap) -> None:
         self.images = images
@@ -212,18 +212,20 @@ class Images(torch.utils.data.Dataset):
 
 
 def cold_rate(store: Path) -> float:
-    """Time an epoch of random batches after the system has forgotten the file."""
-    forget(store)
-    with Direct(store) as direct:
-        streamed = Streamed(lambda rows: {"image": direct.images(rows)}, np.arange(len(direct)), torch.device("cpu"))
-        order = loop.order_of_epoch(len(streamed), 0, 0, streamed.device)
+    """Time an epoch of random batches without disk cache."""
+    drop_cache(store)
+    with DirectReader(store) as direct:
+        streamed = StreamedDataset(
+            lambda rows: {"image": direct.images(rows)}, np.arange(len(direct)), torch.device("cpu")
+        )
+        order = batches.epoch_order(len(streamed), 0, 0, streamed.device)
         start = time.perf_counter()
         n_read = sum(len(batch["image"]) for batch in streamed.batches(order.split(BATCH)))
         return n_read / (time.perf_counter() - start)
 
 
-def forget(path: Path) -> None:
-    """Ask the system to drop the file from its cache."""
+def drop_cache(path: Path) -> None:
+    """Ask the system to drop the file from the disk cache."""
     descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -234,42 +236,45 @@ def forget(path: Path) -> None:
 
 
 def tasks_table(store: Path, device: torch.device) -> list[str]:
-    """Compare what each task streams, everything included, with what it trains from memory and streamed."""
+    """Compare the rate at which each task streams batches with its training rates from memory and streamed."""
     rows = [
         f"| task with its defaults, {device.type} | streams, images/s | trains from memory | trains streamed |",
         "| --- | --- | --- | --- |",
     ]
     for name in tasks.NAMES:
-        kind = tasks.get(name)
-        settings = kind.Settings()
-        with Direct(store) as reader:
-            task = kind(settings, objects.fit_context(kind, settings, reader))
+        task_class = tasks.get(name)
+        settings = task_class.Settings()
+        with DirectReader(store) as reader:
+            task = task_class(settings, objects.fit_context(task_class, settings, reader))
             indices = np.arange(min(len(reader), 8192))
-            prepare = partial(objects.arrays, task, reader)
-            streamed, resident = Streamed(prepare, indices, device), Resident.prepared(prepare, indices, device)
+            prepare = partial(objects.training_arrays, task, reader)
+            streamed, resident = (
+                StreamedDataset(prepare, indices, device),
+                ResidentDataset.load(prepare, indices, device),
+            )
             rates = best_of_rounds(
                 {
-                    "streams": partial(next, endless(streamed)),
-                    "memory": training(task, resident),
-                    "streamed": training(task, streamed),
+                    "streams": partial(next, repeat_epochs(streamed)),
+                    "memory": make_update(task, resident),
+                    "streamed": make_update(task, streamed),
                 }
             )
         rows.append(f"| {name} | {' | '.join(f'{value:,.0f}' for value in rates.values())} |")
     return rows
 
 
-def training(task: Any, data: Resident) -> Step:
-    """Give the function that makes one update of the engine."""
+def make_update(task: Any, data: Dataset) -> Step:
+    """Return a function that makes one update of the training loop."""
     settings = task.settings.train
     network = task.build().to(data.device)
-    network = network.to(memory_format=layout(network))
-    state = loop.Fit(task, network, settings, 0)
+    network = network.to(memory_format=choose_memory_format(network))
+    state = loop.TrainingState(task, network, settings, 0)
     precision = autocast(data.device, settings.precision)
-    batches = endless(data)
+    batches = repeat_epochs(data)
 
     def step() -> None:
         loop.update(state, network, next(batches), 10**6, precision)
-        loop.look(state)
+        loop.collect_results(state)
         state.step += 1
 
     return step
@@ -279,34 +284,34 @@ def training(task: Any, data: Resident) -> Step:
 
 
 def memory_table(store: Path, folder: Path) -> list[str]:
-    """Give the peak memory of processes that train and predict, on an eighth of the objects and on all."""
+    """Return the peak memory of processes that train and predict, on an eighth of the objects and on all."""
     with open_store(store) as reader:
         n_objects = reader.n_objects
     stores = {n_objects // 8: write_store(folder / "few.h5", n_objects // 8), n_objects: store}
     head = [f"{number:,} objects, MB" for number in stores]
     rows = ["", f"| peak memory of a process | {' | '.join(head)} |", "| --- | --- | --- |"]
-    for what in ("train, streamed", "train from memory", "predict"):
-        rows.append(f"| {what} | {' | '.join(f'{peak_megabytes(what, path):,.0f}' for path in stores.values())} |")
+    for action in ("train, streamed", "train from memory", "predict"):
+        rows.append(f"| {action} | {' | '.join(f'{peak_megabytes(action, path):,.0f}' for path in stores.values())} |")
     return rows
 
 
-def peak_megabytes(what: str, store: Path) -> float:
-    """Do it in a process of its own."""
+def peak_megabytes(action: str, store: Path) -> float:
+    """Return the peak memory of an action in a separate process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measured_peak, (what, store))
+        return pool.apply(measure_peak, (action, store))
 
 
-def measured_peak(what: str, store: Path) -> float:
+def measure_peak(action: str, store: Path) -> float:
     torch.set_num_threads(1)
     folder = store.with_suffix("")
     settings = {"n_bins": 8, "widths": [4], "train": {"epochs": 1}}
-    if what == "predict":
+    if action == "predict":
         astrodl.predict("photoz", store, [folder / "model.safetensors"], folder / "predictions.h5")
     else:
-        batches.RESIDENT_SHARE = 0.0 if what == "train, streamed" else 1.0
+        batches.RESIDENT_SHARE = 0.0 if action == "train, streamed" else 1.0
         (folder / "model.safetensors").unlink(missing_ok=True)
         astrodl.train("photoz", store, folder, settings=settings, progress=False)
-    # not getrusage: its peak is inherited from the process that started this one
+    # not getrusage, whose peak is inherited from the parent process
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 

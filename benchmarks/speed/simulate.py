@@ -22,10 +22,10 @@ import numpy as np
 from astrodl.config import SimulateSettings
 from astrodl.simulator import survey as survey
 from astrodl.simulator.bands import Band
-from astrodl.simulator.colors import TEMPLATES, Spectrum
-from astrodl.simulator.draw import Simulator
 from astrodl.simulator.fourier import Layer
+from astrodl.simulator.objects import Simulator
 from astrodl.simulator.survey import simulate
+from astrodl.simulator.templates import TEMPLATES, Spectrum
 from astrodl.simulator.truth import clump_columns, columns
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -117,7 +117,7 @@ def bulge_and_disk(simulator: Simulator, number: int) -> list[Component]:
 def draw_plainly(simulator: Simulator, number: int) -> list[Any]:
     """Draw bulge and disk in every band as GalSim's users do, convolved with its PSF; no truth, no noise."""
     components = bulge_and_disk(simulator, number)
-    fluxes = [simulator.painter.tint(Spectrum(part.kind), Z, part.flux) for part in components]
+    fluxes = [simulator.canvas.band_fluxes(Spectrum(part.kind), Z, part.flux) for part in components]
     drawn = []
     for band, psf in enumerate(_psfs(simulator)):
         galaxy = galsim.Add([p.profile().withFlux(flux[band]) for p, flux in zip(components, fluxes, strict=True)])
@@ -142,10 +142,10 @@ def draw_ours(simulator: Simulator, number: int) -> Any:
     """Draw bulge and disk with the simulator: (bands, y, x) in electrons per second."""
     layers = []
     for part in bulge_and_disk(simulator, number):
-        image = simulator.painter.grid.sersic(part.n, part.radius, part.q, part.angle)
-        layers.append(Layer("disk", image, simulator.painter.tint(Spectrum(part.kind), Z, part.flux)))
+        image = simulator.canvas.grid.sersic(part.n, part.radius, part.q, part.angle)
+        layers.append(Layer("disk", image, simulator.canvas.band_fluxes(Spectrum(part.kind), Z, part.flux)))
     planes: list[tuple[int, str | None]] = [(band, None) for band in range(len(simulator.bands))]
-    return simulator.camera.images(layers, planes) * simulator.count_per_flux[:, None, None]
+    return simulator.camera.render(layers, planes) * simulator.count_per_flux[:, None, None]
 
 
 def agreement_table(n: int) -> list[str]:

@@ -1,111 +1,108 @@
-"""What studies of the documentation share: surveys, jobs whose results are kept, tables and figures of the pages."""
+"""What the pages of the studies share: results in the working directory, tables and figures."""
 
+import csv
 import json
-import os
+import shutil
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from astropy.table import Table
+import yaml
+from matplotlib.figure import Figure
 
-from astrodl.atomic import replacing, write_text
-from astrodl.config import IngestSettings, SimulateSettings
-from astrodl.ingestion.run import ingest
+from astrodl import load_model, open_store
+from astrodl.atomic import write_text
+from astrodl.pipeline.objects import labelled, trainable
+from astrodl.pipeline.predictions import Predictions
 from astrodl.plots.style import save
-from astrodl.simulator.survey import data_settings
-from astrodl.simulator.survey import simulate as write_survey
+from astrodl.tasks.base import Arrays
+from astrodl.tasks.model import Model
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
-Arrays = dict[str, np.ndarray]
-Work = Callable[[Path, "Job"], tuple[dict[str, float], Arrays]]
-"""Does a job in a folder: gives its metrics, and arrays to keep."""
+__all__ = [
+    "PAGES",
+    "Metrics",
+    "count_training",
+    "load",
+    "main",
+    "mean_and_spread",
+    "metric_table",
+    "read_classical",
+    "read_entries",
+    "read_metrics",
+    "read_runs",
+    "read_test",
+    "show",
+    "table",
+    "train_seconds",
+]
 
-
-@dataclass(frozen=True)
-class Job:
-    """A network or a classical method, on a survey."""
-
-    name: str
-    survey: str
-    seed: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
-    rival: str = ""
-
-    @property
-    def label(self) -> str:
-        """Name of its files."""
-        return f"{self.name}-{self.seed}".replace(" ", "_").replace("/", "_")
-
-
-def make_survey(
-    folder: Path,
-    name: str,
-    simulate: Mapping[str, Any],
-    workers: int,
-    *,
-    labels: Callable[[Table], None] | None = None,
-) -> None:
-    """Simulate and ingest a survey, if that is not done; `labels` adds columns to its catalogue."""
-    store = folder / f"{name}.h5"
-    if store.exists():
-        return
-    settings = SimulateSettings(**simulate)
-    write_survey(settings, folder / name, workers=workers)
-    data = data_settings(settings, folder / name)
-    if labels is not None:
-        catalog = Table.read(folder / name / "catalog.fits")
-        labels(catalog)
-        catalog.write(folder / name / "labels.fits", overwrite=True)
-        columns = {column: column for column in catalog.colnames if column not in ("object_id", "ra", "dec")}
-        data = data.model_copy(update={"catalog": "labels.fits", "columns": columns})
-    ingest(IngestSettings(survey="candels", data=data), store, workers=workers)
+PAGES = Path("pages")
+Metrics = dict[str, float]
 
 
-def run_jobs(folder: Path, jobs: Sequence[Job], work: Work, n_processes: int, shown: Sequence[str]) -> None:
-    """Do jobs side by side and print the metrics `shown` of each."""
-    with ProcessPoolExecutor(n_processes) as pool:
-        waiting = {pool.submit(done, folder, job, work): job for job in jobs}
-        for future in as_completed(waiting):
-            found = future.result()
-            values = ", ".join(f"{name} {found[name]:.4f}" for name in shown if name in found)
-            print(f"{waiting[future].label}: {values}", flush=True)
-
-
-def done(folder: Path, job: Job, work: Work) -> dict[str, float]:
-    """Do a job, or read what it gave before."""
+def main(parts: Mapping[str, Callable[[], str]]) -> None:
+    """Write the page of a part: ``python STUDY.py PART OUT``."""
     torch.set_num_threads(1)
-    path = folder / "results" / f"{job.label}.json"
-    if path.exists():
-        found = json.loads(path.read_text())
-        if found["job"] == json.loads(json.dumps(asdict(job))):
-            return found["metrics"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    started = time.process_time()
-    metrics, arrays = work(folder, job)
-    metrics["cpu_seconds"] = time.process_time() - started
-    with replacing(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
-    write_text(path, json.dumps({"job": asdict(job), "metrics": metrics}, indent=1))
-    return metrics
+    part, out = sys.argv[1:]
+    write_text(out, parts[part]() + "\n")
 
 
-def read(folder: Path, name: str) -> list[dict[str, Any]]:
-    """Read the results of all seeds of a name; with the arrays under `arrays`."""
-    label = Job(name, "").label.rsplit("-", 1)[0]
-    found = []
-    for path in sorted((folder / "results").glob(f"{label}-[0-9].json")):
-        with np.load(path.with_suffix(".npz")) as arrays:
-            found.append({**json.loads(path.read_text()), "arrays": dict(arrays)})
+def read_runs(script: str, part: str) -> dict[str, list[Path]]:
+    """List the folders of the seeds of each run of a part, in the order of the YAML file beside the script."""
+    parts = yaml.safe_load(Path(script).with_suffix(".yaml").read_text("utf-8"))["parts"]
+    found = {run: sorted(Path(part, run.replace(" ", "_")).glob("seed*")) for run in parts[part]["runs"]}
+    return {run: folders for run, folders in found.items() if folders}
+
+
+def read_entries(folder: Path) -> dict[str, Metrics]:
+    """Read the metrics of a network: name -> ``{"value", "error"}``."""
+    return json.loads((folder / "metrics.json").read_text("utf-8"))["network"]
+
+
+def read_metrics(folder: Path) -> Metrics:
+    """Read the values of the metrics of a network."""
+    return {name: entry["value"] for name, entry in read_entries(folder).items()}
+
+
+def read_classical(folder: Path) -> dict[str, list[Metrics]]:
+    """Read the values of the metrics of each classical method, with its CPU `seconds`, for every seed."""
+    found: dict[str, list[Metrics]] = {}
+    for path in sorted(folder.glob("classical-seed*.json")):
+        report = json.loads(path.read_text("utf-8"))
+        for name, metrics in report["baselines"].items():
+            values = {key: entry["value"] for key, entry in metrics.items()}
+            found.setdefault(name, []).append({**values, "seconds": report["seconds"][name]})
     return found
+
+
+def read_test(folder: Path, survey: str) -> tuple[Arrays, Arrays]:
+    """Read predictions and truth of the labelled test objects."""
+    predicted = Predictions(folder / "predictions.h5")
+    task = predicted.task()
+    with open_store(f"surveys/{survey}/test.h5") as store:
+        rows = labelled(type(task), task.settings, store, "test")
+        return predicted.read(rows), task.truth(store, rows)
+
+
+def load(folder: Path | str) -> Model:
+    """Load the model of a run and seed."""
+    return load_model(Path(folder, "model.safetensors"), device="cpu")
+
+
+def count_training(folder: Path, survey: str) -> int:
+    """Count the objects that a network was trained on."""
+    task = load(folder).task
+    with open_store(f"surveys/{survey}/store.h5") as store:
+        return len(trainable(type(task), task.settings, store))
+
+
+def train_seconds(folder: Path) -> float:
+    """Return the wall time of a training."""
+    with open(folder / "train.tsv", encoding="utf-8") as lines:
+        *_, row = csv.DictReader(lines, delimiter="\t")
+    return float(row["s"])
 
 
 def mean_and_spread(values: Sequence[float], digits: int = 4) -> str:
@@ -115,22 +112,28 @@ def mean_and_spread(values: Sequence[float], digits: int = 4) -> str:
     return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
 
 
-def keep(folder: Path, figure: Any, name: str) -> None:
-    """Save a figure, and a copy small enough for the repository."""
-    sys.path.insert(0, str(DOCS))
-    from record import shrink
-
-    (folder / "figures").mkdir(exist_ok=True)
-    save(figure, folder / "figures" / name)
-    shrink(folder / "figures" / name, DOCS / "images" / name)
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Write a Markdown table."""
+    head = list(head)
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
-def write_page(page: Path, blocks: Mapping[str, str]) -> None:
-    """Put texts between the markers `study-NAME` of a page."""
-    sys.path.insert(0, str(DOCS))
-    from generate import write_block
+def metric_table(columns: Mapping[str, Sequence[Metrics]], metrics: Iterable[str]) -> str:
+    """Write a table with a row per metric and a column per method, the mean and the spread over its seeds."""
+    rows = []
+    for name in metrics:
+        digits = 0 if name == "seconds" else 4
+        cells = [
+            mean_and_spread([run[name] for run in runs], digits) if name in runs[0] else "" for runs in columns.values()
+        ]
+        rows.append([f"`{name}`", *cells])
+    return table(["metric", *columns], rows)
 
-    text = page.read_text("utf-8")
-    for name, block in blocks.items():
-        text = write_block(text, f"study-{name}", block)
-    page.write_text(text, "utf-8")
+
+def show(caption: str, name: str, figure: Figure | Path, images: str = "../images") -> str:
+    """Keep a figure, or copy one, for the page; return the line that shows it there."""
+    if isinstance(figure, Path):
+        shutil.copyfile(figure, PAGES / name)
+    else:
+        save(figure, PAGES / name)
+    return f"\n![{caption}]({images}/{name})"

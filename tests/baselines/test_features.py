@@ -10,7 +10,7 @@ def test_missing_features_take_the_training_median() -> None:
     assert test.tolist() == [[3, 7]]
 
 
-def test_test_objects_change_nothing_for_the_training_objects() -> None:
+def test_training_features_do_not_depend_on_the_test_objects() -> None:
     train = np.random.default_rng(0).normal(size=(20, 3))
     assert np.array_equal(standardise(train, train[:2])[0], standardise(train, 100 * train)[0])
 
@@ -29,13 +29,13 @@ def test_standardised_training_features_have_mean_zero_and_sigma_one() -> None:
     assert scaled.std(axis=0) == pytest.approx([1, 1, 1, 0])
 
 
-def test_the_arrays_given_stay_as_they_are() -> None:
+def test_the_input_does_not_change() -> None:
     train = np.array([[np.inf, 1.0], [2.0, 1.0]])
     impute(train)
     assert np.isinf(train[0, 0])
 
 
 @pytest.mark.parametrize("arrays", [(np.ones((2, 3)), np.ones((2, 4))), (np.ones((0, 3)),), (np.ones(3),)])
-def test_features_that_do_not_fit_together_are_refused(arrays: tuple) -> None:
+def test_features_that_do_not_fit_together_raise(arrays: tuple) -> None:
     with pytest.raises(ValueError, match=r"must be \(N, F\)"):
         impute(*arrays)

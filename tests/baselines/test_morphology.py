@@ -12,7 +12,7 @@ every_method = pytest.mark.parametrize("classify", METHODS, ids=["forest", "svm"
 
 
 @every_method
-def test_classes_far_apart_are_told_apart_and_probabilities_sum_to_one(classify) -> None:
+def test_separated_classes_are_recognised_and_probabilities_sum_to_one(classify) -> None:
     random = np.random.default_rng(0)
     label = np.repeat([0, 1, 2], 40)
     x = random.normal(size=(120, 4)) + 6 * np.eye(4)[label]
@@ -31,7 +31,7 @@ def test_columns_are_class_numbers_even_where_a_class_has_no_training_object(cla
 
 
 @every_method
-def test_classes_with_one_or_two_training_objects_are_no_obstacle(classify) -> None:
+def test_classes_may_have_one_or_two_training_objects(classify) -> None:
     x = np.random.default_rng(0).normal(size=(13, 3))
     label = np.array([0] * 10 + [1, 2, 2])
     probability = classify(x, label, x[:4])
@@ -40,7 +40,7 @@ def test_classes_with_one_or_two_training_objects_are_no_obstacle(classify) -> N
 
 
 @every_method
-def test_a_curved_border_and_its_probabilities_are_learned(classify) -> None:
+def test_a_curved_boundary_and_its_probabilities_are_learned(classify) -> None:
     random = np.random.default_rng(1)
     x = random.normal(size=(900, 2))
     truth = 1 / (1 + np.exp(4 * (np.hypot(*x.T) - 1.2)))
@@ -50,7 +50,7 @@ def test_a_curved_border_and_its_probabilities_are_learned(classify) -> None:
     assert np.mean((probability - truth[600:]) ** 2) < 0.04
 
 
-def test_the_seed_decides_the_forest() -> None:
+def test_the_forest_depends_on_the_seed() -> None:
     x, label = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
     same = [forest(x, label, x, n_trees=5, seed=1) for _ in range(2)]
     assert np.array_equal(*same)
@@ -59,29 +59,29 @@ def test_the_seed_decides_the_forest() -> None:
 
 @every_method
 @pytest.mark.parametrize("label", [np.zeros(3, int), np.zeros(4), np.array([0, 1, -1, 0]), np.array(["a"] * 4)])
-def test_what_are_no_classes_is_refused(classify, label: np.ndarray) -> None:
+def test_invalid_classes_raise(classify, label: np.ndarray) -> None:
     with pytest.raises(ValueError, match="train_class"):
         classify(np.ones((4, 2)), label, np.ones((1, 2)))
 
 
-def test_coupling_gives_back_the_classes_that_the_pairs_were_made_of() -> None:
+def test_coupling_recovers_the_probabilities_of_the_classes() -> None:
     p = np.random.default_rng(0).dirichlet(np.ones(4), 30)
-    wins = p[:, :, None] / (p[:, :, None] + p[:, None, :]) * (1 - np.eye(4))
-    assert _couple(wins) == pytest.approx(p)
+    pairs = p[:, :, None] / (p[:, :, None] + p[:, None, :]) * (1 - np.eye(4))
+    assert _couple(pairs) == pytest.approx(p)
     assert _couple(np.array([[[0, 0.3], [0.7, 0]]])) == pytest.approx(np.array([[0.3, 0.7]]))
 
 
 @pytest.mark.filterwarnings("ignore:The `probability` parameter")
-def test_pairs_are_coupled_as_libsvm_couples_them() -> None:
+def test_probabilities_agree_with_libsvm() -> None:
     random = np.random.default_rng(2)
     label = np.arange(400) % 4
     x = random.normal(size=(400, 3)) + 1.5 * np.eye(4)[label][:, :3]
-    ours = svm(x[:300], label[:300], x[300:])
-    theirs = SVC(C=10, gamma=0.1, probability=True, random_state=0).fit(x[:300], label[:300]).predict_proba(x[300:])
-    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
+    coupled = svm(x[:300], label[:300], x[300:])
+    expected = SVC(C=10, gamma=0.1, probability=True, random_state=0).fit(x[:300], label[:300]).predict_proba(x[300:])
+    assert np.corrcoef(coupled.ravel(), expected.ravel())[0, 1] > 0.95
 
 
-def test_networks_leave_the_generator_of_torch_as_it_was_and_average() -> None:
+def test_networks_are_averaged_and_do_not_change_the_generator_of_torch() -> None:
     x, label = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
     state = torch.random.get_rng_state()
     one, two, both = (

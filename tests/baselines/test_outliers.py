@@ -27,7 +27,7 @@ def test_units_of_the_features_do_not_matter() -> None:
     assert knn_distance(train * scale, test * scale) == pytest.approx(knn_distance(train, test))
 
 
-def test_the_seed_decides_the_isolation_forest() -> None:
+def test_the_isolation_forest_depends_on_the_seed() -> None:
     train, test = np.random.default_rng(0).normal(size=(2, 50, 3))
     first, same, other = (isolation_forest(train, test, seed, n_trees=5) for seed in (1, 1, 2))
     assert np.array_equal(first, same)

@@ -10,8 +10,8 @@ from sklearn.neighbors import KNeighborsRegressor
 from astrodl.baselines import histograms, photoz
 from astrodl.baselines.photoz import svm
 from astrodl.baselines.photoz.mlp import mlp
-from astrodl.metrics import pdf as of_pdf
-from astrodl.metrics import photoz as of_point
+from astrodl.metrics import pdf as pdf_metrics
+from astrodl.metrics import photoz as point_metrics
 
 EDGES = np.linspace(0, 2, 81)
 
@@ -25,11 +25,11 @@ NAMES = ["knn", "forest", "svm", "mlp"]
 
 
 def survey(n: int, seed: int, scatter: float = 0.03) -> tuple[np.ndarray, np.ndarray]:
-    """Draw redshifts and four colours that tell them with a known scatter, and one feature that tells nothing."""
+    """Draw redshifts, four colours that measure them with a known scatter, and one feature of noise."""
     random = np.random.default_rng(seed)
     z = random.uniform(0.1, 1.9, n)
-    seen = z + scatter * (1 + z) * random.normal(size=n)
-    return np.stack([seen, seen**2, np.sin(2 * seen), np.exp(-seen), random.normal(size=n) / 9], axis=1), z
+    noisy = z + scatter * (1 + z) * random.normal(size=n)
+    return np.stack([noisy, noisy**2, np.sin(2 * noisy), np.exp(-noisy), random.normal(size=n) / 9], axis=1), z
 
 
 @pytest.fixture(scope="module", params=[*METHODS[:3], partial(small_mlp, min_updates=700)], ids=NAMES)
@@ -51,7 +51,7 @@ def test_densities_are_positive_and_integrate_to_one(estimated) -> None:
     assert pdf @ np.diff(EDGES) == pytest.approx(np.ones(500))
 
 
-def test_densities_are_about_as_wide_as_the_errors(estimated) -> None:
+def test_densities_are_about_as_wide_as_the_residuals(estimated) -> None:
     result, z = estimated
     cumulative = np.concatenate([np.zeros((500, 1)), np.cumsum(result["pdf"] * np.diff(EDGES), axis=1)], axis=1)
     pit = np.array([np.interp(truth, EDGES, row) for truth, row in zip(z, cumulative, strict=True)])
@@ -61,13 +61,13 @@ def test_densities_are_about_as_wide_as_the_errors(estimated) -> None:
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_the_order_of_test_objects_does_not_matter(method) -> None:
     (train_x, train_z), (test_x, _) = survey(150, 0), survey(40, 1)
-    whole, turned = method(train_x, train_z, test_x, EDGES), method(train_x, train_z, test_x[::-1], EDGES)
-    assert turned["z"][::-1] == pytest.approx(whole["z"])
-    assert turned["pdf"][::-1] == pytest.approx(whole["pdf"])
+    whole, reverse = method(train_x, train_z, test_x, EDGES), method(train_x, train_z, test_x[::-1], EDGES)
+    assert reverse["z"][::-1] == pytest.approx(whole["z"])
+    assert reverse["pdf"][::-1] == pytest.approx(whole["pdf"])
 
 
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
-def test_missing_features_and_redshifts_beyond_the_edges_are_borne(method) -> None:
+def test_features_may_be_missing_and_redshifts_outside_the_edges(method) -> None:
     (train_x, train_z), (test_x, _) = survey(150, 0), survey(40, 1)
     train_x[::5, 1], test_x[::3, 0], train_z[0] = np.nan, np.nan, 7.0
     result = method(train_x, train_z, test_x, EDGES)
@@ -83,7 +83,7 @@ def test_knn_point_estimates_agree_with_scikit_learn() -> None:
     assert photoz.knn(train_x, train_z, test_x, EDGES)["z"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_mean_of_the_forests_density_is_its_prediction_but_for_bins_and_smoothing() -> None:
+def test_mean_of_the_density_of_the_forest_is_about_its_prediction() -> None:
     (train_x, train_z), (test_x, _) = survey(400, 0), survey(50, 1)
     result = photoz.forest(train_x, train_z, test_x, EDGES, n_trees=40, seed=3)
     model = RandomForestRegressor(40, min_samples_leaf=3, max_features=0.33, random_state=3).fit(train_x, train_z)
@@ -102,30 +102,22 @@ def test_smoothing_keeps_the_mean_and_adds_the_variance() -> None:
     assert np.sqrt(probability @ (centre - mean) ** 2) == pytest.approx(0.05 * (1 + centre[100]), rel=0.01)
 
 
-def test_densities_say_more_than_the_distribution_of_all(estimated) -> None:
+def test_densities_are_better_than_n_of_z(estimated) -> None:
     result, z = estimated
     train_x, train_z = survey(1200, 0)
     floor = photoz.trainz(train_x, train_z, np.zeros((500, 5)), EDGES)["pdf"]
-    assert of_pdf.crps(result["pdf"], EDGES, z).mean() < 0.2 * of_pdf.crps(floor, EDGES, z).mean()
-    assert of_pdf.cde_loss(result["pdf"], EDGES, z) < of_pdf.cde_loss(floor, EDGES, z) - 1
+    assert pdf_metrics.crps(result["pdf"], EDGES, z).mean() < 0.2 * pdf_metrics.crps(floor, EDGES, z).mean()
+    assert pdf_metrics.cde_loss(result["pdf"], EDGES, z).mean() < pdf_metrics.cde_loss(floor, EDGES, z).mean() - 1
 
 
 def test_trainz_has_a_uniform_pit_and_a_worse_crps_than_neighbours(estimated) -> None:
     (train_x, train_z), (test_x, z) = survey(1200, 0), survey(2000, 1)
     result = photoz.trainz(train_x, train_z, test_x, EDGES)
-    assert of_pdf.pit_ks(of_pdf.pit(result["pdf"], EDGES, z)) < 0.05
+    assert pdf_metrics.pit_ks(pdf_metrics.pit(result["pdf"], EDGES, z)) < 0.05
     assert np.ptp(result["pdf"], axis=0).max() == 0
     assert result["z"] == pytest.approx(np.full(2000, np.median(train_z)), abs=0.03)
     neighbours = photoz.knn(train_x, train_z, test_x, EDGES)
-    assert of_pdf.crps(result["pdf"], EDGES, z).mean() > 3 * of_pdf.crps(neighbours["pdf"], EDGES, z).mean()
-
-
-def test_medians_of_densities_agree_with_those_of_the_metrics() -> None:
-    edges = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.1, 31))
-    density = np.random.default_rng(1).exponential(size=(50, 30)) ** 3
-    density[:, 10:20] = 0
-    density /= density @ np.diff(edges)[:, None]
-    assert histograms.median(density, edges) == pytest.approx(of_pdf.median(density, edges))
+    assert pdf_metrics.crps(result["pdf"], EDGES, z).mean() > 3 * pdf_metrics.crps(neighbours["pdf"], EDGES, z).mean()
 
 
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
@@ -143,7 +135,7 @@ def test_two_training_objects_are_enough(method) -> None:
     assert result["pdf"] @ np.diff(EDGES) == pytest.approx(np.ones(3))
 
 
-def test_networks_leave_the_generator_of_torch_as_it_was() -> None:
+def test_networks_do_not_change_the_generator_of_torch() -> None:
     (train_x, train_z), (test_x, _) = survey(50, 0), survey(5, 1)
     state = torch.get_rng_state()
     one = small_mlp(train_x, train_z, test_x, EDGES)
@@ -157,12 +149,12 @@ def test_an_ensemble_is_the_mean_of_its_networks() -> None:
     single = [mlp(train_x, train_z, test_x, EDGES, n_networks=1, seed=seed, **options)["pdf"] for seed in (3, 4)]
     both = mlp(train_x, train_z, test_x, EDGES, n_networks=2, seed=3, **options)
     assert both["pdf"] == pytest.approx(np.mean(single, axis=0))
-    assert both["z"] == pytest.approx(of_pdf.median(both["pdf"], EDGES))
+    assert both["z"] == pytest.approx(pdf_metrics.median(both["pdf"], EDGES))
     with pytest.raises(ValueError, match="n_networks"):
         mlp(train_x, train_z, test_x, EDGES, n_networks=0)
 
 
-def test_networks_are_told_which_features_are_missing() -> None:
+def test_networks_use_which_features_are_missing() -> None:
     random = np.random.default_rng(0)
     z = np.repeat([0.5, 1.5], 200)
     x = random.normal(size=(400, 2))
@@ -172,25 +164,25 @@ def test_networks_are_told_which_features_are_missing() -> None:
     assert np.abs(result["z"] - z).max() < 0.1
 
 
-def test_residuals_of_the_svm_are_those_of_objects_left_out() -> None:
-    # Features of noise alone: a machine judged on its own training objects would look good.
+def test_p_z_of_the_svm_has_the_width_of_cross_validation_residuals() -> None:
+    # Features of pure noise: residuals of the training objects themselves would be too small.
     random = np.random.default_rng(0)
     z = random.normal(1, 0.1, 300)
     result = svm.svm(random.normal(size=(300, 8)), z, random.normal(size=(200, 8)), EDGES)
-    low, high = of_pdf.interval(result["pdf"], EDGES, 0.68)
+    low, high = (pdf_metrics.quantile(result["pdf"], EDGES, level) for level in (0.16, 0.84))
     assert np.median(high - low) == pytest.approx(0.2, abs=0.05)
 
 
-def test_the_svm_trains_on_no_more_objects_than_asked() -> None:
+def test_the_svm_uses_at_most_max_train_objects() -> None:
     (train_x, train_z), (test_x, _) = survey(400, 0), survey(40, 1)
-    some = svm.svm(train_x, train_z, test_x, EDGES, max_train=100)
-    assert some["z"] != pytest.approx(svm.svm(train_x, train_z, test_x, EDGES)["z"])
+    subset = svm.svm(train_x, train_z, test_x, EDGES, max_train=100)
+    assert subset["z"] != pytest.approx(svm.svm(train_x, train_z, test_x, EDGES)["z"])
     with pytest.raises(ValueError, match="above -1"):
         svm.svm(train_x, train_z - 2, test_x, EDGES)
 
 
 @pytest.mark.slow
-def test_networks_reach_the_scatter_of_the_mark_on_real_galaxies(test_data: Path) -> None:
+def test_networks_reach_the_published_scatter_on_real_galaxies(test_data: Path) -> None:
     path = test_data / "photoz_catalogs" / "sdss_mgs_ugriz_train.csv"
     if not path.is_file():
         pytest.skip(f"no {path}: set ASTRODL_TEST_DATA")
@@ -202,8 +194,8 @@ def test_networks_reach_the_scatter_of_the_mark_on_real_galaxies(test_data: Path
     edges = np.linspace(0, 1.05 * z[train].max(), 301)
     result = mlp(x[train], z[train], x[test], edges, smear=0.004)
     # SOURCE.md beside the table: 20 neighbours in colours and r, twice as many objects to train on.
-    assert of_point.sigma_mad(result["z"], z[test]) <= 0.0140
-    assert of_pdf.pit_ks(of_pdf.pit(result["pdf"], edges, z[test])) < 0.06
+    assert point_metrics.sigma_mad(result["z"], z[test]) <= 0.0140
+    assert pdf_metrics.pit_ks(pdf_metrics.pit(result["pdf"], edges, z[test])) < 0.06
 
 
 @pytest.mark.parametrize("method", [*METHODS, photoz.trainz], ids=[*NAMES, "trainz"])
@@ -215,6 +207,6 @@ def test_networks_reach_the_scatter_of_the_mark_on_real_galaxies(test_data: Path
         (np.ones(10), [1, 1], "strictly increasing"),
     ],
 )
-def test_training_sets_that_do_not_fit_together_are_refused(method, z, edges, message: str) -> None:
+def test_training_sets_that_do_not_fit_together_raise(method, z, edges, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         method(np.ones((10, 2)), z, np.ones((3, 2)), edges)

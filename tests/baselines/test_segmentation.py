@@ -29,13 +29,13 @@ def test_a_fitted_mask_finds_clumps_in_new_images() -> None:
     assert pooled_dice(segmentation.unsharp_mask(images, sky, settings), truth) > 0.8
 
 
-def test_the_fitted_settings_are_the_best_of_all_that_are_tried() -> None:
+def test_the_fitted_settings_are_the_best_of_the_grid() -> None:
     images, sky, truth = clumpy(5, 0)
     best = segmentation.fit_unsharp_mask(images, sky, truth)
     dice = [
         pooled_dice(segmentation.unsharp_mask(images, sky, UnsharpMask(coarse, float(contrast))), truth)
-        for coarse in segmentation.COARSE_PIXELS
-        for contrast in segmentation.CONTRASTS[::5]
+        for coarse in segmentation._COARSE_PIXELS
+        for contrast in segmentation._CONTRASTS[::5]
     ]
     assert pooled_dice(segmentation.unsharp_mask(images, sky, best), truth) >= max(dice)
 
@@ -51,7 +51,7 @@ def test_sky_noise_and_smooth_disks_have_no_clumps() -> None:
 
 def test_noise_of_the_excess_is_predicted() -> None:
     noise = np.random.default_rng(0).normal(size=(4, 200, 200))
-    excess = segmentation._blur(noise, segmentation.FINE_PIXELS) - segmentation._blur(noise, 4)
+    excess = segmentation._blur(noise, segmentation._FINE_PIXELS) - segmentation._blur(noise, 4)
     assert excess.std() == pytest.approx(segmentation._noise_factor(4), rel=0.02)
 
 
@@ -61,13 +61,13 @@ def test_units_of_the_flux_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize("turns", [1, 2])
-def test_turning_the_image_turns_the_mask(turns: int) -> None:
+def test_the_mask_rotates_with_the_image(turns: int) -> None:
     images, sky, _ = clumpy(3, 0)
     turned = segmentation.unsharp_mask(np.rot90(images, turns, axes=(1, 2)), sky)
     assert np.array_equal(turned, np.rot90(segmentation.unsharp_mask(images, sky), turns, axes=(1, 2)))
 
 
-def test_pixels_without_data_are_never_clumps_and_the_centre_is_left_out() -> None:
+def test_pixels_without_data_and_the_centre_are_not_in_the_mask() -> None:
     images, sky, _ = clumpy(2, 0)
     images[:, :24] = np.nan
     mask = segmentation.unsharp_mask(images, sky, UnsharpMask(contrast=0.0))
@@ -76,12 +76,12 @@ def test_pixels_without_data_are_never_clumps_and_the_centre_is_left_out() -> No
     assert mask[:, 24:].any()
 
 
-def test_images_and_skies_that_do_not_fit_are_refused() -> None:
+def test_images_and_skies_of_different_lengths_raise() -> None:
     with pytest.raises(ValueError, match="sky_sigma"):
         segmentation.unsharp_mask(np.ones((2, 8, 8)), [1.0])
 
 
-def test_constant_bt_is_the_training_mean_of_what_is_known() -> None:
+def test_constant_bt_is_the_mean_of_the_finite_training_values() -> None:
     assert segmentation.constant_bt([0.2, 0.4, np.nan], 3) == pytest.approx([0.3, 0.3, 0.3])
 
 

@@ -1,4 +1,4 @@
-"""Calibration on unseen objects: the PIT map makes uniform what was not, conformal intervals keep their promise."""
+"""Calibration on held-out objects: uniform PIT values, coverage of conformal sets and intervals."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ from scipy import special, stats
 
 from astrodl.calibration.levels import (
     conformal_levels,
+    conformal_threshold,
     fit_pit,
     fit_temperature,
-    least_probability,
     pit_map,
 )
 from astrodl.metrics.classification import set_coverage
@@ -32,7 +32,7 @@ def test_pit_map_is_monotone_and_keeps_the_ends() -> None:
     assert (np.diff(mapping) >= 0).all()
 
 
-def test_few_objects_change_nothing() -> None:
+def test_few_objects_have_the_identity() -> None:
     assert fit_pit(np.full(10, 0.5)) == (1.0, 1.0)
     assert conformal_levels(np.full(10, 0.5), 0.95) == (0.0, 1.0)
 
@@ -45,7 +45,7 @@ def test_pit_values_of_zero_and_one_can_be_fitted() -> None:
 
 
 @pytest.mark.parametrize("coverage", [0.68, 0.95])
-def test_conformal_intervals_cover_what_they_promise_whatever_the_pdf(coverage: float) -> None:
+def test_conformal_intervals_have_their_coverage_for_any_pdf(coverage: float) -> None:
     random = np.random.default_rng(5)
     share = []
     for _ in range(400):
@@ -62,7 +62,7 @@ def test_levels_of_a_uniform_pit_are_the_nominal_ones() -> None:
     assert stats.kstest(pit, "uniform").statistic < 1e-3
 
 
-def classified(random: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_classes(random: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw true probabilities of four classes, and the classes from them."""
     probability = random.dirichlet([0.5, 0.7, 1.0, 1.5], n)
     return probability, (probability.cumsum(1) < random.random((n, 1))).sum(1).clip(0, 3)
@@ -70,7 +70,7 @@ def classified(random: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndar
 
 @pytest.mark.parametrize("factor", [1 / 3, 1.0, 3.0])
 def test_logits_multiplied_by_a_factor_have_it_as_temperature(factor: float) -> None:
-    probability, label = classified(np.random.default_rng(1), 20_000)
+    probability, label = draw_classes(np.random.default_rng(1), 20_000)
     shift = np.linspace(-5, 5, len(label))[:, None]
     found = fit_temperature(factor * np.log(probability) + shift, label)
     assert found == pytest.approx(factor, rel=0.03)
@@ -78,7 +78,7 @@ def test_logits_multiplied_by_a_factor_have_it_as_temperature(factor: float) -> 
 
 
 def test_temperature_is_the_best_of_a_grid_and_bounded_for_a_perfect_classifier() -> None:
-    probability, label = classified(np.random.default_rng(2), 500)
+    probability, label = draw_classes(np.random.default_rng(2), 500)
     logits = 2.2 * np.log(probability)
     grid = np.geomspace(0.05, 20, 2001)
     losses = [-np.mean(special.log_softmax(logits / t, axis=1)[np.arange(500), label]) for t in grid]
@@ -89,22 +89,20 @@ def test_temperature_is_the_best_of_a_grid_and_bounded_for_a_perfect_classifier(
 
 @pytest.mark.parametrize("sharpness", [0.3, 1.0, 3.0])
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
-def test_class_sets_cover_what_they_promise_even_if_the_probabilities_are_wrong(
-    sharpness: float, coverage: float
-) -> None:
+def test_class_sets_have_their_coverage_for_any_probabilities(sharpness: float, coverage: float) -> None:
     random = np.random.default_rng(5)
     share = []
     for _ in range(300):
-        probability, label = classified(random, 500)
+        probability, label = draw_classes(random, 500)
         stated = probability**sharpness / (probability**sharpness).sum(1, keepdims=True)
-        least = least_probability(stated[:200], label[:200], coverage)
+        least = conformal_threshold(stated[:200], label[:200], coverage)
         share.append(set_coverage(stated[200:] >= least, label[200:]))
     error = np.std(share) / np.sqrt(len(share))
     assert coverage - 3 * error < np.mean(share) < coverage + 1 / 201 + 3 * error
 
 
-def test_too_few_objects_promise_all_classes() -> None:
+def test_sets_of_too_few_objects_contain_all_classes() -> None:
     probability = np.full((8, 3), 1 / 3)
-    assert least_probability(probability, np.zeros(8, int), 0.9) == 0.0
-    assert least_probability(probability[:0], np.zeros(0, int), 0.9) == 0.0
-    assert least_probability(probability, np.zeros(8, int), 0.0) == 1.0
+    assert conformal_threshold(probability, np.zeros(8, int), 0.9) == 0.0
+    assert conformal_threshold(probability[:0], np.zeros(0, int), 0.9) == 0.0
+    assert conformal_threshold(probability, np.zeros(8, int), 0.0) == 1.0

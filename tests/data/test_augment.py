@@ -1,4 +1,4 @@
-"""Augmentation: symmetries that undo, the same for image and mask, reproducible from the seed."""
+"""Augmentation: the same for image and mask, reproducible from the seed, with the stated distributions."""
 
 import pytest
 import torch
@@ -6,16 +6,16 @@ import torch
 from astrodl import distributed
 from astrodl.config import AugmentSettings, TaskSettings, parse
 from astrodl.data.augment import (
-    blurred,
-    degraded,
-    dihedral,
-    mirrored,
+    apply_symmetry,
+    blur,
+    degrade,
+    draw_kept_bands,
+    draw_square,
+    flip_turn_shift,
+    mirror_randomly,
     mixup,
-    moved,
-    random_moves,
-    resampled,
-    spared,
-    square,
+    resample,
+    transform_maps,
 )
 from astrodl.data.normalize import N_SIGMA
 from astrodl.errors import ConfigError
@@ -26,30 +26,30 @@ EVERYTHING = AugmentSettings(rotate=180, zoom=0.3, noise=1.0, blur=1.5, cutout=0
 
 def test_the_eight_symmetries_are_distinct_and_keep_the_pixels() -> None:
     image = torch.arange(9.0).view(1, 3, 3)
-    views = [dihedral(image, element) for element in range(8)]
+    views = [apply_symmetry(image, element) for element in range(8)]
     assert len({tuple(view.flatten().tolist()) for view in views}) == 8
     assert all(torch.equal(view.flatten().sort().values, image.flatten()) for view in views)
 
 
 def test_image_and_mask_move_together() -> None:
     image = torch.randn(20, 3, 8, 8)
-    moved, mask = random_moves(image, image[:, 1])
-    assert torch.equal(moved[:, 1], mask)
-    assert not torch.equal(moved, image)
+    changed, mask = flip_turn_shift(image, image[:, 1])
+    assert torch.equal(changed[:, 1], mask)
+    assert not torch.equal(changed, image)
 
 
-def test_each_object_stays_in_its_place() -> None:
+def test_the_order_of_the_objects_does_not_change() -> None:
     image = torch.arange(20.0).view(20, 1, 1, 1).expand(20, 1, 4, 4)
-    (moved,) = random_moves(image)
-    assert torch.equal(moved, image)
+    (changed,) = flip_turn_shift(image)
+    assert torch.equal(changed, image)
 
 
-def test_the_seed_decides() -> None:
+def test_the_same_seed_gives_the_same_images() -> None:
     image = torch.randn(16, 1, 8, 8)
     torch.manual_seed(3)
-    first = random_moves(image)[0]
+    first = flip_turn_shift(image)[0]
     torch.manual_seed(3)
-    assert torch.equal(random_moves(image)[0], first)
+    assert torch.equal(flip_turn_shift(image)[0], first)
 
 
 @pytest.mark.parametrize("element", range(8))
@@ -57,62 +57,62 @@ def test_segmentation_undoes_every_symmetry(element: int) -> None:
     from astrodl.tasks.segmentation import _undo
 
     maps = torch.randn(2, 3, 8, 8)
-    assert torch.equal(_undo(dihedral(maps, element), element), maps)
+    assert torch.equal(_undo(apply_symmetry(maps, element), element), maps)
 
 
 def galaxies(n: int = 12, side: int = 32) -> torch.Tensor:
-    """Draw smooth, lopsided blobs in three bands, normalised: (n, 3, side, side)."""
+    """Draw smooth, off-centre blobs in three bands, normalised: (n, 3, side, side)."""
     y, x = torch.meshgrid(*[torch.arange(side) - side / 2 + 0.5] * 2, indexing="ij")
     flux = 50 * torch.exp(-0.5 * (((x - 3) / 4) ** 2 + ((y + 1) / 3) ** 2))
     return torch.arcsinh(flux).expand(n, 3, -1, -1) / STRETCH + torch.zeros(n, 3, 1, 1)
 
 
-def augmented(batch: dict[str, torch.Tensor], settings: AugmentSettings) -> dict[str, torch.Tensor]:
-    return degraded(moved(batch, settings), settings, STRETCH)
+def augment(batch: dict[str, torch.Tensor], settings: AugmentSettings) -> dict[str, torch.Tensor]:
+    return degrade(transform_maps(batch, settings), settings, STRETCH)
 
 
-def test_defaults_give_what_random_moves_gives_to_the_last_bit() -> None:
+def test_the_default_augmentation_is_flip_turn_shift() -> None:
     batch = {"image": torch.randn(16, 3, 8, 8), "mask": torch.randn(16, 8, 8), "z": torch.randn(16)}
     torch.manual_seed(3)
-    image, mask = random_moves(batch["image"], batch["mask"])
+    image, mask = flip_turn_shift(batch["image"], batch["mask"])
     torch.manual_seed(3)
-    made = augmented(batch, AugmentSettings())
+    made = augment(batch, AugmentSettings())
     assert torch.equal(made["image"], image)
     assert torch.equal(made["mask"], mask)
     assert made["z"] is batch["z"]
 
 
-def test_everything_off_changes_nothing() -> None:
+def test_without_augmentation_nothing_changes() -> None:
     batch = {"image": torch.randn(4, 3, 8, 8)}
-    assert augmented(batch, AugmentSettings(symmetries=False, shift_pixels=0))["image"] is batch["image"]
+    assert augment(batch, AugmentSettings(symmetries=False, shift_pixels=0))["image"] is batch["image"]
 
 
-def test_a_shift_alone_turns_nothing() -> None:
+def test_a_shift_alone_does_not_rotate() -> None:
     image = torch.randn(40, 1, 8, 8)
-    made = augmented({"image": image}, AugmentSettings(symmetries=False, shift_pixels=3))["image"]
+    made = augment({"image": image}, AugmentSettings(symmetries=False, shift_pixels=3))["image"]
     assert any(torch.equal(made, image.roll((y, x), (2, 3))) for y in range(-3, 4) for x in range(-3, 4))
 
 
 @pytest.mark.parametrize("nearest", [False, True])
 @pytest.mark.parametrize("side", [8, 9])
-def test_a_quarter_turn_is_that_of_rot90(side: int, nearest: bool) -> None:
+def test_resampling_by_a_quarter_turn_is_rot90(side: int, nearest: bool) -> None:
     maps = torch.randn(4, 2, side, side)
     angle = torch.tensor([0.0, 0.5, 1.0, -0.5]) * torch.pi
-    turned = resampled(maps, angle, torch.ones(4), nearest=nearest)
+    turned = resample(maps, angle, torch.ones(4), nearest=nearest)
     for row, quarters in enumerate((0, 1, 2, -1)):
         torch.testing.assert_close(turned[row], torch.rot90(maps[row], quarters, (-2, -1)), atol=1e-5, rtol=0)
 
 
-def test_enlarging_keeps_the_middle_and_halves_the_slope() -> None:
+def test_a_zoom_of_two_keeps_the_centre_and_halves_the_slope() -> None:
     slope = torch.arange(33.0).expand(1, 1, 33, 33)
-    twice = resampled(slope, torch.zeros(1), torch.tensor([2.0]))
-    torch.testing.assert_close(twice, 16 + (slope - 16) / 2)
+    enlarged = resample(slope, torch.zeros(1), torch.tensor([2.0]))
+    torch.testing.assert_close(enlarged, 16 + (slope - 16) / 2)
 
 
-def test_rotation_and_zoom_move_all_maps_alike_and_masks_stay_binary() -> None:
+def test_rotation_and_zoom_are_the_same_for_all_maps_and_masks_stay_binary() -> None:
     image = galaxies()
     batch = {"image": image, "light": image[:, 0].clone(), "mask": (image[:, 0] > 0.5).float()}
-    made = moved(batch, AugmentSettings(rotate=180, zoom=0.3))
+    made = transform_maps(batch, AugmentSettings(rotate=180, zoom=0.3))
     torch.testing.assert_close(made["image"][:, 0], made["light"])
     assert set(made["mask"].unique().tolist()) == {0.0, 1.0}
     assert float(((made["light"] > 0.5) == made["mask"].bool()).float().mean()) > 0.98
@@ -124,21 +124,21 @@ def test_blur_conserves_the_flux_and_adds_its_variance() -> None:
     point = torch.zeros(3, 2, side, side)
     point[:, :, 32, 32] = 5.0
     sigma = torch.tensor([0.0, 1.0, 3.0])
-    blur = blurred(point, sigma)
-    torch.testing.assert_close(blur.sum((-2, -1)), point.sum((-2, -1)))
-    torch.testing.assert_close(blur[0], point[0], atol=1e-6, rtol=0)
-    variance = (blur[:, 0] * (torch.arange(side) - 32.0) ** 2).sum((-2, -1)) / 5
+    blurred = blur(point, sigma)
+    torch.testing.assert_close(blurred.sum((-2, -1)), point.sum((-2, -1)))
+    torch.testing.assert_close(blurred[0], point[0], atol=1e-6, rtol=0)
+    variance = (blurred[:, 0] * (torch.arange(side) - 32.0) ** 2).sum((-2, -1)) / 5
     torch.testing.assert_close(variance[1:], sigma[1:] ** 2, atol=2e-3, rtol=0)
-    made = degraded({"image": galaxies()}, AugmentSettings(blur=2), STRETCH)["image"]
+    made = degrade({"image": galaxies()}, AugmentSettings(blur=2), STRETCH)["image"]
     flux = [torch.sinh(STRETCH * image).sum((-2, -1)) for image in (galaxies(), made)]
     torch.testing.assert_close(*flux, rtol=1e-4, atol=0)
     assert (made.amax((-2, -1)) < galaxies().amax((-2, -1))).all()
 
 
-def test_noise_is_of_any_level_up_to_the_largest_in_units_of_the_sky_noise() -> None:
+def test_the_noise_level_is_uniform_up_to_the_setting_in_units_of_the_sky_noise() -> None:
     for brightness in (0.0, 3.0):
         image = torch.full((400, 2, 32, 32), brightness)
-        made = degraded({"image": image}, AugmentSettings(noise=1.5), STRETCH)["image"]
+        made = degrade({"image": image}, AugmentSettings(noise=1.5), STRETCH)["image"]
         added = torch.sinh(STRETCH * made.double()) - torch.sinh(STRETCH * image.double())
         level = added.flatten(1).std(1) * N_SIGMA
         assert 1.4 < float(level.max()) < 1.6
@@ -146,37 +146,37 @@ def test_noise_is_of_any_level_up_to_the_largest_in_units_of_the_sky_noise() -> 
         assert abs(float(added.mean())) < 0.01
 
 
-def test_where_there_are_no_data_nothing_is_added() -> None:
+def test_pixels_without_data_stay_zero() -> None:
     coverage = torch.ones(4, 2, 16, 16)
     coverage[:, 1] = 0
     batch = {"image": torch.randn(4, 2, 16, 16) * coverage, "coverage": coverage}
-    made = degraded(batch, AugmentSettings(noise=1, blur=2), STRETCH)
+    made = degrade(batch, AugmentSettings(noise=1, blur=2), STRETCH)
     assert not made["image"][:, 1].any()
     assert made["coverage"] is coverage
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
-def test_a_square_hides_its_share_in_all_bands_anywhere(share: float) -> None:
-    hidden = square(torch.zeros(4000, 20, 20), share)
+def test_a_square_hides_the_same_area_of_all_bands_at_uniform_positions(share: float) -> None:
+    hidden = draw_square(torch.zeros(4000, 20, 20), share)
     assert (hidden.float().mean((1, 2)) - share**2).abs().max() < 1e-6
     chances = hidden.float().mean(0)
     assert float((chances - share**2).abs().max()) < 5 * (share / 4000**0.5)
-    made = degraded({"image": torch.ones(6, 3, 20, 20)}, AugmentSettings(cutout=share), STRETCH)["image"]
+    made = degrade({"image": torch.ones(6, 3, 20, 20)}, AugmentSettings(cutout=share), STRETCH)["image"]
     assert torch.equal(made[:, 0], made[:, 2])
     assert float(made.mean()) == pytest.approx(1 - share**2)
 
 
-def test_a_band_is_always_left_of_those_that_there_are() -> None:
-    there = torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 0.0]]).repeat(2000, 1)
-    kept = spared(there, 0.6)
-    assert ((kept * there).sum(1) > 0).all()
+def test_at_least_one_available_band_is_kept() -> None:
+    available = torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 0.0]]).repeat(2000, 1)
+    kept = draw_kept_bands(available, 0.6)
+    assert ((kept * available).sum(1) > 0).all()
     assert set(kept.unique().tolist()) == {0.0, 1.0}
-    # as drawn, or all back where all three were lost
+    # kept as drawn, or because all three were lost
     assert float(kept[0::2].mean()) == pytest.approx(0.4 + 0.6**3, abs=0.02)
-    assert spared(there, 0.0).all()
+    assert draw_kept_bands(available, 0.0).all()
 
 
-def test_mixing_says_with_whom_and_how_much() -> None:
+def test_mixup_returns_partners_and_shares() -> None:
     batch = {"image": torch.randn(8, 2, 4, 4), "features": torch.randn(8, 5), "label": torch.arange(8)}
     made = mixup(batch, 0.4)
     share, partner = made["share"], made["partner"]
@@ -189,9 +189,9 @@ def test_mixing_says_with_whom_and_how_much() -> None:
     assert made["label"] is batch["label"]
 
 
-def test_about_half_are_mirrored_and_change_their_class() -> None:
+def test_about_half_of_the_objects_are_mirrored_and_exchange_their_class() -> None:
     batch = {"image": torch.rand(400, 2, 8, 8), "target": torch.eye(3)[torch.arange(400) % 3], "id": torch.arange(400)}
-    changed = mirrored(batch, [1, 0, 2])
+    changed = mirror_randomly(batch, [1, 0, 2])
     flipped = (changed["image"] == batch["image"].flip(-1)).flatten(1).all(1)
     assert 140 < flipped.sum() < 260
     assert torch.equal(changed["image"][~flipped], batch["image"][~flipped])
@@ -201,31 +201,31 @@ def test_about_half_are_mirrored_and_change_their_class() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0])
-def test_shares_follow_the_beta_distribution(alpha: float) -> None:
+def test_shares_of_mixup_follow_the_beta_distribution(alpha: float) -> None:
     share = mixup({"image": torch.zeros(20000, 1)}, alpha)["share"]
     assert float(share.mean()) == pytest.approx(0.5, abs=0.02)
     assert float(share.var()) == pytest.approx(0.25 / (2 * alpha + 1), rel=0.05)
 
 
-def test_several_processes_augment_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    def changed(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def test_two_ranks_augment_like_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         torch.manual_seed(9)
-        made = mixup(augmented(mirrored(batch, [1, 0]), EVERYTHING), 0.4)
-        return {**made, "kept": spared(torch.ones(len(made["image"]), 3), 0.5)}
+        made = mixup(augment(mirror_randomly(batch, [1, 0]), EVERYTHING), 0.4)
+        return {**made, "kept": draw_kept_bands(torch.ones(len(made["image"]), 3), 0.5)}
 
     batch = {"image": galaxies(16) + torch.randn(16, 3, 32, 32), "mask": torch.randn(16, 32, 32)}
     batch["target"] = torch.eye(2)[torch.arange(16) % 2]
-    whole = changed(batch)
-    for number in (0, 1):
-        monkeypatch.setattr(distributed, "size", lambda: 2)
-        monkeypatch.setattr(distributed, "number", lambda number=number: number)
-        part = changed({name: tensor[number::2] for name, tensor in batch.items()})
+    whole = change(batch)
+    for rank in (0, 1):
+        monkeypatch.setattr(distributed, "world_size", lambda: 2)
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        part = change({name: tensor[rank::2] for name, tensor in batch.items()})
         for name in ("image", "mask", "target", "share", "kept"):
-            torch.testing.assert_close(part[name], whole[name][number::2])
-        assert torch.equal(2 * part["partner"] + number, whole["partner"][number::2])
+            torch.testing.assert_close(part[name], whole[name][rank::2])
+        assert torch.equal(2 * part["partner"] + rank, whole["partner"][rank::2])
 
 
-def test_what_a_task_does_not_use_is_refused() -> None:
+def test_an_augmentation_without_effect_is_an_error() -> None:
     assert parse(TaskSettings, {"augment": {"rotate": 10}}).augment.rotate == 10
     with pytest.raises(ConfigError, match=r"augment\.mixup has no effect on this task"):
         parse(TaskSettings, {"augment": {"mixup": 0.2}})

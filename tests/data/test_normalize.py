@@ -18,7 +18,7 @@ def test_invert_undoes_apply(images: np.ndarray) -> None:
     np.testing.assert_allclose(SCALING.invert(SCALING.apply(images)), images, rtol=2e-4, atol=1e-4)
 
 
-def test_tensors_and_arrays_are_scaled_alike() -> None:
+def test_tensors_and_arrays_are_scaled_equally() -> None:
     images = np.random.default_rng(0).normal(0, 10, (4, 2, 5, 5)).astype(np.float32)
     scaled = SCALING.apply(torch.from_numpy(images))
     np.testing.assert_allclose(scaled.numpy(), SCALING.apply(images), rtol=1e-5, atol=1e-6)

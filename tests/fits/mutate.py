@@ -1,8 +1,8 @@
-"""Damage FITS files in the ways in which they get damaged, from a seed; and read them where it cannot hurt.
+"""Damage FITS files in realistic ways, from a seed, and read them in a separate process.
 
-`python -m tests.fits.mutate FOLDER FIRST LAST` reads the files that the seeds FIRST to LAST - 1 make of the files in
-FOLDER and prints a line of JSON for each; the tests run it in a process of its own, since what it may do wrong is hang,
-crash or take all memory.
+`python -m tests.fits.mutate FOLDER FIRST LAST` damages the files in FOLDER with the seeds FIRST to LAST - 1, reads them
+and prints one line of JSON for each. The tests run it in a separate process because a reader with a defect could hang,
+crash or use up the memory.
 """
 
 import bz2
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from astrodl.fits.file import FitsFile, UnreadableError, open_fits, pixel_scale_arcsec, read_bytes, zero_point
+from astrodl.fits import FitsFile, UnreadableError, open_fits, pixel_scale_arcsec, read_bytes, zero_point
 
 BLOCK, CARD = 2880, 80
 HANG_SECONDS = 120
@@ -35,16 +35,16 @@ STRUCTURAL = re.compile(
 )
 
 
-def pack_xz(data: bytes) -> bytes:
-    """Pack with a small dictionary, which takes memory also when it is unpacked."""
+def compress_xz(data: bytes) -> bytes:
+    """Compress with a small dictionary, because decompression allocates it, too."""
     return lzma.compress(data, preset=0)
 
 
-PACKERS: tuple[Callable[[bytes], bytes], ...] = (gzip.compress, bz2.compress, pack_xz)
+COMPRESSORS: tuple[Callable[[bytes], bytes], ...] = (gzip.compress, bz2.compress, compress_xz)
 
 
 def simulated_files() -> dict[str, bytes]:
-    """Make good files of every kind that the reader knows."""
+    """Make intact files of every kind that the reader knows."""
     rng = np.random.default_rng(0)
     sky = rng.normal(100, 10, (48, 40))
     images = {
@@ -58,83 +58,83 @@ def simulated_files() -> dict[str, bytes]:
         "int64": sky.astype(np.int64),
         "cube": rng.normal(size=(3, 20, 20)).astype(np.float32),
     }
-    files = {name: written(fits.PrimaryHDU(image)) for name, image in images.items()}
+    files = {name: to_bytes(fits.PrimaryHDU(image)) for name, image in images.items()}
     bands = [fits.ImageHDU(images["float32"], name=name) for name in "ugriz"]
     for band in bands:
         band.header.update({"MAGZERO": 25.0, "BUNIT": "electron/s", "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"})
-    files["bands"] = written(fits.PrimaryHDU(), *bands)
+    files["bands"] = to_bytes(fits.PrimaryHDU(), *bands)
     scaled = fits.PrimaryHDU(images["int16"])
     scaled.header["BLANK"] = 99
     scaled.scale("int16", bscale=0.5, bzero=3)
-    files["scaled"] = written(scaled)
+    files["scaled"] = to_bytes(scaled)
     table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=np.arange(9))])
-    files["table"] = written(fits.PrimaryHDU(), table, fits.ImageHDU(images["int32"], name="SCI"))
+    files["table"] = to_bytes(fits.PrimaryHDU(), table, fits.ImageHDU(images["int32"], name="SCI"))
     for code in CODES:
         packed = fits.CompImageHDU(images["int32"], name="SCI", compression_type=code, tile_shape=(16, 40))
-        files[code] = written(fits.PrimaryHDU(), packed)
+        files[code] = to_bytes(fits.PrimaryHDU(), packed)
     for code in ("RICE_1", "GZIP_2", "HCOMPRESS_1"):
         dithered = fits.CompImageHDU(
             images["float32"], compression_type=code, tile_shape=(16, 40), quantize_method=1, dither_seed=7
         )
-        files[f"{code}-dithered"] = written(fits.PrimaryHDU(), dithered)
+        files[f"{code}-dithered"] = to_bytes(fits.PrimaryHDU(), dithered)
     return files
 
 
-def written(*hdus: fits.hdu.base._BaseHDU) -> bytes:
-    """Give the bytes that astropy writes."""
+def to_bytes(*hdus: fits.hdu.base._BaseHDU) -> bytes:
+    """Return the file that astropy writes."""
     buffer = io.BytesIO()
     fits.HDUList([*hdus]).writeto(buffer)
     return buffer.getvalue()
 
 
 def mutate(data: bytes, seed: int) -> bytes:
-    """Damage a file once to three times, and pack one in eight, of which half are damaged again."""
+    """Damage a file one to three times; compress one file in eight, and damage half of these again."""
     rng = np.random.default_rng(seed)
     for _ in range(rng.integers(1, 4)):
-        data = WAYS[rng.integers(len(WAYS))](data, rng)
+        data = MUTATIONS[rng.integers(len(MUTATIONS))](data, rng)
     if rng.random() < 1 / 8:
-        data = PACKERS[rng.integers(len(PACKERS))](data)
+        data = COMPRESSORS[rng.integers(len(COMPRESSORS))](data)
         if rng.random() < 1 / 2:
             data = (flip, cut, append)[rng.integers(3)](data, rng)
     return data
 
 
 def cut(data: bytes, rng: np.random.Generator) -> bytes:
-    """Lose the end."""
-    return data[: place(data, rng)]
+    """Remove the end."""
+    return data[: choose_position(data, rng)]
 
 
 def delete(data: bytes, rng: np.random.Generator) -> bytes:
-    """Lose something in between."""
-    start = place(data, rng)
+    """Remove a part."""
+    start = choose_position(data, rng)
     return data[:start] + data[start + int(rng.choice([1, 8, CARD, BLOCK])) :]
 
 
 def blank(data: bytes, rng: np.random.Generator) -> bytes:
-    """Zeros where the data did not arrive, or ones, or spaces."""
-    start, length = place(data, rng), int(rng.choice([4, 16, 80, 512, BLOCK, 2 * BLOCK]))
+    """Replace a part by zeros, ones or spaces, as after an incomplete transfer."""
+    start, length = choose_position(data, rng), int(rng.choice([4, 16, 80, 512, BLOCK, 2 * BLOCK]))
     filled = (rng.choice([b"\0", b"\xff", b" "]) * length)[: len(data) - start]
     return data[:start] + filled + data[start + len(filled) :]
 
 
 def flip(data: bytes, rng: np.random.Generator) -> bytes:
-    """Wrong bytes."""
+    """Change single bytes."""
     damaged = bytearray(data)
     for _ in range(rng.integers(1, 20)):
         if damaged:
-            damaged[place(data, rng)] = rng.integers(256)
+            damaged[choose_position(data, rng)] = rng.integers(256)
     return bytes(damaged)
 
 
 def overwrite(data: bytes, rng: np.random.Generator) -> bytes:
-    """A wrong integer, as in a table of tiles."""
-    start = place(data, rng) // 4 * 4
+    """Write a wrong integer, for example in a table of tiles."""
+    start = choose_position(data, rng) // 4 * 4
     value = int(rng.choice([0, 1, -1, 1 << 20, (1 << 31) - 1, -(1 << 31), rng.integers(0, 4096)]))
     return data[:start] + value.to_bytes(4, "big", signed=True) + data[start + 4 :]
 
 
 def swap(data: bytes, rng: np.random.Generator) -> bytes:
-    """Two blocks in each other's place."""
+    """Swap two blocks."""
     blocks = [data[start : start + BLOCK] for start in range(0, len(data), BLOCK)]
     if blocks:
         first, second = rng.integers(len(blocks), size=2)
@@ -143,29 +143,29 @@ def swap(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def append(data: bytes, rng: np.random.Generator) -> bytes:
-    """Something behind the end: noise, or the file once more."""
+    """Append noise, or the file itself."""
     return data + (rng.bytes(int(rng.integers(1, 3 * BLOCK))) if rng.random() < 0.7 else data)
 
 
-def lie(data: bytes, rng: np.random.Generator) -> bytes:
-    """Another value in a card that tells the structure."""
+def change_value(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change the value of a structure card."""
     return change_card(data, rng, lambda card: card[:9] + str(rng.choice(NUMBERS)).rjust(21).encode(), STRUCTURAL)
 
 
-def misspell(data: bytes, rng: np.random.Generator) -> bytes:
-    """A card of another name."""
+def rename_card(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change a keyword."""
     other = rng.choice([b"BITPIX  ", b"NAXIS1  ", b"ZIMAGE  ", b"END     ", b"EXTNAME ", b"ZTILE1  ", b"naxis   "])
     return change_card(data, rng, lambda card: bytes(other) + card[8:])
 
 
-def lose_card(data: bytes, rng: np.random.Generator) -> bytes:
-    """A card that is blank."""
+def blank_card(data: bytes, rng: np.random.Generator) -> bytes:
+    """Blank a card."""
     return change_card(data, rng, lambda card: b"", STRUCTURAL if rng.random() < 0.5 else None)
 
 
-def double_card(data: bytes, rng: np.random.Generator) -> bytes:
-    """A card in the place of another."""
-    cards = list(cards_of(data))
+def overwrite_card(data: bytes, rng: np.random.Generator) -> bytes:
+    """Overwrite a card with another."""
+    cards = list(find_cards(data))
     if not cards:
         return data
     source = int(rng.choice(cards))
@@ -175,8 +175,8 @@ def double_card(data: bytes, rng: np.random.Generator) -> bytes:
 def change_card(
     data: bytes, rng: np.random.Generator, change: Callable[[bytes], bytes], which: re.Pattern[bytes] | None = None
 ) -> bytes:
-    """Change one card of those whose keyword matches."""
-    cards = [start for start in cards_of(data) if which is None or which.match(data, start)]
+    """Change a random card whose keyword matches."""
+    cards = [start for start in find_cards(data) if which is None or which.match(data, start)]
     if not cards:
         return data
     start = int(rng.choice(cards))
@@ -184,8 +184,8 @@ def change_card(
     return data[:start] + card + data[start + CARD :]
 
 
-def cards_of(data: bytes) -> Iterator[int]:
-    """Find the cards of all headers."""
+def find_cards(data: bytes) -> Iterator[int]:
+    """Yield the positions of the cards of all headers."""
     for begin in re.finditer(rb"SIMPLE  =|XTENSION=", data):
         for start in range(begin.start(), len(data) - CARD + 1, CARD):
             yield start
@@ -193,24 +193,25 @@ def cards_of(data: bytes) -> Iterator[int]:
                 break
 
 
-def place(data: bytes, rng: np.random.Generator) -> int:
-    """Choose a position, in half of the cases near the end of a header, where the tables of tiles begin."""
+def choose_position(data: bytes, rng: np.random.Generator) -> int:
+    """Choose a position; half of them near the end of a header, where the tables of tiles begin."""
     ends = [match.start() // BLOCK * BLOCK + BLOCK for match in re.finditer(rb"END {77}", data)]
     if ends and rng.random() < 0.5:
         return min(int(rng.choice(ends)) + int(rng.integers(-200, 800)), max(len(data) - 1, 0))
     return int(rng.integers(max(len(data), 1)))
 
 
-WAYS = (cut, delete, blank, flip, overwrite, swap, append, lie, lie, lie, misspell, lose_card, double_card)
+MUTATIONS = (cut, delete, blank, flip, overwrite, swap, append)
+MUTATIONS += (change_value, change_value, change_value, rename_card, blank_card, overwrite_card)
 
 
 def read_all(path: Path) -> list[tuple[int, ...]]:
-    """Read what there is to read, as ingestion would; gives the shapes of the images.
+    """Read all images of a file, as ingestion would; return their shapes.
 
     Raises
     ------
     UnreadableError
-        Where the file is refused.
+        If the file is refused.
     """
     file = open_fits(read_bytes(path))
     return [_read(file, number) for number, hdu in enumerate(file.hdus) if hdu.is_image]
@@ -226,8 +227,8 @@ def _read(file: FitsFile, number: int) -> tuple[int, ...]:
     return image.shape
 
 
-def peak_of(path: Path) -> tuple[str, int, float]:
-    """Read a file; gives the reason of a refusal, the peak of memory in bytes, and the processor's seconds."""
+def measure_reading(path: Path) -> tuple[str, int, float]:
+    """Read a file; return the reason of a refusal, the peak of memory in bytes, and the CPU time in seconds."""
     tracemalloc.clear_traces()
     tracemalloc.reset_peak()
     before, start, reason = tracemalloc.get_traced_memory()[0], time.process_time(), ""
@@ -239,16 +240,16 @@ def peak_of(path: Path) -> tuple[str, int, float]:
 
 
 def normal_peak(data: bytes, path: Path) -> int:
-    """Measure the memory that a good file takes, packed or not."""
+    """Measure the peak of memory for an intact file, compressed or not."""
     peaks = []
-    for pack in (bytes, bytes, *PACKERS):  # the first time, modules are imported
-        path.write_bytes(pack(data))
-        peaks.append(peak_of(path)[1])
+    for compress in (bytes, bytes, *COMPRESSORS):  # the first call imports modules
+        path.write_bytes(compress(data))
+        peaks.append(measure_reading(path)[1])
     return max(peaks[1:])
 
 
 def main(folder: Path, first: int, last: int) -> None:
-    """Read the files of some seeds."""
+    """Read the damaged files of a range of seeds."""
     warnings.simplefilter("error")
     tracemalloc.start()
     bases = sorted(folder.glob("*.base"))
@@ -259,7 +260,7 @@ def main(folder: Path, first: int, last: int) -> None:
         print(json.dumps({"seed": seed, "base": base.stem}), end=" ", flush=True)
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         damaged.write_bytes(mutate(base.read_bytes(), seed))
-        reason, peak, seconds = peak_of(damaged)
+        reason, peak, seconds = measure_reading(damaged)
         faulthandler.cancel_dump_traceback_later()
         print(json.dumps({"reason": reason, "peak": peak, "normal": normal[base], "seconds": seconds}), flush=True)
     damaged.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The benchmark of ingestion runs, its ways agree, and its tables are those of its numbers; never how fast."""
+"""The ingestion benchmark runs, its readers agree, and its tables contain its numbers. Speed is not tested."""
 
 import importlib
 import json
@@ -16,34 +16,34 @@ from tests.conftest import ROOT
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Give benchmarks/speed/ingest.py as a module, so that processes can import it, too."""
+    """Import benchmarks/speed/ingest.py by name, so that worker processes can import it, too."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "speed"))
     module = importlib.import_module("ingest")
     monkeypatch.setattr(module, "TURN_SECONDS", 0.0)
     return module
 
 
-def survey(benchmark: ModuleType, folder: Path, n_objects: int) -> Path:
+def simulate_survey(benchmark: ModuleType, folder: Path, n_objects: int) -> Path:
     """Simulate a small survey."""
     simulate(SimulateSettings(n_objects=n_objects, size=64, bands=list(benchmark.BANDS)), folder, progress=False)
     return folder
 
 
-def test_the_benchmark_times_every_way(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_the_benchmark_times_every_reader(benchmark: ModuleType, tmp_path: Path) -> None:
     numbers = tmp_path / "numbers.json"
     options = ["--n", "3", "--processes", "1", "--turns", "1", "--no-ingestion", "--json", str(numbers)]
-    result = benchmark.main([*options, "--folder", str(survey(benchmark, tmp_path / "survey", 3))])
+    result = benchmark.main([*options, "--folder", str(simulate_survey(benchmark, tmp_path / "survey", 3))])
     assert json.loads(numbers.read_text()) == result
     names = {"raw bytes", "astropy", "astrodl", "astrodl, each file parsed anew"}
     assert set(result["objects_per_second"]) - {"fitsio"} == names
 
 
-@pytest.mark.slow  # processes take long to start, and the tools that write tables import torch
+@pytest.mark.slow  # slow start of the processes, and the tools that write tables import torch
 def test_the_benchmark_writes_its_tables(benchmark: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     blocks = (f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("ingestion", "ingestion-steps"))
     page.write_text("".join(blocks))
-    folder = survey(benchmark, tmp_path / "survey", 12)
+    folder = simulate_survey(benchmark, tmp_path / "survey", 12)
     result = benchmark.main(["--n", "12", "--turns", "1", "--folder", str(folder), "--record", str(page)])
     assert {"astrodl, 2 processes", "ingest, 1 worker", "ingest, 2 workers"} <= set(result["objects_per_second"])
     for row in [*benchmark.rate_rows(result), *benchmark.step_rows(result)]:
@@ -51,15 +51,18 @@ def test_the_benchmark_writes_its_tables(benchmark: ModuleType, tmp_path: Path) 
     assert f"| {result['ratios']['astropy']['astrodl']:.3g} |" in page.read_text()
 
 
-def test_a_way_that_reads_other_pixels_stops_the_benchmark(benchmark: ModuleType, tmp_path: Path) -> None:
-    paths = [str(path) for path in (survey(benchmark, tmp_path, 1) / "images").glob("*.fits")]
-    with benchmark.ways(1, 1) as (_, out), pytest.raises(SystemExit, match="wrong reads other pixels than astropy"):
-        benchmark.agree({"wrong": lambda paths, out: None}, paths, out)
+def test_a_reader_with_wrong_pixels_stops_the_benchmark(benchmark: ModuleType, tmp_path: Path) -> None:
+    paths = [str(path) for path in (simulate_survey(benchmark, tmp_path, 1) / "images").glob("*.fits")]
+    with (
+        benchmark.open_readers(1, 1) as (_, out),
+        pytest.raises(SystemExit, match="wrong reads other pixels than astropy"),
+    ):
+        benchmark.check_agreement({"wrong": lambda paths, out: None}, paths, out)
 
 
-def test_parts_of_the_objects_are_written_into_shared_memory(benchmark: ModuleType, tmp_path: Path) -> None:
-    paths = [str(path) for path in sorted((survey(benchmark, tmp_path, 3) / "images").glob("*.fits"))]
-    with benchmark.ways(3, 1) as (_, out):
+def test_processes_write_their_objects_to_shared_memory(benchmark: ModuleType, tmp_path: Path) -> None:
+    paths = [str(path) for path in sorted((simulate_survey(benchmark, tmp_path, 3) / "images").glob("*.fits"))]
+    with benchmark.open_readers(3, 1) as (_, out):
         expected = np.empty_like(out)
         benchmark.with_astropy(paths, expected)
         memory = SharedMemory(create=True, size=out.nbytes)
@@ -75,9 +78,9 @@ def test_parts_of_the_objects_are_written_into_shared_memory(benchmark: ModuleTy
             memory.unlink()
 
 
-def test_each_step_is_counted_beyond_the_one_before_it_and_each_way_beside_its_rival(benchmark: ModuleType) -> None:
+def test_step_times_are_increments_and_ratios_compare_the_same_turn(benchmark: ModuleType) -> None:
     steps = {"a": [2e-6, 4e-6, 2e-6], "b": [5e-6, 8e-6, 5e-6], "c": [6e-6, 9e-6, 7e-6]}
     assert benchmark.increments(steps) == pytest.approx({"a": 2.0, "b": 3.0, "c": 1.0})
-    # A slow machine in the second turn; twice the rate of the rival in each.
-    seconds = {"rival": [2.0, 8.0, 2.0], "way": [1.0, 4.0, 1.0], "whole": [4.0]}
-    assert benchmark.ratios(seconds, "rival") == {"rival": 1.0, "way": 2.0, "whole": 0.5}
+    # The machine is slow in the second turn; the reader has twice the rate of the reference in each turn.
+    seconds = {"reference": [2.0, 8.0, 2.0], "reader": [1.0, 4.0, 1.0], "ingestion": [4.0]}
+    assert benchmark.ratios(seconds, "reference") == {"reference": 1.0, "reader": 2.0, "ingestion": 0.5}

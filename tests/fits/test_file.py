@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from astrodl.fits.file import (
+from astrodl.fits import (
     FitsFile,
     MissingExtensionError,
     UnreadableError,
@@ -36,21 +36,21 @@ def primary(values: np.ndarray, **cards: object) -> bytes:
     return written(hdu)
 
 
-def only(data: bytes) -> np.ndarray:
+def read_first(data: bytes) -> np.ndarray:
     file = open_fits(data)
     return file.pixels(file.hdus[0])
 
 
-@pytest.mark.parametrize("kind", TYPES)
-def test_every_pixel_type_is_read_as_astropy_reads_it(kind: str) -> None:
-    values = np.random.default_rng(0).integers(0, 200, (5, 7)).astype(kind)
-    np.testing.assert_array_equal(only(primary(values)), values.astype(np.float32))
+@pytest.mark.parametrize("dtype", TYPES)
+def test_every_pixel_type_is_converted_to_float32(dtype: str) -> None:
+    values = np.random.default_rng(0).integers(0, 200, (5, 7)).astype(dtype)
+    np.testing.assert_array_equal(read_first(primary(values)), values.astype(np.float32))
 
 
 @given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=3, min_side=2, max_side=9)))
 @settings(max_examples=30, deadline=None)
-def test_what_astropy_writes_is_read_back(values: np.ndarray) -> None:
-    image = only(primary(values))
+def test_images_written_by_astropy_are_read_back(values: np.ndarray) -> None:
+    image = read_first(primary(values))
     expected = np.where(np.isfinite(values), values, np.nan)
     while expected.ndim > 2 and expected.shape[0] == 1:
         expected = expected[0]
@@ -59,10 +59,10 @@ def test_what_astropy_writes_is_read_back(values: np.ndarray) -> None:
 
 def test_blank_and_infinite_pixels_are_nan() -> None:
     values = np.arange(6, dtype=np.int16).reshape(2, 3)
-    image = only(primary(values, BLANK=4))
+    image = read_first(primary(values, BLANK=4))
     assert np.isnan(image[1, 1])
     assert np.isnan(image).sum() == 1
-    assert np.isnan(only(primary(np.array([[1.0, np.inf], [-np.inf, 1e300]])))).sum() == 3
+    assert np.isnan(read_first(primary(np.array([[1.0, np.inf], [-np.inf, 1e300]])))).sum() == 3
 
 
 def test_scaled_integers_are_unscaled() -> None:
@@ -72,10 +72,10 @@ def test_scaled_integers_are_unscaled() -> None:
         b"END" + b" " * 77, b"BSCALE  = 0.5".ljust(80) + b"BZERO   = 1.0D1".ljust(80) + b"END".ljust(80), 1
     )
     data = data[:2880] + data[2880 + 160 :]
-    np.testing.assert_allclose(only(data), np.arange(6).reshape(2, 3) * 0.5 + 10)
+    np.testing.assert_allclose(read_first(data), np.arange(6).reshape(2, 3) * 0.5 + 10)
 
 
-def test_a_tile_compressed_image_is_unpacked() -> None:
+def test_a_tile_compressed_image_is_decompressed() -> None:
     values = np.arange(64 * 64, dtype=np.int32).reshape(64, 64)
     data = written(fits.PrimaryHDU(), fits.CompImageHDU(values, name="g", compression_type="RICE_1"))
     file = open_fits(data)
@@ -111,24 +111,24 @@ def test_the_first_image_of_the_right_dimension_is_chosen() -> None:
     assert file.first_image(3).name == "CUBE"
 
 
-def test_a_header_that_promises_more_than_the_file_holds_is_refused_before_reading() -> None:
+def test_a_header_with_a_larger_image_than_the_file_is_refused() -> None:
     data = primary(np.zeros((10, 10), np.float32)).replace(
         b"NAXIS1  =                   10", b"NAXIS1  =           4000000000"
     )
     with pytest.raises(UnreadableError, match="cut short: extension 'PRIMARY' should hold 4000000000 x 10 pixels"):
-        only(data)
+        read_first(data)
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
-def test_a_truncated_file_is_refused_whole(fraction: float) -> None:
+def test_an_image_beyond_the_end_of_a_truncated_file_is_refused(fraction: float) -> None:
     data = written(fits.PrimaryHDU(), *[fits.ImageHDU(np.zeros((50, 50), np.float32), name=name) for name in "gri"])
     file = open_fits(data[: int(len(data) * fraction)])
     with pytest.raises(UnreadableError, match="cut short"):
         file.pixels(file.find("i"))
 
 
-def complaint(data: bytes) -> str:
-    """Read all there is to read; gives the reason where the file is refused."""
+def refusal(data: bytes) -> str:
+    """Read the whole file; return the reason if it is refused."""
     try:
         file = open_fits(data)
         for hdu in file.hdus:
@@ -143,13 +143,13 @@ def complaint(data: bytes) -> str:
 
 @given(st.binary(max_size=6000), st.integers(0, 5760), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_no_bytes_bring_it_down(noise: bytes, position: int, keep: bool) -> None:
+def test_arbitrary_bytes_raise_no_other_error(noise: bytes, position: int, keep: bool) -> None:
     data = primary(np.zeros((20, 20), np.float32))
     data = data[:position] + noise + data[position + len(noise) :] if keep else noise
-    assert "\n" not in complaint(data)
+    assert "\n" not in refusal(data)
 
 
-def test_what_stands_in_the_place_of_a_fits_file_is_named() -> None:
+def test_a_file_that_is_not_fits_is_described() -> None:
     for data, words in (
         (b"<html>404</html>", "it is a web page"),
         (b"version https://git-lfs.github.com/spec/v1", "it is a pointer of Git LFS"),
@@ -159,7 +159,7 @@ def test_what_stands_in_the_place_of_a_fits_file_is_named() -> None:
             open_fits(data)
 
 
-def test_an_image_is_read_into_the_array_that_is_given() -> None:
+def test_an_image_is_read_into_a_given_array() -> None:
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     stack = np.zeros((2, 3, 4), np.float32)
     file = open_fits(primary(values))
@@ -169,23 +169,23 @@ def test_an_image_is_read_into_the_array_that_is_given() -> None:
         file.pixels(file.primary, out=np.zeros((4, 3), np.float32))
 
 
-@pytest.mark.parametrize("kind", TYPES)
-def test_masks_keep_all_of_their_bits(kind: str) -> None:
-    largest = np.iinfo(kind).max if kind[0] in "ui" else 3
-    values = np.array([[0, 1], [largest, largest - 1]], kind)
+@pytest.mark.parametrize("dtype", TYPES)
+def test_masks_keep_all_bits(dtype: str) -> None:
+    largest = np.iinfo(dtype).max if dtype[0] in "ui" else 3
+    values = np.array([[0, 1], [largest, largest - 1]], dtype)
     file = open_fits(primary(values))
     read = file.values(file.primary)
-    assert read.dtype.kind == np.dtype(kind).kind
+    assert read.dtype.kind == np.dtype(dtype).kind
     np.testing.assert_array_equal(read, values)
 
 
-def test_masks_that_are_packed_keep_all_of_their_bits() -> None:
+def test_compressed_masks_keep_all_bits() -> None:
     values = np.full((16, 16), 2**31 - 1, np.int32)
     file = open_fits(written(fits.PrimaryHDU(), fits.CompImageHDU(values, compression_type="GZIP_1")))
     np.testing.assert_array_equal(file.values(file.hdus[1]), values)
 
 
-def test_gcount_of_zero_does_not_let_pixels_be_read_behind_the_file() -> None:
+def test_with_a_gcount_of_zero_no_pixels_are_read_beyond_the_file() -> None:
     image = fits.ImageHDU(np.zeros((50, 50), np.float32))
     data = written(fits.PrimaryHDU(), image).replace(
         b"GCOUNT  =                    1", b"GCOUNT  =                    0"
@@ -195,12 +195,12 @@ def test_gcount_of_zero_does_not_let_pixels_be_read_behind_the_file() -> None:
 
 
 @pytest.mark.parametrize("axis", ["1" * 60, "9223372036854775807", "1099511627776"])
-def test_a_header_that_declares_terabytes_is_refused_before_memory_is_taken(axis: str) -> None:
+def test_a_header_that_declares_terabytes_is_refused_without_allocation(axis: str) -> None:
     data = primary(np.zeros((10, 10), np.float32)).replace(b"NAXIS1  =                   10 ", _card(axis), 1)
     tracemalloc.start()
     try:
         with pytest.raises(UnreadableError, match=r"cut short|more data than any disk can hold"):
-            only(data)
+            read_first(data)
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()
@@ -245,12 +245,12 @@ def _card(axis: str) -> bytes:
         ({}, None),
     ],
 )
-def test_zero_points_are_found_where_surveys_put_them(cards: dict[str, object], expected: float | None) -> None:
+def test_zero_points_are_found_in_the_usual_keywords(cards: dict[str, object], expected: float | None) -> None:
     file = open_fits(primary(np.zeros((4, 4), np.float32), **cards))
     assert zero_point(file.hdus[0], file.hdus[0]) == (None if expected is None else pytest.approx(expected))
 
 
-def test_the_zero_point_of_acs_f814w_is_that_of_its_handbook() -> None:
+def test_the_zero_point_of_acs_f814w_agrees_with_the_handbook() -> None:
     # ACS/WFC F814W, 2006-07: PHOTFLAM 7.033e-20, PHOTPLAM 8045.5 -> AB 25.95.
     cards = {"PHOTFLAM": 7.033186e-20, "PHOTPLAM": 8045.49, "BUNIT": "ELECTRONS/S"}
     file = open_fits(primary(np.zeros((4, 4), np.float32), **cards))
@@ -262,7 +262,7 @@ def test_an_ab_magnitude_of_23_9_is_one_microjansky() -> None:
     assert 10 ** (-0.4 * 20.0) * to_microjansky(0.0) == pytest.approx(36.3, rel=0.01)
 
 
-def test_the_pixel_scale_comes_from_the_wcs() -> None:
+def test_the_pixel_scale_is_read_from_the_wcs() -> None:
     angle = np.radians(30)
     cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 5.0, "CRPIX1": 2.0, "CRPIX2": 2.0}
     scale = 0.06 / 3600
@@ -282,15 +282,15 @@ def test_the_pixel_scale_comes_from_the_wcs() -> None:
         {"CUNIT1": "arcsec", "CUNIT2": "arcsec", "CDELT1": -0.2, "CDELT2": 0.2},
     ],
 )
-def test_the_pixel_scale_is_that_of_astropy(cards: dict[str, object]) -> None:
+def test_the_pixel_scale_equals_that_of_astropy(cards: dict[str, object]) -> None:
     cards = {"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN", "CRVAL1": 10.0, "CRVAL2": 5.0, **cards}
     hdu = open_fits(primary(np.zeros((4, 4)), **cards)).hdus[0]
     expected = 3600 * np.sqrt(np.prod(proj_plane_pixel_scales(WCS(hdu.header))))
     assert pixel_scale_arcsec(hdu) == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_header_on_which_wcslib_hangs_has_a_pixel_scale() -> None:
-    """A second NAXIS of thousands: for us the first counts, wcslib takes the last and fills matrices of that size."""
+def test_a_header_that_makes_wcslib_hang_has_a_pixel_scale() -> None:
+    """A second NAXIS of thousands: wcslib uses the last and fills matrices of that size."""
     hdu = open_fits(primary(np.zeros((4, 4)), CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CDELT1=-1e-4, CDELT2=1e-4)).hdus[0]
     header = hdu.header
     header.append(("NAXIS", 32768))

@@ -1,4 +1,4 @@
-"""Thousands of damaged files: no crash, no hang, no more memory than good ones take, and no exception but the one."""
+"""Damaged files: no crash, no hang, no more memory than intact files take, and no exception but `UnreadableError`."""
 
 import json
 import os
@@ -11,22 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from astrodl.fits import header
-from astrodl.fits.file import UnreadableError, read_bytes
+from astrodl.fits import UnreadableError, header, read_bytes
 from tests.conftest import ROOT
 from tests.fits.mutate import mutate, simulated_files
 
-LARGEST_BASE = 120_000
-SECONDS = 10.0  # of the processor; the slowest takes a tenth of one
+MAX_BASE_BYTES = 120_000
+MAX_SECONDS = 10.0  # CPU time; the slowest file takes a tenth of a second
 SLACK_BYTES = 1 << 20
 
 
-def bases(folder: Path, test_data: Path | None) -> Path:
-    """Write the good files, real ones too where there are any."""
+def write_bases(folder: Path, test_data: Path | None) -> Path:
+    """Write the intact files: simulated, and real ones if there are test data."""
     for name, data in simulated_files().items():
         (folder / f"{name}.base").write_bytes(data)
     for path in sorted((test_data / "awkward_fits" / "files").iterdir()) if test_data else []:
-        if path.stat().st_size < LARGEST_BASE:
+        if path.stat().st_size < MAX_BASE_BYTES:
             try:
                 (folder / f"{path.name}.base").write_bytes(read_bytes(path))
             except UnreadableError:
@@ -35,7 +34,7 @@ def bases(folder: Path, test_data: Path | None) -> Path:
 
 
 def read_damaged(folder: Path, first: int, last: int) -> list[dict[str, Any]]:
-    """Read the damaged files of some seeds in a process of its own, and tell which of them ended it."""
+    """Read the damaged files of a range of seeds in a separate process, which may crash."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.fits.mutate", str(folder), str(first), str(last)],
         cwd=ROOT,
@@ -49,51 +48,51 @@ def read_damaged(folder: Path, first: int, last: int) -> list[dict[str, Any]]:
     decoder = json.JSONDecoder()
     rows = []
     for line in lines:
-        told, end = decoder.raw_decode(line)
-        rows.append({**told, **decoder.raw_decode(line[end:].strip())[0]})
+        seed, end = decoder.raw_decode(line)
+        rows.append({**seed, **decoder.raw_decode(line[end:].strip())[0]})
     return rows
 
 
 def check(rows: list[dict[str, Any]]) -> None:
     refused = sum(bool(row["reason"]) for row in rows)
-    assert 0.2 * len(rows) < refused < 0.9 * len(rows)  # else the damage is none, or hides all that follows the first
+    assert 0.2 * len(rows) < refused < 0.9 * len(rows)  # otherwise the damage is too weak or too strong to test much
     for row in rows:
-        assert row["seconds"] < SECONDS, row
+        assert row["seconds"] < MAX_SECONDS, row
         assert row["peak"] <= 2 * row["normal"] + SLACK_BYTES, row
         assert "\n" not in row["reason"], row
 
 
 def test_damaged_files_are_refused_or_read_within_bounds(tmp_path: Path) -> None:
-    check(read_damaged(bases(tmp_path, None), 0, 150))
+    check(read_damaged(write_bases(tmp_path, None), 0, 150))
 
 
 @pytest.mark.slow
 def test_two_thousand_damaged_files_are_refused_or_read_within_bounds(tmp_path: Path, test_data: Path) -> None:
-    check(read_damaged(bases(tmp_path, test_data), 1000, 3000))
+    check(read_damaged(write_bases(tmp_path, test_data), 1000, 3000))
 
 
-def verdict(walk: Callable[[bytes], header.Layout], data: bytes) -> tuple[header.Unit, ...] | str:
+def outcome(find: Callable[[bytes], header.FileLayout], data: bytes) -> tuple[header.HduLayout, ...] | str:
     try:
-        return walk(data).units
+        return find(data).hdus
     except UnreadableError as error:
         return str(error)
 
 
-def test_a_damaged_file_has_the_layout_that_parsing_finds() -> None:
-    """The good file is known when the damaged one comes: it must not be taken for it."""
-    differed = 0
+def test_a_damaged_file_gets_its_own_layout_and_not_the_cached_one() -> None:
+    """The layout of the intact file is in the cache when the damaged file is read."""
+    n_different = 0
     for name, data in simulated_files().items():
         for seed in range(12):
             damaged = mutate(data, seed)
-            header._known.clear()
-            good = header.find_units(data)
-            parsed = verdict(lambda data: header.parse(data)[0], damaged)
-            assert verdict(header.find_units, damaged) == parsed, (name, seed)
-            differed += parsed != good.units
-    assert differed > 50
+            header._known_layouts.clear()
+            intact = header.find_layout(data)
+            parsed = outcome(lambda data: header.parse_layout(data)[0], damaged)
+            assert outcome(header.find_layout, damaged) == parsed, (name, seed)
+            n_different += parsed != intact.hdus
+    assert n_different > 50
 
 
-def test_the_same_seed_makes_the_same_damage() -> None:
+def test_equal_seeds_make_equal_damage() -> None:
     data = simulated_files()["bands"]
     assert mutate(data, 3) == mutate(data, 3)
     assert len({mutate(data, seed) for seed in range(50)}) > 45

@@ -1,4 +1,4 @@
-"""Tile-compressed images: the same pixels as astropy's, and no lie that its C code would follow out of its buffers."""
+"""Tile-compressed images: the pixels of astropy, and no wrong length that its C code would follow out of a buffer."""
 
 import gzip
 import io
@@ -10,32 +10,32 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astrodl.fits.file import UnreadableError, open_fits
+from astrodl.fits import UnreadableError, open_fits
 from tests.fits.mutate import CODES, simulated_files
 
 FILES = simulated_files()
-PACKED = [name for name in FILES if name.partition("-")[0] in CODES]
+COMPRESSED = [name for name in FILES if name.partition("-")[0] in CODES]
 
 
-def table_of(name: str) -> tuple[fits.Header, np.ndarray, bytes]:
-    """Give header, descriptors (tiles, 2) of the first column, and heap of a packed file."""
+def split_table(name: str) -> tuple[fits.Header, np.ndarray, bytes]:
+    """Return header, descriptors (tiles, 2) of the first column, and heap of a compressed file."""
     data = FILES[name]
-    unit = open_fits(data).hdus[1].unit
-    header = fits.Header.fromstring(data[unit.header : unit.start])
+    hdu = open_fits(data).hdus[1].layout
+    header = fits.Header.fromstring(data[hdu.header_start : hdu.data_start])
     width, n_rows = header["NAXIS1"], header["NAXIS2"]
-    pairs = np.ndarray((n_rows, 2), ">i4", data, unit.start, (width, 4)).copy()
-    return header, pairs, data[unit.start + width * n_rows : unit.start + unit.n_bytes]
+    pairs = np.ndarray((n_rows, 2), ">i4", data, hdu.data_start, (width, 4)).copy()
+    return header, pairs, data[hdu.data_start + width * n_rows : hdu.data_start + hdu.n_bytes]
 
 
-def packed(name: str, header: fits.Header, pairs: np.ndarray, heap: bytes) -> bytes:
-    """Write a packed file anew."""
+def join_table(name: str, header: fits.Header, pairs: np.ndarray, heap: bytes) -> bytes:
+    """Build a compressed file from the parts of `split_table`."""
     data = FILES[name]
-    unit = open_fits(data).hdus[1].unit
-    rows = bytearray(data[unit.start : unit.start + header["NAXIS1"] * header["NAXIS2"]])
+    hdu = open_fits(data).hdus[1].layout
+    rows = bytearray(data[hdu.data_start : hdu.data_start + header["NAXIS1"] * header["NAXIS2"]])
     np.ndarray(pairs.shape, ">i4", rows, 0, (header["NAXIS1"], 4))[...] = pairs
     body = bytes(rows) + heap
     header["PCOUNT"] = len(heap)
-    return data[: unit.header] + header.tostring().encode() + body + bytes(-len(body) % 2880)
+    return data[: hdu.header_start] + header.tostring().encode() + body + bytes(-len(body) % 2880)
 
 
 def read(data: bytes) -> np.ndarray:
@@ -43,17 +43,17 @@ def read(data: bytes) -> np.ndarray:
     return file.pixels(file.hdus[1])
 
 
-@pytest.mark.parametrize("name", PACKED)
-def test_every_compression_gives_the_pixels_that_astropy_gives(name: str) -> None:
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_every_algorithm_gives_the_pixels_of_astropy(name: str) -> None:
     with fits.open(io.BytesIO(FILES[name])) as file:
         expected = np.array(file[1].data, np.float32)
     np.testing.assert_array_equal(read(FILES[name]), expected)
 
 
-@pytest.mark.parametrize("name", PACKED)
-def test_a_packed_file_written_anew_is_read_as_before(name: str) -> None:
-    """Proves the tool of the tests below: what they refuse is the lie, not the writing."""
-    np.testing.assert_array_equal(read(packed(name, *table_of(name))), read(FILES[name]))
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_a_rebuilt_file_is_read_as_the_original(name: str) -> None:
+    """The tests below change one part of a rebuilt file."""
+    np.testing.assert_array_equal(read(join_table(name, *split_table(name))), read(FILES[name]))
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ def test_a_packed_file_written_anew_is_read_as_before(name: str) -> None:
         ("RICE_1-dithered", {"ZDITHER0": -5}, "ZDITHER0 is -5"),
     ],
 )
-def test_a_header_that_lies_is_refused_before_memory_is_taken(name: str, cards: dict[str, object], reason: str) -> None:
-    header, pairs, heap = table_of(name)
+def test_a_wrong_header_is_refused_without_allocation(name: str, cards: dict[str, object], reason: str) -> None:
+    header, pairs, heap = split_table(name)
     header.update(cards)
-    data = packed(name, header, pairs, heap)
+    data = join_table(name, header, pairs, heap)
     tracemalloc.start()
     try:
         with pytest.raises(UnreadableError, match=reason):
@@ -93,68 +93,68 @@ def test_a_header_that_lies_is_refused_before_memory_is_taken(name: str, cards: 
         tracemalloc.stop()
 
 
-def lies_about_its_length(tile: bytearray) -> None:
+def set_wrong_length(tile: bytearray) -> None:
     tile[6:10] = (4000).to_bytes(2, "big") + (2).to_bytes(2, "big")  # words 4 and 5 of a line list
 
 
-def begins_before_itself(tile: bytearray) -> None:
-    tile[2:4] = (-9).to_bytes(2, "big", signed=True)  # word 2: where the list begins
+def set_negative_start(tile: bytearray) -> None:
+    tile[2:4] = (-9).to_bytes(2, "big", signed=True)  # word 2: start of the list
 
 
-def claims_more_pixels(tile: bytearray) -> None:
+def set_more_pixels(tile: bytearray) -> None:
     tile[2:6] = (1000).to_bytes(4, "big")
 
 
-def claims_too_many_planes(tile: bytearray) -> None:
+def set_too_many_planes(tile: bytearray) -> None:
     tile[22:25] = bytes([255, 255, 255])
 
 
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        ("PLIO_1", lies_about_its_length),
-        ("PLIO_1", begins_before_itself),
-        ("HCOMPRESS_1", claims_more_pixels),
-        ("HCOMPRESS_1", claims_too_many_planes),
+        ("PLIO_1", set_wrong_length),
+        ("PLIO_1", set_negative_start),
+        ("HCOMPRESS_1", set_more_pixels),
+        ("HCOMPRESS_1", set_too_many_planes),
     ],
 )
-def test_a_stream_that_lies_never_reaches_the_c_code(name: str, damage: Callable[[bytearray], None]) -> None:
-    header, pairs, heap = table_of(name)
+def test_a_wrong_stream_never_reaches_the_c_code(name: str, damage: Callable[[bytearray], None]) -> None:
+    header, pairs, heap = split_table(name)
     tile = bytearray(heap)
     damage(tile)
     with pytest.raises(UnreadableError, match=r"a tile (is cut short|does not begin as it should)"):
-        read(packed(name, header, pairs, bytes(tile)))
+        read(join_table(name, header, pairs, bytes(tile)))
 
 
-def reading(data: bytes) -> bytes | str:
+def outcome(data: bytes) -> bytes | str:
     try:
         return read(data).tobytes()
     except UnreadableError as error:
         return str(error)
 
 
-def test_an_hcompress_stream_that_is_cut_reads_padding_and_not_the_memory_behind() -> None:
-    """The end of the stream is zero: CFITSIO would go on behind its buffer, here it meets zeros that we put there."""
-    header, pairs, heap = table_of("HCOMPRESS_1")
+def test_a_truncated_hcompress_stream_reads_padding_and_no_other_memory() -> None:
+    """CFITSIO would read beyond its buffer; here it reads padding with zeros."""
+    header, pairs, heap = split_table("HCOMPRESS_1")
     pairs[-1, 0] = 40
-    data = packed("HCOMPRESS_1", header, pairs, heap[: pairs[-1, 1] + 40])
-    results = {reading(data) for _ in range(5)}
-    assert len(results) == 1  # what lies behind a buffer would differ from time to time
+    data = join_table("HCOMPRESS_1", header, pairs, heap[: pairs[-1, 1] + 40])
+    results = {outcome(data) for _ in range(5)}
+    assert len(results) == 1  # memory beyond a buffer would differ between calls
 
 
 @pytest.mark.parametrize("pair", [(1 << 30, 0), (10, 1 << 30), (-1, 0), (10, -1), (0, 0)])
-def test_tiles_that_lie_elsewhere_are_refused(pair: tuple[int, int]) -> None:
-    header, pairs, heap = table_of("RICE_1")
+def test_tiles_outside_the_heap_are_refused(pair: tuple[int, int]) -> None:
+    header, pairs, heap = split_table("RICE_1")
     pairs[1] = pair
     with pytest.raises(UnreadableError, match=r"tiles lie outside of the data|tiles without data"):
-        read(packed("RICE_1", header, pairs, heap))
+        read(join_table("RICE_1", header, pairs, heap))
 
 
-def test_a_tile_that_unpacks_without_end_is_refused_within_memory() -> None:
-    header, pairs, _ = table_of("GZIP_1")
+def test_a_tile_with_a_decompression_bomb_is_refused_with_little_memory() -> None:
+    header, pairs, _ = split_table("GZIP_1")
     bomb = gzip.compress(bytes(50_000_000))
     pairs[:] = (len(bomb), 0)
-    data = packed("GZIP_1", header, pairs, bomb)
+    data = join_table("GZIP_1", header, pairs, bomb)
     tracemalloc.start()
     try:
         with pytest.raises(UnreadableError, match="a tile is damaged: unpacks to more"):
@@ -174,8 +174,8 @@ def test_without_ztile_a_tile_is_a_row_of_the_image() -> None:
     np.testing.assert_array_equal(read(data), values)
 
 
-def test_of_two_settings_that_contradict_the_one_that_counts_is_checked() -> None:
-    header, pairs, heap = table_of("RICE_1")
+def test_of_two_contradictory_settings_the_first_is_checked() -> None:
+    header, pairs, heap = split_table("RICE_1")
     header.update({"ZNAME1": "BYTEPIX", "ZVAL1": 8, "ZNAME2": "BYTEPIX", "ZVAL2": 4})
     with pytest.raises(UnreadableError, match="BYTEPIX is 8"):
-        read(packed("RICE_1", header, pairs, heap))
+        read(join_table("RICE_1", header, pairs, heap))

@@ -7,7 +7,7 @@ from tests.ingestion.toy import catalog, write_object
 
 @pytest.fixture
 def survey(tmp_path: Path) -> Path:
-    """A folder with a catalogue and one file of two bands per object."""
+    """A folder with a catalogue and one file with two bands per object."""
     root = tmp_path / "survey"
     root.mkdir()
     table = catalog()

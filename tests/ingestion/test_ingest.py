@@ -10,12 +10,12 @@ from astropy.table import Table
 from PIL import Image
 
 from astrodl.errors import DataError
-from astrodl.ingestion.run import ingest
+from astrodl.ingestion.ingest import ingest
 from astrodl.store import FLAGS, SPLITS, check, open_store
 from tests.ingestion.toy import SIZE, N, catalog, galaxy, image_file, quarantine, settings, write_object
 
 
-def test_calibrated_pixels_columns_and_identity_reach_the_store(survey: Path, tmp_path: Path) -> None:
+def test_calibrated_pixels_columns_and_identifiers_reach_the_store(survey: Path, tmp_path: Path) -> None:
     columns = {"z": "z_spec", "class": "kind", "visits": "n_visits"}
     options = {"columns": columns, "replace": {"class": {"S": "spiral"}}, "ra_column": "ra", "dec_column": "dec"}
     summary = ingest(settings(survey, **options), tmp_path / "store.h5")
@@ -41,7 +41,7 @@ def test_calibrated_pixels_columns_and_identity_reach_the_store(survey: Path, tm
 
 
 @pytest.mark.parametrize("name", ["catalog.ecsv", "catalog.csv", "catalog.vot", "catalog.csv.gz"])
-def test_every_kind_of_catalogue_gives_the_same_objects(name: str, survey: Path, tmp_path: Path) -> None:
+def test_every_catalogue_format_gives_the_same_objects(name: str, survey: Path, tmp_path: Path) -> None:
     table = Table.read(survey / "catalog.fits")
     if name.endswith("gz"):
         text = io.StringIO()
@@ -95,7 +95,7 @@ def test_one_cube_per_object(survey: Path, tmp_path: Path) -> None:
 def test_rgb_images_have_their_bottom_row_first(suffix: str, survey: Path, tmp_path: Path) -> None:
     for name in catalog()["objid"]:
         pixels = np.zeros((SIZE, SIZE, 3), np.uint8)
-        pixels[: SIZE // 2] = (200, 100, 50)  # the upper half, as it is shown
+        pixels[: SIZE // 2] = (200, 100, 50)  # the upper half of the displayed image
         Image.fromarray(pixels).save(survey / f"{name}.{suffix}")
     bands = [{"name": name} for name in ("red", "green", "blue")]
     ingest(settings(survey, layout="rgb", path=f"{{objid}}.{suffix}", bands=bands), tmp_path / "store.h5")
@@ -106,7 +106,7 @@ def test_rgb_images_have_their_bottom_row_first(suffix: str, survey: Path, tmp_p
 
 
 @pytest.mark.parametrize(("size", "flag"), [(51, 0), (40, 0), (25, FLAGS["padded"]), (20, FLAGS["padded"])])
-def test_crop_and_pad_keep_the_central_pixel(size: int, flag: int, survey: Path, tmp_path: Path) -> None:
+def test_crop_and_pad_preserve_the_central_pixel(size: int, flag: int, survey: Path, tmp_path: Path) -> None:
     for number, name in enumerate(catalog()["objid"]):
         image = np.zeros((size, size), np.float32) + np.random.default_rng(number).normal(size=(size, size)) * 0.01
         image[size // 2, size // 2] = 1000
@@ -119,7 +119,7 @@ def test_crop_and_pad_keep_the_central_pixel(size: int, flag: int, survey: Path,
         assert (store.flags & FLAGS["padded"] == flag).all()
 
 
-def test_rebinning_keeps_the_flux_and_doubles_the_scale(survey: Path, tmp_path: Path) -> None:
+def test_rebinning_conserves_flux_and_doubles_the_pixel_scale(survey: Path, tmp_path: Path) -> None:
     ingest(settings(survey, rebin=2, size=16), tmp_path / "store.h5")
     with open_store(tmp_path / "store.h5") as store:
         factor = 10 ** (-0.4 * (25 - 23.9))
@@ -127,7 +127,7 @@ def test_rebinning_keeps_the_flux_and_doubles_the_scale(survey: Path, tmp_path: 
         assert store.pixel_scale_arcsec == pytest.approx(0.2)
 
 
-def test_the_border_background_is_subtracted_and_kept(survey: Path, tmp_path: Path) -> None:
+def test_the_border_background_is_subtracted_and_stored(survey: Path, tmp_path: Path) -> None:
     for number, name in enumerate(catalog()["objid"]):
         fits.PrimaryHDU(galaxy(number) + 500).writeto(survey / f"{name}.fits")
     options = {"layout": "files", "path": "{objid}.fits", "bands": [{"name": "g"}], "background": "border"}
@@ -150,7 +150,7 @@ def test_missing_pixels_stay_nan_and_are_flagged(survey: Path, tmp_path: Path) -
         assert np.isnan(image[1, :3]).all()
 
 
-def test_labels_share_the_unit_of_the_images(survey: Path, tmp_path: Path) -> None:
+def test_labels_have_the_unit_of_the_images(survey: Path, tmp_path: Path) -> None:
     names = catalog()["objid"]
     for number, name in enumerate(names[:-1]):
         hdu = fits.ImageHDU(galaxy(number), name="BULGE")
@@ -169,10 +169,10 @@ def test_labels_share_the_unit_of_the_images(survey: Path, tmp_path: Path) -> No
     assert not (tmp_path / "other.h5").exists()
 
 
-def test_the_same_bytes_come_out_of_any_number_of_processes(
+def test_the_store_has_the_same_bytes_for_any_number_of_processes(
     survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("astrodl.ingestion.run.block_length", lambda data: 5)
+    monkeypatch.setattr("astrodl.ingestion.ingest.block_length", lambda data: 5)
     image_file(survey, 6).write_bytes(b"broken")
     results = []
     for workers in (1, 2):
@@ -183,7 +183,7 @@ def test_the_same_bytes_come_out_of_any_number_of_processes(
     assert results[0] == results[1]
 
 
-def test_moving_the_survey_changes_nothing(survey: Path, tmp_path: Path) -> None:
+def test_moving_the_data_does_not_change_the_store(survey: Path, tmp_path: Path) -> None:
     ingest(settings(survey), tmp_path / "a.h5")
     survey.rename(tmp_path / "elsewhere")
     ingest(settings(tmp_path / "elsewhere"), tmp_path / "b.h5")

@@ -7,7 +7,7 @@ from astropy.table import Table
 
 from astrodl.config import IngestSettings, parse
 from astrodl.errors import DataError
-from astrodl.ingestion.run import ingest
+from astrodl.ingestion.ingest import ingest
 from astrodl.store import FLAGS, check, open_store
 
 

@@ -9,12 +9,12 @@ from astropy.table import Table
 
 from astrodl.config import IngestSettings
 from astrodl.errors import ConfigError, DataError
-from astrodl.ingestion.run import ingest
+from astrodl.ingestion.ingest import ingest
 from astrodl.store import FLAGS, check, open_store
 from tests.ingestion.toy import N, catalog, image_file, quarantine, settings, write_object
 
 
-def spoil(kind: str, survey: Path) -> None:
+def damage(kind: str, survey: Path) -> None:
     """Make the file of the fourth object unusable."""
     path = image_file(survey, 3)
     if kind == "missing":
@@ -35,10 +35,10 @@ def spoil(kind: str, survey: Path) -> None:
         path.unlink()
         path.symlink_to("/etc/hostname")
     else:
-        spoil_content(kind, path)
+        damage_content(kind, path)
 
 
-def spoil_content(kind: str, path: Path) -> None:
+def damage_content(kind: str, path: Path) -> None:
     with fits.open(path, mode="update") as file:
         if kind == "all nan":
             file["g"].data[:] = np.nan
@@ -70,8 +70,8 @@ REASONS = {
 
 
 @pytest.mark.parametrize("kind", sorted(REASONS))
-def test_an_unusable_object_is_quarantined_and_the_rest_proceeds(kind: str, survey: Path, tmp_path: Path) -> None:
-    spoil(kind, survey)
+def test_an_unusable_object_is_quarantined_and_the_others_are_ingested(kind: str, survey: Path, tmp_path: Path) -> None:
+    damage(kind, survey)
     summary = ingest(settings(survey), tmp_path / "store.h5")
     assert (summary["n_objects"], summary["n_refused"]) == (N - 1, 1)
     (line,) = quarantine(tmp_path)
@@ -112,8 +112,8 @@ def test_a_missing_band_keeps_the_object_with_a_flag(survey: Path, tmp_path: Pat
         assert np.isnan(store.features(["colour_g_r_ap6"], [3]))
 
 
-def fails(folder: Path, values: IngestSettings, match: str, **options: Any) -> None:
-    """Expect one line of error and no store."""
+def expect_error(folder: Path, values: IngestSettings, match: str, **options: Any) -> None:
+    """Check for an error of one line, and no store."""
     before = set(os.listdir(folder))
     with pytest.raises(DataError, match=match) as caught:
         ingest(values, folder / "store.h5", **options)
@@ -124,7 +124,7 @@ def fails(folder: Path, values: IngestSettings, match: str, **options: Any) -> N
 def test_too_many_unusable_objects_are_refused(survey: Path, tmp_path: Path) -> None:
     for number in range(4):
         image_file(survey, number).write_bytes(b"broken")
-    fails(
+    expect_error(
         tmp_path,
         settings(survey, max_bad_fraction=0.2),
         r"4 of 12 objects cannot be used, at most 20% may \(4 times: not",
@@ -134,32 +134,36 @@ def test_too_many_unusable_objects_are_refused(survey: Path, tmp_path: Path) -> 
 
 def test_strict_refuses_a_single_unusable_object(survey: Path, tmp_path: Path) -> None:
     image_file(survey, 1).write_bytes(b"broken")
-    fails(tmp_path, settings(survey), r"1 of 12 objects cannot be used, none with --strict may", strict=True)
+    expect_error(tmp_path, settings(survey), r"1 of 12 objects cannot be used, none with --strict may", strict=True)
 
 
-def test_when_no_object_can_be_read_the_first_reason_is_told(survey: Path, tmp_path: Path) -> None:
-    fails(
+def test_if_no_object_can_be_read_the_first_reason_is_shown(survey: Path, tmp_path: Path) -> None:
+    expect_error(
         tmp_path, settings(survey, path="pictures/{objid}.fits"), r"none of the 12 objects .* the file does not exist"
     )
 
 
-def test_a_wrong_extension_name_lists_those_that_exist(survey: Path, tmp_path: Path) -> None:
+def test_a_wrong_extension_name_lists_the_existing_ones(survey: Path, tmp_path: Path) -> None:
     bands = [{"name": "g"}, {"name": "r", "extension": "SCI_R"}]
-    fails(tmp_path, settings(survey, bands=bands), r"band 'r': extension 'SCI_R' is in none .* \(they have G, R\)")
+    expect_error(
+        tmp_path, settings(survey, bands=bands), r"band 'r': extension 'SCI_R' is in none .* \(they have G, R\)"
+    )
     bands = [{"name": "F606W"}, {"name": "F814W"}]
-    fails(tmp_path, settings(survey, bands=bands), r"band 'F606W': extension 'F606W' is in none .* \(they have G, R\)")
+    expect_error(
+        tmp_path, settings(survey, bands=bands), r"band 'F606W': extension 'F606W' is in none .* \(they have G, R\)"
+    )
 
 
 def test_a_band_without_any_file_is_named(survey: Path, tmp_path: Path) -> None:
     bands = [{"name": "g"}, {"name": "r", "path": "other/{objid}.fits"}]
-    fails(tmp_path, settings(survey, bands=bands), r"band 'r': none of the 12 objects has a usable image")
+    expect_error(tmp_path, settings(survey, bands=bands), r"band 'r': none of the 12 objects has a usable image")
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
         ({"catalog": "absent.fits"}, "no such catalogue"),
-        ({"catalog": "catalog.doc"}, "kind of table is not known"),
+        ({"catalog": "catalog.doc"}, "unknown table format; accepted suffixes are .csv, "),
         ({"id_column": "name"}, r"column 'name' \(data.id_column\) is not in the catalogue \(has objid, ra, dec"),
         ({"columns": {"z": "zphot"}}, r"column 'zphot' \(data.columns.z\) is not in the catalogue"),
         ({"path": "images/{nowhere}.fits"}, r"column 'nowhere' \(data.path\)"),
@@ -170,26 +174,28 @@ def test_a_band_without_any_file_is_named(survey: Path, tmp_path: Path) -> None:
         ({"id_column": "dec", "path": "x"}, "fractional"),
     ],
 )
-def test_a_wrong_setting_is_one_line(change: dict[str, Any], match: str, survey: Path, tmp_path: Path) -> None:
-    fails(tmp_path, settings(survey, **change), match)
+def test_a_wrong_setting_gives_an_error_of_one_line(
+    change: dict[str, Any], match: str, survey: Path, tmp_path: Path
+) -> None:
+    expect_error(tmp_path, settings(survey, **change), match)
 
 
-def test_a_missing_folder_or_variable_is_one_line(survey: Path, tmp_path: Path) -> None:
-    fails(tmp_path, settings(survey / "absent"), "no such folder")
+def test_a_missing_folder_or_variable_gives_an_error_of_one_line(survey: Path, tmp_path: Path) -> None:
+    expect_error(tmp_path, settings(survey / "absent"), "no such folder")
     with pytest.raises(ConfigError, match="ASTRODL_NOT_SET is not set"):
         ingest(settings(Path("$ASTRODL_NOT_SET")), tmp_path / "store.h5")
 
 
-def test_an_empty_or_damaged_catalogue_is_one_line(survey: Path, tmp_path: Path) -> None:
+def test_an_empty_or_damaged_catalogue_gives_an_error_of_one_line(survey: Path, tmp_path: Path) -> None:
     catalog()[:0].write(survey / "none.fits")
-    fails(tmp_path, settings(survey, catalog="none.fits"), "the catalogue is empty")
+    expect_error(tmp_path, settings(survey, catalog="none.fits"), "the catalogue is empty")
     (survey / "bad.fits").write_bytes((survey / "catalog.fits").read_bytes()[:3000])
-    fails(tmp_path, settings(survey, catalog="bad.fits"), "not readable as fits")
+    expect_error(tmp_path, settings(survey, catalog="bad.fits"), "not readable as fits")
     (survey / "bad.ecsv").write_text("hello\n")
-    fails(tmp_path, settings(survey, catalog="bad.ecsv"), "not readable as ascii.ecsv")
+    expect_error(tmp_path, settings(survey, catalog="bad.ecsv"), "not readable as ascii.ecsv")
 
 
-def test_a_failed_ingestion_keeps_the_store_of_the_last(survey: Path, tmp_path: Path) -> None:
+def test_a_failed_ingestion_keeps_the_previous_store(survey: Path, tmp_path: Path) -> None:
     ingest(settings(survey), tmp_path / "store.h5")
     content = (tmp_path / "store.h5").read_bytes()
     image_file(survey, 1).write_bytes(b"broken")
@@ -198,6 +204,8 @@ def test_a_failed_ingestion_keeps_the_store_of_the_last(survey: Path, tmp_path: 
     assert (tmp_path / "store.h5").read_bytes() == content
 
 
-def test_a_wrong_extension_of_a_band_with_its_own_file_lists_those_that_exist(survey: Path, tmp_path: Path) -> None:
+def test_a_wrong_extension_of_a_band_file_lists_the_existing_ones(survey: Path, tmp_path: Path) -> None:
     bands = [{"name": "g", "extension": "G"}, {"name": "r", "extension": "SCI"}]
-    fails(tmp_path, settings(survey, layout="files", bands=bands), r"extension 'SCI' is in none .* \(they have G, R\)")
+    expect_error(
+        tmp_path, settings(survey, layout="files", bands=bands), r"extension 'SCI' is in none .* \(they have G, R\)"
+    )

@@ -1,4 +1,4 @@
-"""Shards: together they are the survey, whatever the kind of catalogue, and each is ingested as the whole would be."""
+"""Shards: together they contain the same objects and values as the survey."""
 
 import json
 from pathlib import Path
@@ -11,61 +11,59 @@ from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
 from astrodl.errors import DataError
-from astrodl.ingestion.run import ingest
-from astrodl.ingestion.shard import FOLD, ROW, SPLIT, shard
+from astrodl.ingestion.ingest import ingest
+from astrodl.ingestion.shard import FOLD_COLUMN, ROW_COLUMN, SPLIT_COLUMN, shard
 from astrodl.store import SPLITS, open_store
-from astrodl.store.layout import datasets
+from astrodl.store.layout import list_datasets
 from tests.ingestion.toy import N, catalog, galaxy, settings
 
 SKY = {"ra_column": "ra", "dec_column": "dec", "columns": {"z": "z_spec", "class": "kind", "n_visits": "n_visits"}}
 
 
-def shards_in(folder: Path) -> list[Path]:
+def find_shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("*/objects.fits"))
 
 
-def stores(root: Path, out: Path, n_shards: int, **data: Any) -> list[Path]:
-    """Divide a survey and ingest every shard."""
+def ingest_shards(root: Path, out: Path, n_shards: int, **data: Any) -> list[Path]:
+    """Divide a survey and ingest every shard; return the stores."""
     shard(settings(root, **data), out, n_shards)
-    files = shards_in(out)
+    files = find_shards(out)
     assert len(files) == n_shards
     for path in files:
         ingest(settings(root, **data), path.with_name("store.h5"), shard=path)
     return [path.with_name("store.h5") for path in files]
 
 
-def rows(path: Path) -> dict[str, dict[str, Any]]:
-    """Read all of a store by object, in a form in which NaN equals itself."""
+def read_objects(path: Path) -> dict[str, dict[str, Any]]:
+    """Read all datasets of a store by object, as bytes so that NaN equals NaN."""
     with open_store(path) as store:
-        values = {name: store.block(name, 0, len(store)) for name, _ in datasets(store._file)}
+        values = {name: store.block(name, 0, len(store)) for name, _ in list_datasets(store._file)}
     return {
-        str(name): {key: comparable(array[k]) for key, array in values.items()}
+        str(name): {key: to_comparable(array[k]) for key, array in values.items()}
         for k, name in enumerate(values["object_id"])
     }
 
 
-def comparable(value: Any) -> Any:
+def to_comparable(value: Any) -> Any:
     return str(value) if isinstance(value, str) else np.asarray(value).tobytes()
 
 
 @pytest.mark.parametrize("n_shards", [1, 3, 7])
-def test_the_stores_of_the_shards_hold_what_the_store_of_the_survey_holds(
-    survey: Path, tmp_path: Path, n_shards: int
-) -> None:
+def test_the_stores_of_the_shards_equal_the_store_of_the_survey(survey: Path, tmp_path: Path, n_shards: int) -> None:
     ingest(settings(survey, **SKY), tmp_path / "store.h5")
     together: dict[str, dict[str, Any]] = {}
-    for path in stores(survey, tmp_path / "shards", n_shards, **SKY):
-        some = rows(path)
-        assert not together.keys() & some.keys()
-        together |= some
-    assert together == rows(tmp_path / "store.h5")
+    for path in ingest_shards(survey, tmp_path / "shards", n_shards, **SKY):
+        objects = read_objects(path)
+        assert not together.keys() & objects.keys()
+        together |= objects
+    assert together == read_objects(tmp_path / "store.h5")
 
 
-def test_what_is_written_tells_pixels_and_counts(survey: Path, tmp_path: Path) -> None:
+def test_the_summary_lists_pixels_and_counts(survey: Path, tmp_path: Path) -> None:
     summary = shard(settings(survey, **SKY), tmp_path / "shards", 3)
     assert summary == json.loads((tmp_path / "shards" / "shards.json").read_text())
     assert [part["name"] for part in summary["shards"]] == ["0000", "0001", "0002"]
-    lengths = [len(Table.read(path)) for path in shards_in(tmp_path / "shards")]
+    lengths = [len(Table.read(path)) for path in find_shards(tmp_path / "shards")]
     assert lengths == [part["n_objects"] for part in summary["shards"]]
     assert sum(lengths) == summary["n_objects"] == N
     assert all(sum(pixel[2] for pixel in part["pixels"]) == part["n_objects"] for part in summary["shards"])
@@ -74,20 +72,20 @@ def test_what_is_written_tells_pixels_and_counts(survey: Path, tmp_path: Path) -
     assert str(tmp_path) not in json.dumps(summary)
 
 
-def test_the_sample_holds_the_objects_that_are_not_the_rest(survey: Path, tmp_path: Path) -> None:
+def test_the_sample_contains_all_objects_outside_the_rest(survey: Path, tmp_path: Path) -> None:
     split = {"test": 0.3, "validation": 0.3, "sample": 8}
     summary = shard(settings(survey, **SKY, split=split), tmp_path / "shards", 2)
     sample = Table.read(tmp_path / "shards" / "sample.fits")
     assert len(sample) == N - summary["split"]["rest"] < N
-    assert "rest" not in set(sample[SPLIT].astype(str))
-    # the sample is ingested with the splits it was given, and not sampled again
+    assert "rest" not in set(sample[SPLIT_COLUMN].astype(str))
+    # the sample keeps its splits and is not sampled again
     ingest(settings(survey, **SKY, split=split), tmp_path / "store.h5", shard=tmp_path / "shards" / "sample.fits")
     with open_store(tmp_path / "store.h5") as store:
-        assert [SPLITS[part] for part in store.split] == sample[SPLIT].astype(str).tolist()
-        assert store.fold.tolist() == sample[FOLD].tolist()
+        assert [SPLITS[part] for part in store.split] == sample[SPLIT_COLUMN].astype(str).tolist()
+        assert store.fold.tolist() == sample[FOLD_COLUMN].tolist()
 
 
-def test_equal_input_gives_equal_bytes_and_leaves_nothing_else(survey: Path, tmp_path: Path) -> None:
+def test_equal_input_gives_equal_bytes_and_no_other_files(survey: Path, tmp_path: Path) -> None:
     content = []
     for name in ("first", "second"):
         shard(settings(survey, **SKY), tmp_path / name, 3)
@@ -97,32 +95,32 @@ def test_equal_input_gives_equal_bytes_and_leaves_nothing_else(survey: Path, tmp
     assert len(content[0]) == 5
 
 
-def test_without_positions_a_hash_of_the_identifier_divides(survey: Path, tmp_path: Path) -> None:
-    names = [set(rows(path)) for path in stores(survey, tmp_path / "shards", 4)]
+def test_without_positions_objects_are_divided_by_a_hash_of_the_identifier(survey: Path, tmp_path: Path) -> None:
+    names = [set(read_objects(path)) for path in ingest_shards(survey, tmp_path / "shards", 4)]
     assert sum(map(len, names)) == len(set.union(*names)) == N
     assert json.loads((tmp_path / "shards" / "shards.json").read_text())["by"] == "identifier"
 
 
-def test_objects_without_a_position_among_others_are_in_a_shard_too(survey: Path, tmp_path: Path) -> None:
+def test_objects_without_a_position_are_in_a_shard(survey: Path, tmp_path: Path) -> None:
     table = catalog()
     table["ra"][[2, 7]] = np.nan
     table.write(survey / "catalog.fits", overwrite=True)
-    assert sum(len(rows(path)) for path in stores(survey, tmp_path / "shards", 3, **SKY)) == N
+    assert sum(len(read_objects(path)) for path in ingest_shards(survey, tmp_path / "shards", 3, **SKY)) == N
 
 
-def test_rows_of_an_array_stay_with_their_objects(tmp_path: Path) -> None:
+def test_array_rows_stay_with_their_objects(tmp_path: Path) -> None:
     catalog().write(tmp_path / "catalog.fits")
     with h5py.File(tmp_path / "images.h5", "w") as file:
         file["image"] = np.stack([np.stack([galaxy(k), galaxy(k)]) for k in range(N)])
     options = {"layout": "arrays", "path": "images.h5", "extension": "image", **SKY}
     ingest(settings(tmp_path, **options), tmp_path / "store.h5")
-    whole = rows(tmp_path / "store.h5")
-    for path in stores(tmp_path, tmp_path / "shards", 3, **options):
-        assert all(one["image"] == whole[name]["image"] for name, one in rows(path).items())
-    assert ROW in Table.read(shards_in(tmp_path / "shards")[0]).colnames
+    survey = read_objects(tmp_path / "store.h5")
+    for path in ingest_shards(tmp_path, tmp_path / "shards", 3, **options):
+        assert all(one["image"] == survey[name]["image"] for name, one in read_objects(path).items())
+    assert ROW_COLUMN in Table.read(find_shards(tmp_path / "shards")[0]).colnames
 
 
-def test_a_text_catalogue_keeps_its_zeros_letters_and_gaps(survey: Path, tmp_path: Path) -> None:
+def test_a_text_catalogue_keeps_leading_zeros_accents_and_missing_values(survey: Path, tmp_path: Path) -> None:
     table = catalog()
     table["file"] = [str(name) for name in table["objid"]]
     table["objid"] = [f"{k:03d}" for k in range(N)]
@@ -131,7 +129,7 @@ def test_a_text_catalogue_keeps_its_zeros_letters_and_gaps(survey: Path, tmp_pat
     options = {**SKY, "catalog": "catalog.ecsv", "path": "images/{file}.fits"}
     ingest(settings(survey, **options), tmp_path / "store.h5")
     columns: dict[str, dict[str, Any]] = {}
-    for path in [tmp_path / "store.h5", *stores(survey, tmp_path / "shards", 2, **options)]:
+    for path in [tmp_path / "store.h5", *ingest_shards(survey, tmp_path / "shards", 2, **options)]:
         with open_store(path) as store:
             values = zip(store.object_id, *(store.column(name) for name in ("class", "z", "n_visits")), strict=True)
             found = {str(name): (str(kind), float(z), float(n)) for name, kind, z, n in values}
@@ -141,9 +139,9 @@ def test_a_text_catalogue_keeps_its_zeros_letters_and_gaps(survey: Path, tmp_pat
     assert {"000", "001"} <= columns.keys()
 
 
-def test_a_band_that_is_nowhere_in_a_shard_is_missing_there_and_no_error(survey: Path, tmp_path: Path) -> None:
+def test_a_band_may_be_missing_for_a_whole_shard(survey: Path, tmp_path: Path) -> None:
     shard(settings(survey, **SKY), tmp_path / "shards", 3)
-    first = shards_in(tmp_path / "shards")[0]
+    first = find_shards(tmp_path / "shards")[0]
     for name in Table.read(first)["objid"]:
         path = survey / "images" / f"{name}.fits"
         with fits.open(path) as file:
@@ -155,15 +153,15 @@ def test_a_band_that_is_nowhere_in_a_shard_is_missing_there_and_no_error(survey:
         assert np.isnan(store.images()[:, 1]).all()
 
 
-def test_more_shards_than_there_are_places_are_refused(survey: Path, tmp_path: Path) -> None:
+def test_more_shards_than_occupied_pixels_are_refused(survey: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"12 objects in 12 pixels .* cannot be divided into 13 shards; set fewer"):
         shard(settings(survey, **SKY), tmp_path / "shards", 13)
     assert not (tmp_path / "shards").exists()
 
 
-def test_a_file_that_is_no_shard_is_refused(survey: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_shard_is_refused(survey: Path, tmp_path: Path) -> None:
     table = catalog()
-    table[SPLIT], table[FOLD] = "test", -1
+    table[SPLIT_COLUMN], table[FOLD_COLUMN] = "test", -1
     table.write(tmp_path / "other.fits")
     with pytest.raises(DataError, match=r"other.fits: not the file of a shard; give one that `astrodl shard` wrote"):
         ingest(settings(survey), tmp_path / "store.h5", shard=tmp_path / "other.fits")

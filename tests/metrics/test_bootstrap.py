@@ -12,7 +12,7 @@ def test_error_of_a_mean_is_sigma_over_root_n() -> None:
     assert error == pytest.approx(values.std() / 20, rel=0.06)
 
 
-def test_several_arrays_are_resampled_together() -> None:
+def test_all_arrays_are_resampled_together() -> None:
     x = np.random.default_rng(2).normal(size=50)
     assert bootstrap(lambda a, b: float(np.abs(a - b).max()), x, x[:, None][:, 0].copy()) == (0, 0)
 
@@ -23,7 +23,7 @@ def test_the_same_seed_gives_the_same_draws_to_different_statistics() -> None:
     assert bootstrap(np.mean, x, seed=4) != bootstrap(np.mean, x, seed=5)
 
 
-def test_draws_without_a_value_are_left_out() -> None:
+def test_draws_with_nan_are_left_out() -> None:
     rare = np.array([1.0] + [0.0] * 9)
 
     def mean_if_any(x: np.ndarray) -> float:
@@ -34,11 +34,11 @@ def test_draws_without_a_value_are_left_out() -> None:
     assert np.isfinite(error)
 
 
-def test_the_error_is_nan_when_no_draw_has_a_value() -> None:
+def test_the_error_is_nan_when_all_draws_are_nan() -> None:
     assert np.isnan(bootstrap(lambda x: float("nan"), np.ones(5))).all()
 
 
 @pytest.mark.parametrize("arrays", [(), (np.ones(0),), (np.ones(3), np.ones(4)), (np.float64(1),)])
-def test_arrays_that_cannot_be_resampled_are_refused(arrays: tuple) -> None:
+def test_invalid_arrays_raise(arrays: tuple) -> None:
     with pytest.raises(ValueError, match="equal and positive"):
         bootstrap(np.mean, *arrays)

@@ -26,7 +26,7 @@ def test_a_perfect_classifier_is_perfect() -> None:
     assert classification.ece(probability, label) == 0
 
 
-def test_a_constant_answer_has_chance_balanced_accuracy() -> None:
+def test_a_constant_prediction_has_chance_balanced_accuracy() -> None:
     label = np.repeat([0, 1, 2], [90, 5, 5])
     assert classification.accuracy(np.zeros(100, int), label) == 0.9
     assert classification.balanced_accuracy(np.zeros(100, int), label) == pytest.approx(1 / 3)
@@ -56,9 +56,23 @@ def test_metrics_of_probabilities_agree_with_scikit_learn(case) -> None:
     )
 
 
-def test_f1_counts_classes_that_are_only_predicted() -> None:
-    label, predicted = np.array([0, 0, 1]), np.array([0, 2, 1])
-    assert classification.macro_f1(predicted, label) == pytest.approx(sk.f1_score(label, predicted, average="macro"))
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("seed", range(20))
+def test_metrics_agree_with_scikit_learn_for_few_objects_with_ties_and_missing_classes(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    label, predicted = random.integers(0, 5, (2, 8))
+    pairs = [
+        (classification.accuracy, sk.accuracy_score),
+        (classification.balanced_accuracy, sk.balanced_accuracy_score),
+        (classification.macro_f1, lambda truth, chosen: sk.f1_score(truth, chosen, average="macro")),
+    ]
+    for metric, reference in pairs:
+        assert metric(predicted, label) == pytest.approx(reference(label, predicted), abs=1e-12)
+    present, code = np.unique(label, return_inverse=True)
+    probability = random.multinomial(5, np.full(len(present), 1 / len(present)), 8) / 5
+    assert classification.auc(probability, code) == pytest.approx(
+        np.mean([sk.roc_auc_score(code == k, probability[:, k]) for k in range(len(present))]), abs=1e-12
+    )
 
 
 def test_ece_of_a_calibrated_classifier_is_small_and_of_an_overconfident_one_is_not() -> None:
@@ -93,15 +107,17 @@ def test_reliability_counts_every_object_once_and_empty_bins_are_nan(case) -> No
 def test_renaming_the_classes_changes_nothing(case) -> None:
     probability, label = case
     renamed = np.array([2, 0, 3, 1])
-    moved = np.empty_like(probability)
-    moved[:, renamed] = probability
+    permuted = np.empty_like(probability)
+    permuted[:, renamed] = probability
     for metric in (classification.auc, classification.brier, classification.ece):
-        assert metric(moved, renamed[label]) == pytest.approx(metric(probability, label))
+        assert metric(permuted, renamed[label]) == pytest.approx(metric(probability, label))
     for metric in (classification.balanced_accuracy, classification.macro_f1):
-        assert metric(moved.argmax(axis=1), renamed[label]) == pytest.approx(metric(probability.argmax(axis=1), label))
+        assert metric(permuted.argmax(axis=1), renamed[label]) == pytest.approx(
+            metric(probability.argmax(axis=1), label)
+        )
 
 
-def test_a_class_missing_from_some_draws_does_not_disturb_the_bootstrap() -> None:
+def test_the_bootstrap_is_finite_when_a_class_is_missing_from_some_draws() -> None:
     label = np.r_[np.zeros(30, int), np.ones(30, int), 2]
     probability = np.random.default_rng(0).dirichlet(np.ones(3), 61)
     assert np.isfinite(bootstrap(classification.auc, probability, label, n_draws=50)).all()
@@ -122,7 +138,7 @@ def test_auc_of_a_single_class_is_nan() -> None:
         (np.array([0, -1]), np.zeros(2, int), "integers from 0"),
     ],
 )
-def test_what_are_no_classes_is_refused(predicted, label, message: str) -> None:
+def test_invalid_classes_raise(predicted, label, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         classification.accuracy(predicted, label)
 
@@ -135,18 +151,18 @@ def test_what_are_no_classes_is_refused(predicted, label, message: str) -> None:
         (np.full(2, 0.5), [0, 1], r"\(N, C\)"),
     ],
 )
-def test_what_are_no_probabilities_is_refused(probability, label, message: str) -> None:
+def test_invalid_probabilities_raise(probability, label, message: str) -> None:
     for metric in (classification.auc, classification.brier, classification.ece):
         with pytest.raises(ValueError, match=message):
             metric(probability, label)
 
 
-def test_a_class_beyond_the_stated_number_is_refused() -> None:
+def test_a_class_above_the_stated_number_raises() -> None:
     with pytest.raises(ValueError, match="n_classes is 2"):
         classification.confusion([0, 1], [0, 2], n_classes=2)
 
 
-def test_sets_are_counted() -> None:
+def test_coverage_and_size_of_sets() -> None:
     sets = np.array([[True, False, False], [True, True, False], [False, True, True], [True, True, True]])
     assert classification.set_size(sets) == 2
     assert classification.set_coverage(sets, [0, 2, 2, 1]) == 0.75
@@ -162,6 +178,6 @@ def test_sets_are_counted() -> None:
         (np.ones((2, 3), bool), [0, 3], "class 3"),
     ],
 )
-def test_what_are_no_sets_is_refused(sets, label, message: str) -> None:
+def test_invalid_sets_raise(sets, label, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         classification.set_coverage(sets, label)

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from astrodl.metrics import latent
+from astrodl.metrics.classification import accuracy, balanced_accuracy
 
 
 def clouds(n: int, seed: int, distance: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -16,32 +16,32 @@ def clouds(n: int, seed: int, distance: float = 2.0) -> tuple[np.ndarray, np.nda
 
 
 def test_classes_far_apart_are_all_recognised_and_mixed_ones_by_chance() -> None:
-    assert latent.knn_recall(*clouds(300, 0, 50), *clouds(200, 1, 50)) == 1
-    assert latent.knn_recall(*clouds(2000, 0, 0), *clouds(2000, 1, 0), k=51) == pytest.approx(1 / 3, abs=0.05)
+    for n, distance, k, expected in ((300, 50, 15, 1.0), (2000, 0, 51, 1 / 3)):
+        (train, label), (test, truth) = clouds(n, 0, distance), clouds(n, 1, distance)
+        predicted = latent.knn_predict(train, label, test, k)
+        assert balanced_accuracy(predicted, truth) == pytest.approx(expected, abs=0.05 if distance == 0 else 1e-12)
 
 
-def test_recall_agrees_with_scikit_learn() -> None:
-    (train, label), (test, truth) = clouds(500, 0), clouds(300, 1)
+def test_predicted_classes_agree_with_scikit_learn() -> None:
+    (train, label), (test, _) = clouds(500, 0), clouds(300, 1)
     scaler = StandardScaler().fit(train)
-    classifier = KNeighborsClassifier(15).fit(scaler.transform(train), label)
-    expected = balanced_accuracy_score(truth, classifier.predict(scaler.transform(test)))
-    assert latent.knn_recall(train, label, test, truth) == pytest.approx(expected, abs=1e-12)
+    for k in (4, 15):
+        expected = KNeighborsClassifier(k).fit(scaler.transform(train), label).predict(scaler.transform(test))
+        assert np.array_equal(latent.knn_predict(train, label, test, k), expected)
 
 
-def test_recall_takes_classes_as_text() -> None:
-    (train, label), (test, truth) = clouds(500, 0), clouds(300, 1)
+def test_classes_may_be_text() -> None:
+    (train, label), (test, _) = clouds(500, 0), clouds(300, 1)
     names = np.array(["elliptical", "merger", "spiral"])
-    assert latent.knn_recall(train, names[label], test, names[truth]) == latent.knn_recall(train, label, test, truth)
+    assert np.array_equal(latent.knn_predict(train, names[label], test), names[latent.knn_predict(train, label, test)])
 
 
 @pytest.mark.parametrize("scale", [[1e-3, 1, 1e3], [2, 2, 2]])
 def test_units_of_the_latent_dimensions_do_not_matter(scale: list) -> None:
-    (train, label), (test, truth) = clouds(400, 0), clouds(200, 1)
-    moved = [x * np.array(scale) + 5 for x in (train, test)]
-    assert latent.knn_recall(moved[0], label, moved[1], truth) == pytest.approx(
-        latent.knn_recall(train, label, test, truth)
-    )
-    assert latent.rank_correlation(moved[0], train[:, 0], moved[1], test[:, 0]) == pytest.approx(1)
+    (train, label), (test, _) = clouds(400, 0), clouds(200, 1)
+    scaled = [x * np.array(scale) + 5 for x in (train, test)]
+    assert accuracy(latent.knn_predict(scaled[0], label, scaled[1]), latent.knn_predict(train, label, test)) > 0.99
+    assert latent.spearman(latent.project(scaled[0], train[:, 0], scaled[1]), test[:, 0]) == pytest.approx(1)
 
 
 def test_fewer_training_objects_than_neighbours_all_vote() -> None:
@@ -51,37 +51,41 @@ def test_fewer_training_objects_than_neighbours_all_vote() -> None:
 
 
 def test_a_constant_dimension_is_ignored() -> None:
-    (train, label), (test, truth) = clouds(300, 0), clouds(200, 1)
+    (train, label), (test, _) = clouds(300, 0), clouds(200, 1)
     wider = np.c_[train, np.full(300, 4.0)], np.c_[test, np.linspace(0, 1e9, 200)]
-    assert latent.knn_recall(wider[0], label, wider[1], truth) == latent.knn_recall(train, label, test, truth)
+    assert np.array_equal(latent.knn_predict(wider[0], label, wider[1]), latent.knn_predict(train, label, test))
 
 
-def test_a_hidden_direction_is_found_whatever_its_sign() -> None:
+def test_a_direction_is_found_with_either_sign() -> None:
     random = np.random.default_rng(0)
     train, test = random.normal(size=(2, 400, 5))
     direction = np.array([1.0, -2.0, 0.0, 0.5, 0.0])
     for sign in (1, -1):
-        assert latent.rank_correlation(train, sign * np.exp(train @ direction / 5), test, test @ direction) > 0.98
-    assert latent.rank_correlation(train, random.normal(size=400), test, random.normal(size=400)) < 0.15
+        projected = latent.project(train, sign * np.exp(train @ direction / 5), test)
+        assert latent.spearman(projected, test @ direction) > 0.98
+    assert latent.spearman(latent.project(train, random.normal(size=400), test), random.normal(size=400)) < 0.15
 
 
-def test_spearman_agrees_with_scipy_with_ties() -> None:
+def test_spearman_with_ties_is_the_correlation_of_mean_ranks() -> None:
     random = np.random.default_rng(0)
     x, y = random.integers(0, 9, 200), -random.integers(0, 9, 200) - 0.0
     y[x > 5] -= 4
-    assert latent.spearman(x, y) == pytest.approx(abs(stats.spearmanr(x, y).statistic), abs=1e-12)
+    expected = np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1]
+    assert latent.spearman(x, y) == pytest.approx(abs(expected), abs=1e-12)
 
 
 def test_objects_of_unknown_property_are_left_out() -> None:
     train, test = np.random.default_rng(0).normal(size=(2, 60, 2))
     y_train, y_test = train[:, 0].copy(), test[:, 0] ** 3
     y_train[:10], y_test[-5:] = np.nan, np.nan
-    assert latent.rank_correlation(train, y_train, test, y_test) == pytest.approx(1)
+    assert latent.spearman(latent.project(train, y_train, test), y_test) == pytest.approx(1)
 
 
 def test_correlation_with_a_constant_is_nan() -> None:
     assert np.isnan(latent.spearman([1, 2, 3], [1, 1, 1]))
     assert np.isnan(latent.spearman([1, np.nan, 3], [1, 2, np.nan]))
+    assert np.isnan(latent.spearman([], []))
+    assert latent.spearman([1, 2, np.nan], [2, 1, 0]) == pytest.approx(1)
 
 
 def test_active_units_are_those_that_vary() -> None:
@@ -109,11 +113,11 @@ def test_chi2_leaves_out_missing_pixels_and_bands() -> None:
     ("train", "test", "message"),
     [(np.ones((2, 3)), np.ones((2, 4)), "same L"), (np.ones((2, 3)), np.full((2, 3), np.nan), "not finite")],
 )
-def test_what_are_no_latents_is_refused(train, test, message: str) -> None:
+def test_invalid_latents_raise(train, test, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         latent.knn_predict(train, [0, 1], test)
 
 
-def test_a_property_without_any_value_is_refused() -> None:
+def test_a_property_without_finite_values_raises() -> None:
     with pytest.raises(ValueError, match="no finite value"):
         latent.project(np.ones((2, 3)), [np.nan, np.nan], np.ones((2, 3)))

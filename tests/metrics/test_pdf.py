@@ -17,7 +17,7 @@ def gaussians(centre: np.ndarray, sigma: np.ndarray | float, edges: np.ndarray =
     return probability / probability.sum(axis=1, keepdims=True) / np.diff(edges)
 
 
-def arbitrary(n: int, edges: np.ndarray, seed: int = 0) -> np.ndarray:
+def draw_densities(n: int, edges: np.ndarray, seed: int = 0) -> np.ndarray:
     random = np.random.default_rng(seed)
     return random.dirichlet(np.full(edges.size - 1, 0.4), n) / np.diff(edges)
 
@@ -45,16 +45,16 @@ def test_crps_of_a_uniform_density_is_its_closed_form() -> None:
     assert metrics.crps(np.full((4, 100), 0.5), EDGES, z) == pytest.approx(expected, abs=1e-12)
 
 
-def test_crps_of_a_spike_is_the_absolute_error() -> None:
+def test_crps_of_a_delta_function_is_the_absolute_error() -> None:
     edges = np.array([0, 0.999999, 1.000001, 2])
-    spike = np.array([[0, 1 / (edges[2] - edges[1]), 0]] * 4)
+    delta = np.array([[0, 1 / (edges[2] - edges[1]), 0]] * 4)
     z = np.array([0.2, 1.7, -1.0, 4.0])
-    assert metrics.crps(spike, edges, z) == pytest.approx(np.abs(z - 1), abs=2e-6)
+    assert metrics.crps(delta, edges, z) == pytest.approx(np.abs(z - 1), abs=2e-6)
 
 
 @pytest.mark.parametrize("z", [0.0, 0.12, 0.15, 1.1, 2.0, -0.3, 2.7])
 def test_crps_is_the_integral_that_defines_it(z: float) -> None:
-    density = arbitrary(3, UNEVEN)
+    density = draw_densities(3, UNEVEN)
     cumulative = np.concatenate([np.zeros((3, 1)), np.cumsum(density * np.diff(UNEVEN), axis=1)], axis=1)
     for row, score in enumerate(metrics.crps(density, UNEVEN, np.full(3, z))):
         expected, _ = integrate.quad(
@@ -68,11 +68,11 @@ def test_crps_is_the_integral_that_defines_it(z: float) -> None:
 
 
 def test_crps_is_in_units_of_redshift_not_of_bins() -> None:
-    coarse = arbitrary(5, UNEVEN)
+    coarse = draw_densities(5, UNEVEN)
     index = np.repeat(np.arange(6), 7)
     fine = np.concatenate([np.linspace(a, b, 8)[:-1] for a, b in pairwise(UNEVEN)] + [[2.0]])
     z = np.linspace(0.1, 1.9, 5)
-    for metric in (metrics.crps, metrics.pit, metrics.cde_terms):
+    for metric in (metrics.crps, metrics.pit, metrics.cde_loss):
         assert metric(coarse[:, index], fine, z) == pytest.approx(metric(coarse, UNEVEN, z), abs=1e-9)
 
 
@@ -84,16 +84,16 @@ def test_pit_of_the_true_density_is_uniform_and_of_a_shifted_one_is_not(calibrat
     assert metrics.pit_ad(true) < 3.9 < 50 < metrics.pit_ad(shifted)
 
 
-def test_pit_of_everybodys_n_of_z_is_uniform_but_its_scores_are_worse(calibrated) -> None:
+def test_pit_of_n_of_z_is_uniform_but_crps_and_cde_loss_are_worse(calibrated) -> None:
     density, z = calibrated
-    everybody = np.repeat(density.mean(axis=0)[None], len(z), axis=0)
-    assert metrics.pit_ks(metrics.pit(everybody, EDGES, z)) < 0.03
-    assert metrics.crps(everybody, EDGES, z).mean() > 3 * metrics.crps(density, EDGES, z).mean()
-    assert metrics.cde_loss(everybody, EDGES, z) > metrics.cde_loss(density, EDGES, z) / 3
+    same = np.repeat(density.mean(axis=0)[None], len(z), axis=0)
+    assert metrics.pit_ks(metrics.pit(same, EDGES, z)) < 0.03
+    assert metrics.crps(same, EDGES, z).mean() > 3 * metrics.crps(density, EDGES, z).mean()
+    assert metrics.cde_loss(same, EDGES, z).mean() > metrics.cde_loss(density, EDGES, z).mean() / 3
 
 
 def test_pit_is_zero_or_one_outside_the_edges() -> None:
-    assert list(metrics.pit(arbitrary(2, EDGES), EDGES, [-0.1, 2.1])) == [0, 1]
+    assert list(metrics.pit(draw_densities(2, EDGES), EDGES, [-0.1, 2.1])) == [0, 1]
 
 
 def test_pit_statistics_agree_with_scipy() -> None:
@@ -115,10 +115,10 @@ def test_anderson_darling_stays_finite_for_objects_outside_their_density() -> No
 def test_cde_loss_of_the_truth_is_minus_its_squared_norm(calibrated) -> None:
     density, z = calibrated
     squared_norm = np.sum(density**2 * np.diff(EDGES), axis=1).mean()
-    assert metrics.cde_loss(density, EDGES, z) == pytest.approx(-squared_norm, rel=0.03)
+    assert metrics.cde_loss(density, EDGES, z).mean() == pytest.approx(-squared_norm, rel=0.03)
 
 
-def test_cde_loss_outside_the_edges_has_no_reward() -> None:
+def test_cde_loss_has_no_density_outside_the_edges() -> None:
     assert metrics.cde_loss(np.full((2, 100), 0.5), EDGES, [-1, 3]) == pytest.approx(0.5)
     assert metrics.cde_loss(np.full((2, 100), 0.5), EDGES, [0, 2]) == pytest.approx(-0.5)
 
@@ -126,13 +126,13 @@ def test_cde_loss_outside_the_edges_has_no_reward() -> None:
 @pytest.mark.parametrize("level", [0.5, 0.68, 0.95])
 def test_coverage_of_the_true_density_is_its_level(calibrated, level: float) -> None:
     density, z = calibrated
-    assert metrics.coverage(density, EDGES, z, level) == pytest.approx(level, abs=0.02)
+    assert metrics.coverage(metrics.pit(density, EDGES, z), level) == pytest.approx(level, abs=0.02)
 
 
-def test_covered_objects_lie_in_their_interval(calibrated) -> None:
+def test_coverage_is_the_fraction_of_objects_between_two_quantiles(calibrated) -> None:
     density, z = calibrated
-    low, high = metrics.interval(density, EDGES, 0.68)
-    assert np.array_equal(metrics.covered(density, EDGES, z, 0.68), (low <= z) & (z <= high))
+    low, high = (metrics.quantile(density, EDGES, level) for level in (0.16, 0.84))
+    assert metrics.coverage(metrics.pit(density, EDGES, z), 0.68) == np.mean((low <= z) & (z <= high))
 
 
 def test_moments_of_a_narrow_gaussian_are_its_centre() -> None:
@@ -141,13 +141,13 @@ def test_moments_of_a_narrow_gaussian_are_its_centre() -> None:
     assert metrics.mean(density, EDGES) == pytest.approx(centre, abs=1e-6)
     assert metrics.median(density, EDGES) == pytest.approx(centre, abs=1e-3)
     assert metrics.mode(density, EDGES) == pytest.approx(centre, abs=1e-9)
-    low, high = metrics.interval(density, EDGES, 0.6827)
+    low, high = (metrics.quantile(density, EDGES, level) for level in stats.norm.cdf([-1, 1]))
     assert 0.5 * (high - low) == pytest.approx([0.05, 0.05], rel=0.02)
 
 
 @pytest.mark.parametrize("level", [1e-6, 0.1, 0.5, 0.999])
 def test_quantile_inverts_the_cumulative_distribution(level: float) -> None:
-    density = arbitrary(50, UNEVEN)
+    density = draw_densities(50, UNEVEN)
     assert metrics.pit(density, UNEVEN, metrics.quantile(density, UNEVEN, level)) == pytest.approx(level, abs=1e-9)
 
 
@@ -158,7 +158,7 @@ def test_quantile_skips_bins_without_probability() -> None:
     assert metrics.quantile(density, edges, 0.75) == pytest.approx(0.35)
 
 
-def test_mode_is_the_densest_bin_not_the_fullest() -> None:
+def test_mode_is_the_bin_of_highest_density_not_of_highest_probability() -> None:
     edges = np.array([0.0, 0.1, 1.0])
     assert metrics.mode(np.array([[4.0, 0.6 / 0.9]]), edges) == pytest.approx(0.05)
 
@@ -177,30 +177,30 @@ def test_metrics_agree_with_qp() -> None:
     from qp.metrics.concrete_metric_classes import CDELossMetric
     from qp.metrics.pit import PIT
 
-    density, z = arbitrary(60, EDGES), np.random.default_rng(8).uniform(0.03, 1.97, 60)
+    density, z = draw_densities(60, EDGES), np.random.default_rng(8).uniform(0.03, 1.97, 60)
     ensemble = qp.hist.create_ensemble(EDGES, density)
-    theirs = PIT(ensemble, z)
-    ours = metrics.pit(density, EDGES, z)
-    assert ours == pytest.approx(theirs.pit_samps, abs=1e-9)
-    assert metrics.pit_ks(ours) == pytest.approx(theirs.evaluate_PIT_KS().statistic, abs=1e-9)
-    assert metrics.pit_cvm(ours) == pytest.approx(theirs.evaluate_PIT_CvM().statistic, abs=1e-9)
+    reference = PIT(ensemble, z)
+    pit = metrics.pit(density, EDGES, z)
+    assert pit == pytest.approx(reference.pit_samps, abs=1e-9)
+    assert metrics.pit_ks(pit) == pytest.approx(reference.evaluate_PIT_KS().statistic, abs=1e-9)
+    assert metrics.pit_cvm(pit) == pytest.approx(reference.evaluate_PIT_CvM().statistic, abs=1e-9)
     assert metrics.mean(density, EDGES) == pytest.approx(np.squeeze(ensemble.mean()), abs=1e-9)
     assert metrics.median(density, EDGES) == pytest.approx(np.squeeze(ensemble.ppf(0.5)), abs=1e-9)
-    # qp integrates over a grid by trapezoids and looks p(z) up at its nearest node; on midpoints of narrow
-    # bins that is our sum, but for half of the first and the last bin, which we leave empty.
+    # qp integrates over a grid by trapezoids and evaluates p(z) at the nearest node. On midpoints of narrow bins this
+    # is our sum, except for half of the first and the last bin, which are left empty here.
     density[:, [0, -1]] = 0
     density /= np.sum(density * np.diff(EDGES), axis=1, keepdims=True)
     centre = 0.5 * (EDGES[1:] + EDGES[:-1])
-    theirs = CDELossMetric(eval_grid=centre).evaluate(qp.hist.create_ensemble(EDGES, density), z)
-    assert metrics.cde_loss(density, EDGES, z) == pytest.approx(theirs, abs=1e-9)
+    expected = CDELossMetric(eval_grid=centre).evaluate(qp.hist.create_ensemble(EDGES, density), z)
+    assert metrics.cde_loss(density, EDGES, z).mean() == pytest.approx(expected, abs=1e-9)
 
 
-PER_OBJECT = [metrics.crps, metrics.pit, metrics.cde_terms, metrics.covered]
+PER_OBJECT = [metrics.crps, metrics.pit, metrics.cde_loss]
 
 
 @pytest.mark.parametrize("metric", PER_OBJECT, ids=lambda metric: metric.__name__)
-def test_each_object_is_judged_by_itself(metric) -> None:
-    density, z = arbitrary(40, EDGES), np.random.default_rng(0).uniform(-0.2, 2.2, 40)
+def test_objects_are_independent(metric) -> None:
+    density, z = draw_densities(40, EDGES), np.random.default_rng(0).uniform(-0.2, 2.2, 40)
     order = np.random.default_rng(1).permutation(40)
     assert np.array_equal(metric(density[order], EDGES, z[order]), metric(density, EDGES, z)[order])
 
@@ -219,19 +219,21 @@ def test_each_object_is_judged_by_itself(metric) -> None:
         ([[0.5, 0.5]], [0, 1, 2], [0.5, 0.6], r"must be \(1,\)"),
     ],
 )
-def test_what_is_no_density_is_refused(metric, density, edges, z, message: str) -> None:
+def test_invalid_densities_and_redshifts_raise(metric, density, edges, z, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         metric(density, edges, z)
 
 
-@pytest.mark.parametrize("statistic", [metrics.pit_ks, metrics.pit_cvm, metrics.pit_ad], ids=lambda s: s.__name__)
+@pytest.mark.parametrize(
+    "statistic", [metrics.pit_ks, metrics.pit_cvm, metrics.pit_ad, metrics.coverage], ids=lambda s: s.__name__
+)
 @pytest.mark.parametrize("values", [[], [0.5, np.nan], [0.5, 1.2], [-0.1]])
-def test_what_is_no_pit_is_refused(statistic, values: list) -> None:
+def test_invalid_pit_values_raise(statistic, values: list) -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
         statistic(values)
 
 
 @pytest.mark.parametrize("level", [0, 1, -0.1, np.nan])
-def test_a_quantile_level_lies_between_zero_and_one(level: float) -> None:
+def test_a_quantile_level_outside_0_to_1_raises(level: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
-        metrics.quantile(arbitrary(2, EDGES), EDGES, level)
+        metrics.quantile(draw_densities(2, EDGES), EDGES, level)

@@ -52,10 +52,10 @@ def test_metrics_agree_with_qp() -> None:
     random = np.random.default_rng(5)
     z = random.uniform(0, 3, 501)
     z_phot = z + 0.05 * random.standard_t(2, 501)
-    ours = [photoz.bias_median, photoz.sigma_mad, photoz.sigma_iqr, photoz.eta_lsst]
-    theirs = [qp.PointBias, qp.PointSigmaMAD, qp.PointSigmaIQR, qp.PointOutlierRate]
-    for our, their in zip(ours, theirs, strict=True):
-        assert our(z_phot, z) == pytest.approx(their().evaluate(z_phot, z), abs=1e-12)
+    metrics = [photoz.bias_median, photoz.sigma_mad, photoz.sigma_iqr, photoz.eta_lsst]
+    references = [qp.PointBias, qp.PointSigmaMAD, qp.PointSigmaIQR, qp.PointOutlierRate]
+    for metric, reference in zip(metrics, references, strict=True):
+        assert metric(z_phot, z) == pytest.approx(reference().evaluate(z_phot, z), abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
@@ -76,6 +76,6 @@ def test_the_order_of_objects_changes_nothing(metric) -> None:
         ([], [], "N > 0"),
     ],
 )
-def test_what_cannot_be_judged_is_refused(metric, z_phot: list, z_spec: list, message: str) -> None:
+def test_invalid_redshifts_raise(metric, z_phot: list, z_spec: list, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         metric(z_phot, z_spec)

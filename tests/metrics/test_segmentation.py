@@ -57,7 +57,7 @@ def test_a_clump_is_found_when_half_of_it_is_covered() -> None:
     assert [int(count[0]) for count in segmentation.match_clumps(truth, less)] == [1, 0, 1, 1]
 
 
-def test_a_clump_in_pieces_is_not_found_but_its_pieces_are_real() -> None:
+def test_pieces_of_a_clump_do_not_find_it_but_are_matched() -> None:
     truth, pieces = blank(), blank()
     truth[0, 2:8, 2:8] = True
     pieces[0, 2:8, 2:4], pieces[0, 2:8, 6:8] = True, True
@@ -65,7 +65,7 @@ def test_a_clump_in_pieces_is_not_found_but_its_pieces_are_real() -> None:
     assert [int(count[0]) for count in counts] == [1, 0, 2, 2]
 
 
-def test_a_mask_over_everything_finds_all_and_is_not_real() -> None:
+def test_a_mask_of_all_pixels_finds_all_clumps_and_is_not_matched() -> None:
     truth = blank()
     truth[0, 2:4, 2:4], truth[0, 10:12, 10:12] = True, True
     counts = segmentation.match_clumps(truth, ~blank())
@@ -73,7 +73,7 @@ def test_a_mask_over_everything_finds_all_and_is_not_real() -> None:
     assert segmentation.purity(counts.n_predicted, counts.n_matched) == 0
 
 
-def test_pixels_touch_across_corners_but_not_across_images() -> None:
+def test_pixels_are_connected_across_corners_but_not_across_images() -> None:
     mask = blank(2)
     mask[0, 3, 3] = mask[0, 4, 4] = mask[1, 4, 4] = True
     assert list(segmentation.match_clumps(mask, mask).n_truth) == [1, 1]
@@ -102,7 +102,7 @@ def test_clumps_are_counted_as_by_a_loop_over_them() -> None:
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_turning_images_and_masks_together_changes_nothing(turns: int) -> None:
+def test_counts_do_not_change_when_both_masks_are_rotated(turns: int) -> None:
     truth, predicted = blobs(4, 6), blobs(4, 7)
     turned = [np.rot90(mask, turns, axes=(1, 2)) for mask in (truth, predicted)]
     assert np.array_equal(segmentation.match_clumps(*turned), segmentation.match_clumps(truth, predicted))
@@ -144,7 +144,7 @@ def test_completeness_and_purity_are_ratio_statistics_over_objects() -> None:
         (blank(), np.zeros((1, 16, 16)), "apply a threshold"),
     ],
 )
-def test_what_are_no_masks_is_refused(truth, predicted, message: str) -> None:
+def test_invalid_masks_raise(truth, predicted, message: str) -> None:
     for function in (segmentation.overlap, segmentation.match_clumps):
         with pytest.raises(ValueError, match=message):
             function(truth, predicted)
@@ -184,6 +184,6 @@ def test_bt_metrics_of_a_known_scatter() -> None:
 
 @pytest.mark.parametrize("metric", [segmentation.bt_rmse, segmentation.bt_within])
 @pytest.mark.parametrize(("truth", "predicted"), [([0.5, np.nan], [0.5, 0.5]), ([], [])])
-def test_bulge_fractions_that_are_not_finite_are_refused(metric, truth: list, predicted: list) -> None:
+def test_bulge_to_total_ratios_that_are_not_finite_raise(metric, truth: list, predicted: list) -> None:
     with pytest.raises(ValueError, match="finite"):
         metric(truth, predicted)

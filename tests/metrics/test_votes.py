@@ -55,7 +55,7 @@ def test_galaxy_zoo_2_has_11_questions_and_37_answers() -> None:
         ),
     ],
 )
-def test_what_is_no_tree_is_refused_in_one_line(questions: list[dict], message: str) -> None:
+def test_an_invalid_tree_raises_one_line(questions: list[dict], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         parse(VoteTree, {"questions": questions}, "tree.yaml")
     assert str(caught.value).startswith("tree.yaml: ")
@@ -104,7 +104,7 @@ def test_a_galaxy_without_votes_is_left_out() -> None:
     assert np.isnan(votes.vote_fraction_rmse(predicted, np.full((30, 7), np.nan), TREE))
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_arrays_that_do_not_fit_the_tree_raise() -> None:
     with pytest.raises(ValueError, match=r"must be \(N, 7\)"):
         votes.fractions(np.ones((3, 6)), TREE)
     with pytest.raises(ValueError, match="same galaxies"):
@@ -124,7 +124,7 @@ def test_likelihood_is_that_of_scipy() -> None:
 
 
 @pytest.mark.parametrize(("wider", "low", "high"), [(1.0, 0.64, 0.72), (0.1, 0.75, 1.0), (20.0, 0.0, 0.6)])
-def test_coverage_is_nominal_for_the_true_distribution_alone(wider: float, low: float, high: float) -> None:
+def test_coverage_is_nominal_only_for_the_true_distribution(wider: float, low: float, high: float) -> None:
     rng = np.random.default_rng(3)
     alpha = rng.uniform(1, 8, (3000, 2))
     counts = np.array([rng.multinomial(60, rng.dirichlet(a)) for a in alpha])

@@ -1,6 +1,4 @@
-"""Shapes of the networks, and what they refuse."""
-
-from typing import Any
+"""Shapes of the networks, and shapes that are errors."""
 
 import pytest
 import torch
@@ -8,11 +6,11 @@ from torch import nn
 
 from astrodl.models.apertures import ApertureResNet
 from astrodl.models.autoencoders import VAE
-from astrodl.models.blocks import MLP, ConvBlock, ResidualBlock, normalization
+from astrodl.models.blocks import MLP, ConvBlock, ResidualBlock, initialize, make_normalization
 from astrodl.models.cnn import CompactResNet
 from astrodl.models.gan import EncoderGAN
 from astrodl.models.hybrid import HybridNetwork
-from astrodl.models.unet import DecompositionUNet, UNet, summed_fractions
+from astrodl.models.unet import DecompositionUNet, UNet, sum_fractions
 
 CASES = [
     (ConvBlock(3, 8, stride=2), (2, 3, 16, 16), (2, 8, 8, 8)),
@@ -31,20 +29,20 @@ def test_shape(network: nn.Module, shape_in: tuple[int, ...], shape_out: tuple[i
     assert network.eval()(torch.randn(shape_in)).shape == shape_out
 
 
-def test_unet_gives_maps_of_the_input_size_and_a_bottleneck() -> None:
+def test_unet_returns_maps_of_the_input_size_and_a_bottleneck() -> None:
     maps, bottleneck = UNet(3, 5, widths=(8, 16, 32))(torch.randn(2, 3, 32, 24))
     assert maps.shape == (2, 5, 32, 24)
     assert bottleneck.shape == (2, 32)
 
 
-def test_unet_refuses_sides_that_do_not_halve() -> None:
+def test_sides_that_cannot_be_halved_are_an_error() -> None:
     with pytest.raises(ValueError, match="multiples of 4"):
         UNet(3, 5, widths=(8, 16, 32))(torch.randn(1, 3, 30, 30))
 
 
-def test_unknown_normalisation_is_refused() -> None:
+def test_an_unknown_normalisation_is_an_error() -> None:
     with pytest.raises(ValueError, match="batch, group, layer, instance, none"):
-        normalization("weight", 8)
+        make_normalization("weight", 8)
 
 
 def test_decomposition_outputs_have_the_stated_shapes() -> None:
@@ -54,16 +52,16 @@ def test_decomposition_outputs_have_the_stated_shapes() -> None:
     assert shapes == expected
 
 
-def test_summed_fractions_weight_with_the_light() -> None:
+def test_sum_fractions_weights_with_the_light() -> None:
     fraction = torch.full((1, 3, 4, 4), -20.0)
     fraction[:, 0, :2] = 20.0
     fraction[:, 1, 2:] = 20.0
     light = torch.zeros(1, 4, 4)
     light[:, :2], light[:, 2:] = torch.arcsinh(torch.tensor(3.0)), torch.arcsinh(torch.tensor(1.0))
-    torch.testing.assert_close(summed_fractions(fraction, light)[0], torch.tensor([0.75, 0.25, 0.0]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(sum_fractions(fraction, light)[0], torch.tensor([0.75, 0.25, 0.0]), atol=1e-3, rtol=0)
 
 
-def test_vae_samples_while_training_and_not_otherwise() -> None:
+def test_the_vae_samples_in_training_only() -> None:
     network, image = VAE(3, 2, size=16, widths=(8, 16)), torch.randn(4, 3, 16, 16)
     network.train()
     assert not torch.equal(network(image)[0], network(image)[0])
@@ -73,17 +71,12 @@ def test_vae_samples_while_training_and_not_otherwise() -> None:
 
 def test_residual_block_starts_as_its_shortcut() -> None:
     block, x = ResidualBlock(8, 8).eval(), torch.rand(2, 8, 6, 6)
-    from astrodl.models.blocks import initialize
-
     initialize(block)
     torch.testing.assert_close(block(x), x)
 
 
-@pytest.mark.parametrize("network", [CompactResNet(5), VAE(5, 2), EncoderGAN(5, 8)])
-def test_activations_keep_their_scale_at_the_start(network: Any) -> None:
-    """He initialisation: unit input gives an output of order one, neither vanishing nor exploding."""
-    output = network.eval()(
-        torch.randn(16, 5, 64 if not isinstance(network, VAE) else 32, 64 if not isinstance(network, VAE) else 32)
-    )
+@pytest.mark.parametrize(("network", "size"), [(CompactResNet(5), 64), (VAE(5, 2), 32), (EncoderGAN(5, 8), 64)])
+def test_he_initialisation_gives_outputs_of_order_one(network: nn.Module, size: int) -> None:
+    output = network.eval()(torch.randn(16, 5, size, size))
     output = output[0] if isinstance(output, tuple) else output
     assert 0.05 < float(output.detach().std()) < 20

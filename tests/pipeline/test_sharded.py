@@ -1,4 +1,4 @@
-"""A survey in shards ends in the catalogue of the survey as one, all rows and all columns."""
+"""The shards of a survey give the rows and columns of the undivided survey."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,10 @@ import pytest
 from astropy.table import Table, vstack
 from safetensors.numpy import load_file
 
-from astrodl import cli
+from astrodl import cli, tasks
 from astrodl.products import read_catalog
 from astrodl.products.pdfs import read_pdfs
 from astrodl.tasks import NAMES
-from tests.tasks.test_contract import SMALL
 
 N_SHARDS = 3
 SURVEY = {
@@ -27,22 +26,23 @@ def run(*words: object) -> None:
 
 
 def settings(task: str) -> str:
-    small = {key: value for key, value in SMALL[task].items() if key != "tree"}
+    small = {key: value for key, value in tasks.get(task).small.items() if key != "tree"}
     return json.dumps({**small, "train": {"epochs": 1, "batch_size": 16}})
 
 
 def finish(store: Path, models: Path, out: Path) -> None:
-    """From a store and models to the catalogue and the file of p(z)."""
+    """Predict all tasks, and write the catalogue and the file of p(z)."""
     for task in NAMES:
         model = models / task / "model.safetensors"
         run("predict", task, store, model, "--out", out / f"{task}.h5", "--device", "cpu", "--threads", 1)
     predictions = [out / f"{task}.h5" for task in NAMES]
-    run("catalog", store, *predictions, "--out", out / "catalog.fits", "--pdfs", out / "pdf.hdf5")
+    run("catalog", store, *predictions, "--out", out / "catalog.fits")
+    run("product", "photoz", store, out / "photoz.h5", "--out", out / "photoz_pdf.hdf5")
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Folders of a run of the survey as one, and of one in shards."""
+    """Run a survey undivided and in shards; return the folders of both."""
     root = tmp_path_factory.mktemp("sharded")
     whole, parts = root / "whole", root / "parts"
     survey = ["--settings", json.dumps(SURVEY), "--simulated", root / "simulated"]
@@ -61,14 +61,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return whole, parts
 
 
-def test_networks_trained_on_the_sample_are_the_same_bits(runs: tuple[Path, Path]) -> None:
+def test_networks_trained_on_the_sample_are_bitwise_equal(runs: tuple[Path, Path]) -> None:
     whole, parts = runs
     for task in NAMES:
         first, second = (load_file(folder / task / "model.safetensors") for folder in (whole, parts))
         assert all(first[name].tobytes() == second[name].tobytes() for name in first), task
 
 
-def test_the_catalogues_of_the_shards_are_the_catalogue_of_the_survey(runs: tuple[Path, Path]) -> None:
+def test_the_catalogues_of_the_shards_make_up_the_catalogue_of_the_survey(runs: tuple[Path, Path]) -> None:
     whole, parts = runs
     expected = read_catalog(whole / "catalog.fits")
     shards = [read_catalog(path) for path in sorted((parts / "shards").glob("*/catalog.fits"))]
@@ -80,28 +80,39 @@ def test_the_catalogues_of_the_shards_are_the_catalogue_of_the_survey(runs: tupl
     assert len(together) == len(expected) == 60
     assert set(expected["split"]) == {"train", "validation", "test", "rest"}
     for name in expected.colnames:
-        equal(name, expected, together)
+        assert_equal(name, expected, together)
 
 
-def equal(name: str, expected: Table, got: Table) -> None:
-    first, second = np.asarray(expected[name]), np.asarray(got[name])
-    assert expected[name].unit == got[name].unit
-    assert expected[name].description == got[name].description
+def assert_equal(name: str, expected: Table, found: Table) -> None:
+    first, second = np.asarray(expected[name]), np.asarray(found[name])
+    assert expected[name].unit == found[name].unit
+    assert expected[name].description == found[name].description
     if first.dtype.kind == "f":
         np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-6, err_msg=name)
     else:
         assert first.tolist() == second.tolist(), name
 
 
-def test_the_redshift_distributions_of_the_shards_are_those_of_the_survey(runs: tuple[Path, Path]) -> None:
+def test_the_redshift_distributions_of_the_shards_make_up_those_of_the_survey(runs: tuple[Path, Path]) -> None:
     whole, parts = runs
-    names, edges, pdf = read_pdfs(whole / "pdf.hdf5")
+    names, edges, pdf = read_pdfs(whole / "photoz_pdf.hdf5")
     expected = dict(zip(names, pdf, strict=True))
     n_found = 0
-    for path in sorted((parts / "shards").glob("*/pdf.hdf5")):
+    for path in sorted((parts / "shards").glob("*/photoz_pdf.hdf5")):
         names, own_edges, pdf = read_pdfs(path)
         assert (own_edges == edges).all()
         n_found += len(names)
         for name, density in zip(names, pdf, strict=True):
             np.testing.assert_allclose(density, expected[name], rtol=1e-4, atol=1e-6)
     assert n_found == len(expected)
+
+
+def test_the_hats_catalogue_contains_the_rows_of_all_shards(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    whole, parts = runs
+    run("hats", *sorted((parts / "shards").glob("*/catalog.fits")), "--out", tmp_path / "hats", "--rows", 20)
+    expected = read_catalog(whole / "catalog.fits")
+    tables = [parquet.ParquetFile(path).read() for path in (tmp_path / "hats").rglob("Npix=*.parquet")]
+    assert tables[0].column_names == ["_healpix_29", *expected.colnames]
+    found = [identifier for table in tables for identifier in table["object_id"].to_pylist()]
+    assert sorted(found) == sorted(expected["object_id"])

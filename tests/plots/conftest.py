@@ -9,12 +9,23 @@ def rng():
 
 
 @pytest.fixture
-def texts():
-    """Every text that a figure shows, drawn once so that layout problems (warnings are errors) come out."""
+def draw():
+    """Lay a figure out, so that layout problems raise (warnings are errors), and return it."""
 
-    def collect(figure):
+    def lay_out(figure):
         assert isinstance(figure, Figure)
         figure.draw_without_rendering()
+        return figure
+
+    return lay_out
+
+
+@pytest.fixture
+def texts(draw):
+    """Return all texts in a figure as lines of one string."""
+
+    def collect(figure):
+        draw(figure)
         found = [figure.get_suptitle()] + [text.get_text() for legend in figure.legends for text in legend.get_texts()]
         found += [legend.get_title().get_text() for legend in figure.legends]
         for axes in figure.axes:

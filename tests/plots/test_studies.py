@@ -1,19 +1,33 @@
+"""Figures of the studies in benchmarks/."""
+
+import importlib.util
+import sys
+
 import numpy as np
 import pytest
 
-from astrodl.plots.studies import error_against_size, missing_band_degradation
+from tests.conftest import ROOT
+
+specification = importlib.util.spec_from_file_location("figures", ROOT / "benchmarks" / "studies" / "figures.py")
+figures = sys.modules["figures"] = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(figures)
 
 SIZES = np.array([1000, 10_000, 100_000])
 
 
-def test_curves_that_cross_are_marked_where_they_do(texts):
-    network, flat = 0.1 * (SIZES / 1000) ** -0.5, np.full(3, 0.1 * 20**-0.5)
-    figure = error_against_size(SIZES, network, ylabel="CRPS", baselines={"knn": flat})
+def against_size(network, **others):
+    values = {"network": network, **others}
+    return figures.error_against_size(SIZES, values, {name: np.full(3, 0.001) for name in values}, ylabel="CRPS")
+
+
+def test_the_crossing_of_two_curves_is_marked(texts):
+    flat = np.full(3, 0.1 * 20**-0.5)
+    figure = against_size(0.1 * (SIZES / 1000) ** -0.5, knn=flat)
     assert "knn (network below from 20,000 on)" in texts(figure)
     axes = figure.axes[0]
-    ring = axes.lines[-1].get_xydata()[0]
-    assert ring == pytest.approx([20_000, flat[0]])
+    assert axes.lines[-1].get_xydata()[0] == pytest.approx([20_000, flat[0]])
     assert (axes.get_xscale(), axes.get_yscale(), axes.get_ylabel()) == ("log", "log", "CRPS")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1,000", "10,000", "100,000"]
 
 
 @pytest.mark.parametrize(
@@ -28,53 +42,27 @@ def test_curves_that_cross_are_marked_where_they_do(texts):
         ([0.1, 0.05, 0.025], "knn"),
     ],
 )
-def test_what_the_legend_says_of_a_baseline(baseline, words, texts):
-    figure = error_against_size(SIZES, [0.1, 0.05, 0.025], ylabel="CRPS", baselines={"knn": baseline})
-    (line,) = [line for line in texts(figure).splitlines() if line.startswith("knn")]
+def test_the_legend_compares_each_baseline_with_the_network(baseline, words, texts):
+    (line,) = [line for line in texts(against_size([0.1, 0.05, 0.025], knn=baseline)).splitlines() if "knn" in line]
     assert line.startswith(words)
     assert (line == "knn") == (words == "knn")
 
 
-def test_sizes_are_sorted_and_ticked_and_runs_give_mean_and_spread(texts):
-    runs = np.array([[0.02, 0.04], [0.1, np.nan], [0.05, 0.07]])
-    figure = error_against_size([100_000, 1000, 10_000], runs, ylabel="x")
-    texts(figure)
+def test_an_error_bar_never_reaches_zero_on_a_logarithmic_axis():
+    errors = {"network": [0.01, 0.005, 9.0]}
+    figure = figures.error_against_size(SIZES, {"network": [0.1, 0.05, 0.03]}, errors, ylabel="x")
+    bars = [segment[:, 1] for segment in figure.axes[0].containers[0].lines[2][0].get_segments()]
+    assert bars[0] == pytest.approx([0.09, 0.11])
+    assert bars[2].min() > 0
+
+
+def test_learning_curves_show_mean_and_spread_over_the_epochs_that_all_runs_have(texts):
+    runs = [[3.0, 2.0, 1.0], [5.0, 4.0]]
+    figure = figures.compare_curves({"loss": {"adam": runs, "sgd": runs}}, heading="Choices")
+    assert {"Choices", "adam", "sgd", "epoch", "loss"} <= set(texts(figure).splitlines())
     axes = figure.axes[0]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1,000", "10,000", "100,000"]
-    assert np.allclose(axes.containers[0].lines[0].get_xydata(), [[1000, 0.1], [10_000, 0.06], [100_000, 0.03]])
-    bars = [np.ptp(segment[:, 1]) / 2 for segment in axes.containers[0].lines[2][0].get_segments()]
-    assert np.allclose(bars, [0, 0.02 / np.sqrt(2), 0.02 / np.sqrt(2)])
-
-
-def test_given_errors_take_the_place_of_the_spread_and_stay_on_the_axis(texts):
-    figure = error_against_size(
-        SIZES, [0.1, 0.05, 0.03], errors=[0.01, 0.005, 9.0], ylabel="x", baselines={"a": [0.2] * 3},
-        baseline_errors={"a": [0.02] * 3},
-    )  # fmt: skip
-    texts(figure)
-    ours, theirs = ([s[:, 1] for s in c.lines[2][0].get_segments()] for c in figure.axes[0].containers)
-    assert ours[0] == pytest.approx([0.09, 0.11])
-    assert ours[2].min() > 0
-    assert theirs[1] == pytest.approx([0.18, 0.22])
-
-
-def test_crowded_sizes_lose_labels_and_long_names_are_broken(texts):
-    sizes = np.arange(1000, 3000, 100)
-    name = "nearest neighbours in the features that a network of another survey has learnt"
-    figure = error_against_size(
-        sizes, 1 / sizes, ylabel="x", baselines={name: np.full(20, 5e-4)}, name="network with band dropout"
-    )
-    texts(figure)
-    labels = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
-    assert len(labels) == 20
-    assert 3 < sum(map(bool, labels)) < 12
-    box = figure.legends[0].get_window_extent()
-    assert box.x1 <= figure.bbox.x1
-
-
-def test_one_size_or_no_value_is_drawn(texts):
-    texts(error_against_size([1000], [0.1], ylabel="x", baselines={"knn": [0.2]}))
-    assert "no data" in texts(error_against_size(SIZES, [np.nan] * 3, ylabel="x"))
+    assert axes.lines[0].get_xydata().tolist() == [[1, 4], [2, 3]]
+    assert axes.collections[0].get_paths()[0].vertices[:, 1].max() == pytest.approx(4 + np.sqrt(2))
 
 
 ROWS = {
@@ -84,10 +72,9 @@ ROWS = {
 }
 
 
-def test_every_scenario_has_a_dot_of_each_network_side_by_side(texts):
-    figure = missing_band_degradation(ROWS)
-    words = texts(figure)
-    assert {"with", "without", "Missing bands"} <= set(words.splitlines())
+def test_each_network_has_a_dot_in_each_scenario_and_a_line_at_the_first(texts):
+    figure = figures.missing_bands(ROWS)
+    assert {"with", "without", "Missing bands"} <= set(texts(figure).splitlines())
     (axes,) = figure.axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == list(ROWS)
     dots = [container.lines[0].get_xydata() for container in axes.containers]
@@ -95,25 +82,39 @@ def test_every_scenario_has_a_dot_of_each_network_side_by_side(texts):
     assert dots[0][:, 0] == pytest.approx([0.02, 0.025, 0.05])
     assert np.all(dots[0][:2, 1] != dots[1][:, 1])
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
-    assert axes.get_xlim()[0] == 0
+    assert [line.get_xdata()[0] for line in axes.lines if line.is_dashed()] == pytest.approx([0.02, 0.019])
 
 
-def test_the_first_scenario_is_continued_as_a_line():
-    (axes,) = missing_band_degradation(ROWS).axes
-    dotted = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":" or line.is_dashed()]
-    assert dotted == pytest.approx([0.02, 0.019])
+@pytest.mark.parametrize(("worst", "scale"), [(0.05, "linear"), (0.9, "log")])
+def test_a_wide_range_of_errors_is_logarithmic(worst, scale):
+    figure = figures.missing_bands({"all": {"with": (0.02, 0.001)}, "without g": {"with": (worst, 0.01)}})
+    assert figure.axes[0].get_xscale() == scale
 
 
-def test_crps_has_a_panel_of_its_own_and_wide_ranges_are_logarithmic(texts):
-    rows = {"all": {"with": (0.02, 0.001)}, "without all bands but one of the reddest": {"with": (0.9, 0.1)}}
-    figure = missing_band_degradation(rows, crps=ROWS)
-    texts(figure)
-    left, right = figure.axes
-    assert (left.get_xscale(), right.get_xscale()) == ("log", "linear")
-    assert right.get_xlabel() == "CRPS"
-    assert len(left.get_yticklabels()) == 5
+def test_accuracy_is_drawn_against_noise_with_its_errors(texts):
+    accuracy = {"network": [0.9, 0.8, 0.6], "forest": [0.7, 0.6, 0.5]}
+    errors = dict.fromkeys(accuracy, [0.01] * 3)
+    figure = figures.accuracy_against_noise([1, 2, 4], accuracy, errors, n_objects=50)
+    words = texts(figure)
+    assert all(word in words for word in ("50 galaxies", "network", "forest", "accuracy"))
+    axes = figure.axes[0]
+    assert axes.containers[1].lines[0].get_ydata().tolist() == [0.7, 0.6, 0.5]
+    assert np.allclose(axes.containers[0].lines[2][0].get_segments()[0], [[1, 0.89], [1, 0.91]])
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "4"]
 
 
-def test_no_scenario_is_drawn(texts):
-    assert "no data" in texts(missing_band_degradation({}))
-    texts(missing_band_degradation({"all": {"with": (np.nan, np.nan)}}))
+def test_names_of_networks_cover_neither_each_other_nor_circles(texts):
+    rows = {f"network {k}": figures.Speed(0.8 + 0.004 * k, 0.002, 200 + 9 * k, 10 ** (5 + k % 3)) for k in range(6)}
+    figure = figures.accuracy_against_speed(rows, heading="Speed")
+    assert "10 M parameters" in texts(figure)
+    axes = figure.axes[0]
+    labels = [text for text in axes.texts if text.get_text()]
+    boxes = [text.get_window_extent() for text in labels]
+    assert [text.get_text() for text in labels] == list(rows)
+    assert not any(boxes[i].overlaps(boxes[j]) for i in range(6) for j in range(i))
+    frame = axes.get_window_extent()
+    assert all(frame.contains(*box.min) and frame.contains(*box.max) for box in boxes)
+    centers = axes.transData.transform(axes.collections[1].get_offsets())
+    assert not any(box.contains(*center) for box in boxes for center in centers)
+    sizes = axes.collections[1].get_sizes()
+    assert sizes[2] / sizes[0] == pytest.approx(10)  # the area grows with the root of the number of parameters

@@ -42,23 +42,23 @@ def test_epochs_without_validation_leave_no_gap():
     assert list(solid.get_xdata()) == [1, 3, 5]
 
 
-def test_several_runs_are_told_apart_by_name(texts):
+def test_runs_have_different_colours_and_names(texts):
     figure = learning_curves([run(), run(offset=1)], "x", names=["fold 0", "fold 1"])
     assert {"fold 0", "fold 1", "training", "validation"} <= set(texts(figure).split("\n"))
     assert len({line.get_color() for line in panel(figure, "loss").lines}) == 2
 
 
-def test_the_figure_says_how_the_training_went(texts):
-    assert "overfit: the validation loss rises" in texts(learning_curves(run(30)))
-    several = texts(learning_curves([run(20), run(20, 1.0)], names=["fold 0", "fold 1"]))
-    assert "overfit: fold 0, fold 1" in several
+def test_the_legend_contains_the_diagnosis(texts):
+    assert "overfit: " in texts(learning_curves(run(30)))
+    two_runs = texts(learning_curves([run(20), run(20, 1.0)], names=["fold 0", "fold 1"]))
+    assert "overfit: fold 0, fold 1" in two_runs
 
 
-def test_a_loss_that_falls_by_decades_is_drawn_on_a_logarithmic_scale():
+def test_a_loss_that_decreases_by_decades_has_a_logarithmic_scale():
     steep = [{"epoch": i, "train": {"loss": 10.0**-i}, "validation": None} for i in range(5)]
     assert panel(learning_curves(steep), "loss").get_yscale() == "log"
 
 
 @pytest.mark.parametrize("history", [[], [[]], run(1), [{"epoch": 0, "train": {"loss": np.nan}, "validation": None}]])
-def test_short_and_broken_histories_are_drawn(history, texts):
-    assert texts(learning_curves(history, "h")).startswith("h · ")
+def test_short_and_broken_histories_are_drawn(history, draw):
+    draw(learning_curves(history))

@@ -1,11 +1,11 @@
-"""The HATS catalogue holds every row once, where its pixel says, and says what hats and lsdb need to open it."""
+"""A HATS catalogue contains every row once, in the partition of its pixel, and `hats` and `lsdb` open it."""
 
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from astropy.table import vstack
+from astropy.table import Table, vstack
 from astropy_healpix import HEALPix
 
 from astrodl.errors import DataError, StoreError
@@ -24,18 +24,26 @@ def columns(n: int, seed: int = 0, first: int = 0) -> list[Column]:
         Column("z", np.where(np.arange(n) == 3, np.nan, rng.random(n)), None, "redshift", "src.redshift.phot"),
         Column("class", np.array(["spiral", "E", ""])[np.arange(n) % 3], None, "class", "src.morph.type"),
         Column("flags", np.arange(n, dtype=np.int32), None, "flag bits", "meta.code"),
+        Column("number", np.arange(first, first + n) + 2**60, None, "a large integer"),
         Column("band_flags", np.arange(2 * n, dtype=np.int16).reshape(n, 2), None, "per band", "meta.code"),
-        Column("good", np.arange(n) % 2 == 0, None, "a truth value", "meta.code"),
+        Column("good", np.arange(n) % 2 == 0, None, "a boolean", "meta.code"),
     ]
 
 
 @pytest.fixture
 def catalogs(tmp_path: Path) -> list[Path]:
-    """Three catalogues of one sky, so that partitions take rows from several."""
+    """Three catalogues of the same sky area, so that partitions contain rows of several."""
     paths = [tmp_path / f"{k}.fits" for k in range(3)]
     for k, path in enumerate(paths):
         write_catalog(path, columns(100, k, 1000 * k))
     return paths
+
+
+def merged(catalogs: list[Path]) -> Table:
+    """Return the rows of all catalogues, indexed by `object_id`."""
+    table = vstack([read_catalog(path) for path in catalogs], metadata_conflicts="silent")
+    table.add_index("object_id")
+    return table
 
 
 def properties(folder: Path) -> dict[str, str]:
@@ -44,23 +52,22 @@ def properties(folder: Path) -> dict[str, str]:
 
 
 def test_every_row_is_in_the_partition_of_its_pixel_and_sorted(catalogs: list[Path], tmp_path: Path) -> None:
-    assert write_hats(catalogs, tmp_path / "hats", name="sky", n_most=50) == 300
-    expected = vstack([read_catalog(path) for path in catalogs], metadata_conflicts="silent")
-    expected.add_index("object_id")
+    assert write_hats(catalogs, tmp_path / "hats", name="sky", max_rows=50) == 300
+    expected = merged(catalogs)
     files = sorted((tmp_path / "hats" / "dataset").rglob("Npix=*.parquet"))
     assert len(files) > 5
     found: list[str] = []
     for path in files:
         order, pixel = int(path.parts[-3].removeprefix("Norder=")), int(path.stem.removeprefix("Npix="))
         assert path.parts[-2] == f"Dir={pixel // 10000 * 10000}"
-        # the file itself: `read_table` would add columns for the folders
+        # `read_table` would add columns for the folders.
         table = parquet.ParquetFile(path).read().to_pydict()
         index = np.asarray(table["_healpix_29"])
         assert len(index) <= 50
         assert (np.diff(index) >= 0).all()
         assert (index >> 2 * (29 - order) == pixel).all()
         rows = expected.loc[table["object_id"]]
-        for name in ("ra", "dec", "z", "flags", "good", "band_flags"):
+        for name in ("ra", "dec", "z", "flags", "number", "good", "band_flags"):
             np.testing.assert_array_equal(np.array(table[name]), np.asarray(rows[name]))
         assert table["class"] == rows["class"].tolist()
         grid = HEALPix(nside=2**29, order="nested")
@@ -69,21 +76,20 @@ def test_every_row_is_in_the_partition_of_its_pixel_and_sorted(catalogs: list[Pa
     assert sorted(found) == sorted(expected["object_id"])
 
 
-def test_what_stands_beside_the_rows_agrees_with_them(catalogs: list[Path], tmp_path: Path) -> None:
+def test_partition_list_footers_and_properties_agree_with_the_files(catalogs: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "hats"
-    write_hats(catalogs, folder, name="sky", n_most=50)
-    lines = (folder / "partition_info.csv").read_text().splitlines()
-    assert lines[0] == "Norder,Npix"
-    named = {f"Norder={order}/Dir={int(pixel) // 10000 * 10000}/Npix={pixel}.parquet" for order, pixel in
-             (line.split(",") for line in lines[1:])}  # fmt: skip
+    write_hats(catalogs, folder, name="sky", max_rows=50)
+    header, *lines = (folder / "partition_info.csv").read_text().splitlines()
+    assert header == "Norder,Npix"
+    partitions = [tuple(map(int, line.split(","))) for line in lines]
+    listed = {f"Norder={order}/Dir={pixel // 10000 * 10000}/Npix={pixel}.parquet" for order, pixel in partitions}
     files = {str(path.relative_to(folder / "dataset")) for path in (folder / "dataset").rglob("Npix=*.parquet")}
-    assert named == files
+    assert listed == files
     footer = parquet.read_metadata(folder / "dataset" / "_metadata")
     assert footer.num_rows == 300
     assert {footer.row_group(k).column(0).file_path for k in range(footer.num_row_groups)} == files
-    told = properties(folder)
-    assert told["obs_collection"] == "sky"
-    assert told["hats_nrows"] == "300"
+    assert properties(folder)["obs_collection"] == "sky"
+    assert properties(folder)["hats_nrows"] == "300"
     assert (folder / "properties").read_text() == (folder / "hats.properties").read_text()
 
 
@@ -93,59 +99,54 @@ def test_units_descriptions_and_ucds_are_in_the_fields(catalogs: list[Path], tmp
     assert schema.names == ["_healpix_29", *(column.name for column in columns(1))]
     for column in columns(1):
         expected = {b"unit": column.unit, b"description": column.description, b"ucd": column.ucd}
-        told = schema.field(column.name).metadata
+        metadata = schema.field(column.name).metadata
         assert {key: text.encode() for key, text in expected.items() if text} == {
-            key: value for key, value in told.items() if not key.startswith(b"PARQUET:")
+            key: value for key, value in metadata.items() if not key.startswith(b"PARQUET:")
         }
 
 
-def test_the_division_into_catalogues_does_not_matter(catalogs: list[Path], tmp_path: Path) -> None:
-    write_hats(catalogs, tmp_path / "three", name="sky", n_most=80)
-    made = [column for path in catalogs for column in [read_catalog(path)]]
-    together = [
-        Column(c.name, np.concatenate([np.asarray(table[c.name]) for table in made]), c.unit, c.description, c.ucd)
-        for c in columns(1)
-    ]
+def test_one_catalogue_and_its_parts_give_the_same_files(catalogs: list[Path], tmp_path: Path) -> None:
+    write_hats(catalogs, tmp_path / "three", name="sky", max_rows=80)
+    rows = merged(catalogs)
+    together = [Column(c.name, np.asarray(rows[c.name]), c.unit, c.description, c.ucd) for c in columns(1)]
     write_catalog(tmp_path / "one.fits", together)
-    write_hats([tmp_path / "one.fits"], tmp_path / "one", name="sky", n_most=80)
+    write_hats([tmp_path / "one.fits"], tmp_path / "one", name="sky", max_rows=80)
     for path in (path for path in (tmp_path / "three").rglob("*") if path.is_file()):
         assert (tmp_path / "one" / path.relative_to(tmp_path / "three")).read_bytes() == path.read_bytes(), path.name
 
 
-def test_objects_without_a_position_are_left_out_and_this_is_said(
+def test_objects_without_a_position_are_left_out_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    some = columns(20)
-    np.asarray(some[1].values)[[4, 9]] = np.nan
-    write_catalog(tmp_path / "c.fits", some)
+    table = columns(20)
+    np.asarray(table[1].values)[[4, 9]] = np.nan
+    write_catalog(tmp_path / "c.fits", table)
     assert write_hats([tmp_path / "c.fits"], tmp_path / "hats", name="sky") == 18
     assert "2 objects without a position are left out" in capsys.readouterr().err
 
 
-def test_a_new_catalogue_takes_the_place_of_the_old_one(catalogs: list[Path], tmp_path: Path) -> None:
-    write_hats(catalogs, tmp_path / "hats", name="sky", n_most=20)
+def test_a_new_catalogue_replaces_the_old_one(catalogs: list[Path], tmp_path: Path) -> None:
+    write_hats(catalogs, tmp_path / "hats", name="sky", max_rows=20)
     write_hats(catalogs[:1], tmp_path / "hats", name="sky")
     assert properties(tmp_path / "hats")["hats_nrows"] == "100"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.fits", "1.fits", "2.fits", "hats"]
 
 
-def test_what_makes_no_catalogue_is_refused_and_nothing_left(catalogs: list[Path], tmp_path: Path) -> None:
-    other, lost, none = (tmp_path / f"{name}.fits" for name in ("other", "lost", "none"))
-    write_catalog(other, columns(5)[:-1])
-    write_catalog(lost, [columns(5)[0]])
-    write_catalog(none, columns(0))
-    for given, message in (
-        ([catalogs[0], other], r"other.fits: its columns differ .*the first: 'good'"),
-        ([lost], r"lost.fits: no column ra and dec .*set data.ra_column"),
-        ([none], "no object has a position"),
+def test_unsuitable_catalogues_are_refused_and_nothing_is_written(catalogs: list[Path], tmp_path: Path) -> None:
+    fewer, no_position, empty, text = (tmp_path / f"{name}.fits" for name in ("fewer", "no_position", "empty", "text"))
+    write_catalog(fewer, columns(5)[:-1])
+    write_catalog(no_position, [columns(5)[0]])
+    write_catalog(empty, columns(0))
+    text.write_text("a,b\n")
+    for paths, error, message in (
+        ([catalogs[0], fewer], DataError, r"fewer.fits: column 'good' differs from that of .*0.fits"),
+        ([no_position], DataError, r"no_position.fits: no column ra and dec .*set data.ra_column"),
+        ([empty], DataError, "no object has a position"),
+        ([tmp_path / "missing.fits"], StoreError, "no such catalogue"),
+        ([text], StoreError, r"text.fits: cannot be read"),
     ):
-        with pytest.raises(DataError, match=message):
-            write_hats(given, tmp_path / "hats", name="sky")
-    with pytest.raises(StoreError, match="no such catalogue"):
-        write_hats([tmp_path / "nowhere.fits"], tmp_path / "hats", name="sky")
-    (tmp_path / "text.fits").write_text("a,b\n")
-    with pytest.raises(StoreError, match=r"text.fits: cannot be read"):
-        write_hats([tmp_path / "text.fits"], tmp_path / "hats", name="sky")
+        with pytest.raises(error, match=message):
+            write_hats(paths, tmp_path / "hats", name="sky")
     assert not list(tmp_path.glob("*hats*"))
 
 
@@ -153,14 +154,29 @@ def test_hats_opens_it(catalogs: list[Path], tmp_path: Path) -> None:
     hats = pytest.importorskip("hats")
     from hats.io.validation import is_valid_catalog
 
-    write_hats(catalogs, tmp_path / "hats", name="sky", n_most=50)
+    write_hats(catalogs, tmp_path / "hats", name="sky", max_rows=50)
     assert is_valid_catalog(tmp_path / "hats", strict=True)
     catalog = hats.read_hats(tmp_path / "hats")
     assert catalog.catalog_info.total_rows == 300
     assert catalog.catalog_info.ra_column == "ra"
+    assert catalog.schema.field("ra").metadata[b"unit"] == b"deg"
 
 
-def test_without_pyarrow_what_to_install_is_said(
+@pytest.mark.filterwarnings("ignore")
+def test_lsdb_reads_the_rows_of_the_fits_catalogues(catalogs: list[Path], tmp_path: Path) -> None:
+    lsdb = pytest.importorskip("lsdb")
+    write_hats(catalogs, tmp_path / "hats", name="sky", max_rows=50)
+    found = lsdb.open_catalog(tmp_path / "hats").compute()
+    rows = merged(catalogs).loc[found["object_id"].tolist()]
+    assert list(found.columns) == rows.colnames
+    assert len(found) == 300
+    for name in ("ra", "dec", "z", "flags", "number", "good"):
+        np.testing.assert_array_equal(found[name].to_numpy(rows[name].dtype.newbyteorder("=")), np.asarray(rows[name]))
+    assert found["class"].tolist() == rows["class"].tolist()
+    np.testing.assert_array_equal(np.stack(found["band_flags"].to_list()), np.asarray(rows["band_flags"]))
+
+
+def test_a_missing_pyarrow_names_the_extra_to_install(
     catalogs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)

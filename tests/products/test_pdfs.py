@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "photoz_pdf.hdf5"
 
 
-def test_what_is_written_is_read(path: Path) -> None:
+def test_distributions_round_trip(path: Path) -> None:
     write_pdfs(path, IDS, EDGES, densities())
     names, edges, pdf = read_pdfs(path)
     assert names.tolist() == IDS.tolist()
@@ -54,7 +54,7 @@ def test_qp_iterates_over_the_file_in_chunks(path: Path) -> None:
     assert [(start, end) for start, end, _ in qp.iterator(str(path), chunk_size=2)] == [(0, 2), (2, 3)]
 
 
-def test_equal_input_gives_equal_bytes_and_nothing_else_is_left(path: Path) -> None:
+def test_equal_input_gives_equal_bytes_and_leaves_no_other_file(path: Path) -> None:
     write_pdfs(path, IDS, EDGES, densities())
     first = path.read_bytes()
     write_pdfs(path, IDS.tolist(), EDGES.tolist(), densities())
@@ -76,7 +76,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(path: Path, monkeypatch: pyt
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"file/p.hdf5: cannot be written"):
         write_pdfs(tmp_path / "file" / "p.hdf5", IDS, EDGES, densities())
@@ -93,23 +93,23 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         (IDS, [0, 1], np.ones((3, 1)), "at least three"),
     ],
 )
-def test_what_are_no_densities_is_refused_and_nothing_written(path: Path, ids, edges, pdf, message: str) -> None:
+def test_invalid_densities_are_refused_and_nothing_is_written(path: Path, ids, edges, pdf, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         write_pdfs(path, ids, edges, pdf)
     assert not os.listdir(path.parent)
 
 
-def test_identifiers_beyond_ascii_are_refused(path: Path) -> None:
-    with pytest.raises(DataError, match="'galaxy-é' is not ASCII"):
+def test_identifiers_that_are_not_ascii_are_refused(path: Path) -> None:
+    with pytest.raises(DataError, match="'galaxy-é' in column object_id is not ASCII"):
         write_pdfs(path, ["a", "galaxy-é", "c"], EDGES, densities())
 
 
-def test_a_file_that_is_not_there_is_named(path: Path) -> None:
+def test_a_missing_file_is_refused(path: Path) -> None:
     with pytest.raises(StoreError, match="no such file"):
         read_pdfs(path)
 
 
-def test_files_of_another_kind_or_damaged_are_refused(path: Path) -> None:
+def test_damaged_files_and_files_in_another_format_are_refused(path: Path) -> None:
     path.write_text("no HDF5")
     with pytest.raises(StoreError, match="not a file of p"):
         read_pdfs(path)
@@ -131,7 +131,7 @@ def test_files_of_another_kind_or_damaged_are_refused(path: Path) -> None:
         ("ancil/object_id", [b"a"], "must be"),
     ],
 )
-def test_files_with_other_content_are_refused(path: Path, name: str, value, message: str) -> None:
+def test_files_with_invalid_content_are_refused(path: Path, name: str, value, message: str) -> None:
     write_pdfs(path, IDS, EDGES, densities())
     with h5py.File(path, "a") as file:
         del file[name]

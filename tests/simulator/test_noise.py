@@ -1,4 +1,4 @@
-"""Depth, photon noise, correlated noise, variance planes, volunteers' votes, and the configuration of instruments."""
+"""Depth, photon noise, correlated noise, variance planes, votes, and the configuration of instruments."""
 
 from pathlib import Path
 
@@ -10,17 +10,18 @@ from pydantic import ValidationError
 from astrodl.config import InstrumentSettings, SimulateSettings, parse
 from astrodl.errors import ConfigError
 from astrodl.simulator.bands import BANDS, RUBIN_AREA_CM2
-from astrodl.simulator.draw import Simulator
-from astrodl.simulator.fourier import Camera, Grid, Layer
-from astrodl.simulator.instruments import SURVEYS, bands_of
+from astrodl.simulator.camera import Camera
+from astrodl.simulator.fourier import Grid, Layer
+from astrodl.simulator.instruments import SURVEYS, survey_bands
 from astrodl.simulator.noise import Noise, drizzle_correlation
+from astrodl.simulator.objects import Simulator
 from astrodl.simulator.population import CLASSES
 from astrodl.simulator.survey import data_settings, simulate
-from astrodl.simulator.volunteers import CONCENTRATION, confusion, draw_votes, expected_votes
+from astrodl.simulator.votes import CONCENTRATION, confusion_probability, draw_votes, expected_votes
 
 
 @pytest.mark.parametrize(("name", "depth"), [("F435W", 27.3), ("F606W", 27.5), ("F775W", 27.1), ("F160W", 26.6)])
-def test_apertures_on_blank_sky_scatter_by_a_fifth_of_the_limiting_flux(name: str, depth: float) -> None:
+def test_fluxes_in_sky_apertures_scatter_by_a_fifth_of_the_limiting_flux(name: str, depth: float) -> None:
     band = SURVEYS["candels"][name]
     noise = Noise([band], 256, 0.06, correlated=False)
     blank = np.zeros((1, 256, 256), np.float32)
@@ -29,7 +30,7 @@ def test_apertures_on_blank_sky_scatter_by_a_fifth_of_the_limiting_flux(name: st
     aperture = np.hypot(*np.meshgrid(axis, axis)) < 0.2 / 0.06
     sums = [sky[y : y + 11, x : x + 11][aperture].sum() for y in range(0, 245, 11) for x in range(0, 245, 11)]
     measured = band.zero_point - 2.5 * np.log10(5 * np.std(sums))
-    # The pixels of a circle of 3.3 pixels are 3 % more or fewer than its area.
+    # The number of pixels in a circle of radius 3.3 pixels differs from its area by 3 %.
     assert measured == pytest.approx(depth, abs=0.1)
 
 
@@ -38,21 +39,21 @@ def test_a_point_source_at_the_depth_of_lsst_is_a_detection_of_five_sigma(name: 
     band = SURVEYS["lsst"][name]
     grid = Grid(64, 0.2)
     camera = Camera(grid, [band])
-    point = Layer("", grid.blobs(np.zeros(1), np.zeros(1), np.zeros(1), np.ones(1)), np.ones(1))
-    profile = camera.images([point], [(0, None)])[0]
+    point = Layer("", grid.point_source(0.0, 0.0), np.ones(1))
+    profile = camera.render([point], [(0, None)])[0]
     flux = 10 ** (0.4 * (band.zero_point - band.depth))
-    # Matched filter: S/N = flux sqrt(sum P^2) / sigma; Kolmogorov wings and the pixel cost some of the Gaussian's.
+    # Matched filter: S/N = flux sqrt(sum P^2) / sigma; Kolmogorov wings and pixels lower that of a Gaussian.
     signal_to_noise = flux * np.sqrt(np.sum(profile**2)) / band.sky_sigma(0.2)
     assert 4.2 < signal_to_noise < 5.1
 
 
-def test_sky_noise_grows_with_the_side_of_the_pixel() -> None:
+def test_sky_noise_is_proportional_to_the_pixel_scale() -> None:
     for band in (*SURVEYS["candels"].values(), *SURVEYS["lsst"].values(), BANDS["F814W"]):
         assert band.sky_sigma(0.12) == pytest.approx(2 * band.sky_sigma(0.06))
 
 
 @pytest.mark.parametrize("drop", [0.5, 0.8, 1.0, 1.7])
-def test_large_areas_of_drizzled_noise_scatter_as_casertano_et_al_say(drop: float) -> None:
+def test_drizzled_noise_of_large_areas_agrees_with_casertano_et_al(drop: float) -> None:
     lags = np.arange(-6, 7).astype(float)
     expected = drop / (1 - 1 / (3 * drop)) if drop >= 1 else 1 / (1 - drop / 3)
     # In two dimensions the ratio of the noises is the sum along one axis.
@@ -75,7 +76,7 @@ def test_correlated_noise_keeps_the_variance_and_correlates_neighbours() -> None
         assert abs(opposite) < 0.15
 
 
-def test_a_correlated_survey_differs_in_its_noise_alone() -> None:
+def test_correlated_noise_changes_only_the_noise() -> None:
     settings = SimulateSettings(size=32, bands=("F606W", "F160W"), seed=3)
     plain = Simulator(settings).make(4)
     drizzled = Simulator(settings.model_copy(update={"correlated_noise": True})).make(4)
@@ -109,19 +110,19 @@ def test_votes_follow_the_dirichlet_multinomial() -> None:
     np.testing.assert_allclose(counts.var(axis=0), 40 * mean * (1 - mean) * spread, rtol=0.12)
 
 
-@pytest.mark.parametrize("kind", CLASSES)
-def test_volunteers_lose_the_class_of_faint_and_small_galaxies(kind: str) -> None:
-    bright, faint, small = (expected_votes(kind, *case) for case in ((-3.0, 6.0), (0.0, 6.0), (-3.0, 0.5)))
-    number = CLASSES.index(kind)
+@pytest.mark.parametrize("class_name", CLASSES)
+def test_votes_are_less_certain_for_faint_and_small_galaxies(class_name: str) -> None:
+    bright, faint, small = (expected_votes(class_name, *case) for case in ((-3.0, 6.0), (0.0, 6.0), (-3.0, 0.5)))
+    number = CLASSES.index(class_name)
     assert bright[number] > 0.9
     assert bright[number] > faint[number]
     assert bright[number] > small[number]
     assert faint.sum() == pytest.approx(1.0)
     assert bright.argmax() == number
-    assert 0 < confusion(-5.0, 10.0) < confusion(1.0, 0.1) < 1
+    assert 0 < confusion_probability(-5.0, 10.0) < confusion_probability(1.0, 0.1) < 1
 
 
-def test_votes_stand_in_the_catalogue_and_change_no_image() -> None:
+def test_votes_are_in_the_catalogue_and_do_not_change_images() -> None:
     settings = SimulateSettings(size=32, bands=("F606W",), seed=5)
     silent, voting = Simulator(settings).make(0), Simulator(settings.model_copy(update={"votes": 30})).make(0)
     np.testing.assert_array_equal(silent.images, voting.images)
@@ -129,26 +130,26 @@ def test_votes_stand_in_the_catalogue_and_change_no_image() -> None:
     assert not any(name.startswith("votes") for name in silent.row)
 
 
-def test_a_survey_by_name_sets_what_is_left_out_and_nothing_else() -> None:
+def test_the_name_of_a_survey_sets_the_defaults() -> None:
     lsst = parse(SimulateSettings, {"survey": "lsst"})
     assert (lsst.bands, lsst.pixel_scale_arcsec) == (("u", "g", "r", "i", "z", "y"), 0.2)
     changed = parse(SimulateSettings, {"survey": "lsst", "bands": ["g", "F814W"], "pixel_scale_arcsec": 0.1})
     assert (changed.bands, changed.pixel_scale_arcsec) == (("g", "F814W"), 0.1)
-    assert [band.psf_kind for band in bands_of(changed)] == ["kolmogorov", "hst"]
+    assert [band.psf_kind for band in survey_bands(changed)] == ["kolmogorov", "hst"]
     assert SimulateSettings() == SimulateSettings(survey="candels")
 
 
-def test_a_known_band_takes_the_changes_of_the_configuration() -> None:
+def test_a_known_band_can_be_changed_in_the_configuration() -> None:
     settings = SimulateSettings(
         bands=("F606W", "F775W"), instruments={"F606W": {"depth": 26.0, "psf": "moffat", "fwhm_arcsec": 0.7}}
     )
-    changed, kept = bands_of(settings)
-    assert kept == SURVEYS["candels"]["F775W"]
+    changed, unchanged = survey_bands(settings)
+    assert unchanged == SURVEYS["candels"]["F775W"]
     assert (changed.depth, changed.aperture_arcsec, changed.psf_fwhm_arcsec) == (26.0, None, 0.7)
     assert changed.zero_point == SURVEYS["candels"]["F606W"].zero_point
     assert changed.psf().calculateFWHM() == pytest.approx(0.7, rel=0.01)
     by_sky = SimulateSettings(bands=("F606W",), instruments={"F606W": {"sky": 40.0, "exposure_s": 100.0}})
-    assert bands_of(by_sky)[0].sky_sigma(0.1) == pytest.approx(np.sqrt(40.0 / 100.0) * 0.1)
+    assert survey_bands(by_sky)[0].sky_sigma(0.1) == pytest.approx(np.sqrt(40.0 / 100.0) * 0.1)
 
 
 def test_a_new_band_is_read_from_a_table(tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_a_new_band_is_read_from_a_table(tmp_path: Path) -> None:
     settings = SimulateSettings(
         n_objects=1, size=16, bands=("broad",), instruments={"broad": {**described, "fwhm_arcsec": 0.3, "depth": 26.0}}
     )
-    band = bands_of(settings)[0]
+    band = survey_bands(settings)[0]
     assert band.wavelength == pytest.approx(6000, rel=0.01)
     simulate(settings, tmp_path / "out", progress=False)
     with fits.open(tmp_path / "out" / "images" / "SIM000000.fits") as hdus:
@@ -174,11 +175,11 @@ def test_a_new_band_is_read_from_a_table(tmp_path: Path) -> None:
         ({"bands": ["q"], "instruments": {"q": {"depth": 27.0}}}, "give throughput, wave_type, zero_point, psf, fwhm"),
         (
             {"bands": ["F606W"], "instruments": {"F606W": {"throughput": "/nowhere.txt", "wave_type": "nm"}}},
-            "throughput '/nowhere.txt': not a table of GalSim, nor a text file",
+            "throughput '/nowhere.txt': neither a table of GalSim nor a text file",
         ),
     ],
 )
-def test_instruments_that_cannot_be_are_refused(settings: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_invalid_instruments_are_refused(settings: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         simulate(parse(SimulateSettings, settings), tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
@@ -189,6 +190,6 @@ def test_depth_and_sky_exclude_each_other() -> None:
         InstrumentSettings(depth=27.0, sky=1.0)
 
 
-def test_the_library_knows_two_telescopes() -> None:
+def test_rubin_bands_have_their_own_collecting_area() -> None:
     assert BANDS["LSST_r"].area_cm2 == RUBIN_AREA_CM2
     assert BANDS["LSST_r"].zero_point == pytest.approx(28.1, abs=0.1)

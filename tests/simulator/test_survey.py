@@ -1,4 +1,4 @@
-"""The simulated survey on disk."""
+"""Files of the simulated survey."""
 
 import warnings
 from pathlib import Path
@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from astrodl.config import SimulateSettings
 from astrodl.errors import ConfigError
 from astrodl.simulator import survey as module
-from astrodl.simulator.draw import FIELD_CENTRE, LABELS
+from astrodl.simulator.objects import FIELD_CENTRE, LABELS
 from astrodl.simulator.population import CLASSES
 from astrodl.simulator.survey import data_settings, simulate
 
@@ -30,7 +30,7 @@ def content(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 
-def test_the_folder_holds_what_was_promised_and_nothing_else(survey: Path) -> None:
+def test_the_folder_contains_only_the_documented_files(survey: Path) -> None:
     names = {f"SIM{number:06d}.fits" for number in range(SETTINGS.n_objects)}
     assert {path.name for path in survey.iterdir()} == {
         "catalog.fits",
@@ -43,21 +43,21 @@ def test_the_folder_holds_what_was_promised_and_nothing_else(survey: Path) -> No
     assert {path.name for path in (survey / "truth").iterdir()} == names
 
 
-def test_astropy_opens_cutouts_without_a_warning(survey: Path) -> None:
-    for kind, names in (
+def test_astropy_opens_cutouts_without_warnings(survey: Path) -> None:
+    for folder, names in (
         ("images", ["F606W", "F775W", "PSF_F606W", "PSF_F775W"]),
         ("truth", ["BULGE", "DISK", "CLUMP", "SEGMENTATION"]),
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            with fits.open(survey / kind / "SIM000003.fits") as hdus:
+            with fits.open(survey / folder / "SIM000003.fits") as hdus:
                 hdus.verify("exception")
                 assert [hdu.name for hdu in hdus[1:]] == names
-                kinds = {name: ">i2" if name == "SEGMENTATION" else ">f4" for name in names}
-                assert all(hdu.data.dtype == np.dtype(kinds[hdu.name]) for hdu in hdus[1:])
+                types = {name: ">i2" if name == "SEGMENTATION" else ">f4" for name in names}
+                assert all(hdu.data.dtype == np.dtype(types[hdu.name]) for hdu in hdus[1:])
 
 
-def test_headers_say_unit_zero_point_and_place(survey: Path) -> None:
+def test_headers_contain_unit_zero_point_and_position(survey: Path) -> None:
     row = Table.read(survey / "catalog.fits")[3]
     with fits.open(survey / "images" / "SIM000003.fits") as hdus:
         header = hdus["F775W"].header
@@ -76,7 +76,7 @@ def test_headers_say_unit_zero_point_and_place(survey: Path) -> None:
         assert np.unravel_index(psf.argmax(), psf.shape) == (12, 12)
 
 
-def test_the_catalogue_holds_the_truth_with_units_and_descriptions(survey: Path) -> None:
+def test_the_catalogue_contains_the_truth_with_units_and_descriptions(survey: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         table = Table.read(survey / "catalog.fits")
@@ -92,21 +92,21 @@ def test_the_catalogue_holds_the_truth_with_units_and_descriptions(survey: Path)
     assert 0.1 < np.mean(table["oddity"].filled("") != "") < 0.55
 
 
-def test_truth_maps_hold_the_stated_flux(survey: Path) -> None:
+def test_truth_maps_agree_with_the_magnitude(survey: Path) -> None:
     for row in Table.read(survey / "catalog.fits"):
         with fits.open(survey / "truth" / f"{row['object_id']}.fits") as hdus:
             counts = sum(hdus[label.upper()].data.sum() for label in LABELS)
             magnitude = hdus["BULGE"].header["MAGZERO"] - 2.5 * np.log10(counts)
-        # Large galaxies lose light over the edge of this small stamp.
+        # Large galaxies extend beyond this small cutout.
         assert -0.05 < magnitude - row["magnitude"] < 1.0
 
 
-def test_same_bytes_whatever_the_number_of_workers(survey: Path, tmp_path: Path) -> None:
+def test_files_do_not_depend_on_the_number_of_workers(survey: Path, tmp_path: Path) -> None:
     simulate(SETTINGS, tmp_path, workers=2, progress=False)
     assert content(tmp_path) == content(survey)
 
 
-def test_an_interrupted_run_resumes_and_ends_in_the_same_bytes(
+def test_an_interrupted_run_resumes_to_the_same_files(
     survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BLOCK", 20)
@@ -137,7 +137,7 @@ def test_an_interrupted_run_resumes_and_ends_in_the_same_bytes(
     assert not (tmp_path / "blocks").exists()
 
 
-def test_a_lost_file_is_made_again(survey: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_written_again(survey: Path, tmp_path: Path) -> None:
     few = SETTINGS.model_copy(update={"n_objects": 3})
     simulate(few, tmp_path, progress=False)
     before = content(tmp_path)
@@ -147,7 +147,7 @@ def test_a_lost_file_is_made_again(survey: Path, tmp_path: Path) -> None:
     assert before["images/SIM000001.fits"] == content(survey)["images/SIM000001.fits"]
 
 
-def test_other_settings_start_afresh(tmp_path: Path) -> None:
+def test_other_settings_start_again(tmp_path: Path) -> None:
     few = SETTINGS.model_copy(update={"n_objects": 3})
     simulate(few, tmp_path, progress=False)
     before = content(tmp_path)
@@ -157,7 +157,7 @@ def test_other_settings_start_afresh(tmp_path: Path) -> None:
     assert after["images/SIM000001.fits"] != before["images/SIM000001.fits"]
 
 
-def test_ground_based_bands_work_with_another_scale(tmp_path: Path) -> None:
+def test_ground_based_bands_with_another_pixel_scale(tmp_path: Path) -> None:
     settings = SimulateSettings(
         n_objects=2, size=24, pixel_scale_arcsec=0.2, bands=("LSST_u", "LSST_r", "LSST_y"), magnitude_limit=23.0
     )
@@ -168,7 +168,7 @@ def test_ground_based_bands_work_with_another_scale(tmp_path: Path) -> None:
     assert data_settings(settings, tmp_path).bands[1].name == "LSST_r"
 
 
-def test_a_survey_without_oddities_has_an_empty_column(tmp_path: Path) -> None:
+def test_a_survey_without_oddities_has_an_empty_oddity_column(tmp_path: Path) -> None:
     simulate(SETTINGS.model_copy(update={"n_objects": 2, "oddity_fraction": 0.0}), tmp_path, progress=False)
     assert list(fits.getdata(tmp_path / "catalog.fits")["oddity"]) == ["", ""]
 
@@ -185,7 +185,7 @@ def test_the_progress_bar_counts_objects(tmp_path: Path, capsys: pytest.CaptureF
         ({"truth_band": "F160W"}, "simulate.truth_band: band 'F160W' is not among the survey's bands"),
     ],
 )
-def test_wrong_bands_are_refused_before_anything_is_written(
+def test_invalid_bands_are_refused_before_files_are_written(
     tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):

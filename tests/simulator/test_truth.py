@@ -1,4 +1,4 @@
-"""Truth of the simulated objects: segmentation, clumps, neighbours, tables."""
+"""Truth of simulated objects: segmentation, clumps, neighbours, tables."""
 
 import warnings
 from pathlib import Path
@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from astrodl.config import SimulateSettings
 from astrodl.simulator import survey as module
-from astrodl.simulator.draw import Observation, Simulator
+from astrodl.simulator.objects import Observation, Simulator
 from astrodl.simulator.survey import simulate
 from astrodl.simulator.truth import AB_ZERO_FLUX_UJY, segment
 
@@ -40,7 +40,7 @@ def objects() -> list[Observation]:
     return [simulator.make(number) for number in range(60)]
 
 
-def test_segments_go_to_the_brightest_source_above_the_threshold() -> None:
+def test_segments_belong_to_the_brightest_source_above_the_threshold() -> None:
     galaxy = np.array([[5.0, 2.0, 0.5, 3.0]], np.float32)
     other = np.array([[1.0, 4.0, 0.4, 2.9]], np.float32)
     np.testing.assert_array_equal(segment(np.stack([galaxy, other]), [1, 7], 1.0), [[1, 7, 0, 1]])
@@ -49,19 +49,19 @@ def test_segments_go_to_the_brightest_source_above_the_threshold() -> None:
 def test_the_galaxy_fills_its_segment_down_to_the_isophote(objects: list[Observation]) -> None:
     simulator = Simulator(SimulateSettings(oddity_fraction=0.0, seed=2))
     threshold = 10 ** (0.4 * (simulator.zero_points[2] - 26.0)) * 0.06**2
-    for made in objects:
-        galaxy = made.maps.sum(axis=0)
-        assert made.segmentation.dtype == np.int16
-        # No light of others in the maps: wherever the galaxy is bright and not outshone, the segment is its own.
-        assert np.all(galaxy[made.segmentation == 1] > 0.99 * threshold)
-        assert np.all(made.segmentation[galaxy > threshold] > 0)
-        if made.row["class"] == "elliptical":
-            assert made.segmentation[31, 31] == 1
-        assert (made.segmentation.max() > 1) <= (made.row["n_others"] > 0)
-    assert any(made.segmentation.max() > 1 for made in objects)
+    for observation in objects:
+        galaxy = observation.maps.sum(axis=0)
+        assert observation.segmentation.dtype == np.int16
+        # The segment of the galaxy covers its pixels above the threshold, except where others are brighter.
+        assert np.all(galaxy[observation.segmentation == 1] > 0.99 * threshold)
+        assert np.all(observation.segmentation[galaxy > threshold] > 0)
+        if observation.row["class"] == "elliptical":
+            assert observation.segmentation[31, 31] == 1
+        assert (observation.segmentation.max() > 1) <= (observation.row["n_others"] > 0)
+    assert any(observation.segmentation.max() > 1 for observation in objects)
 
 
-def test_a_fainter_isophote_reaches_further(objects: list[Observation]) -> None:
+def test_a_fainter_isophote_is_larger(objects: list[Observation]) -> None:
     shallow = Simulator(SimulateSettings(oddity_fraction=0.0, seed=2, isophote=24.0))
     for number in range(6):
         bright, deep = shallow.make(number).segmentation == 1, objects[number].segmentation == 1
@@ -69,21 +69,21 @@ def test_a_fainter_isophote_reaches_further(objects: list[Observation]) -> None:
         assert deep.sum() > 1.3 * bright.sum()
 
 
-def test_neighbours_come_at_the_stated_density_and_stay_out_of_the_galaxys_maps() -> None:
+def test_neighbours_have_the_given_density_and_are_not_in_the_truth_maps() -> None:
     crowded = Simulator(SimulateSettings(neighbours_per_arcmin2=500.0, oddity_fraction=0.0, seed=2))
-    lonely = Simulator(SimulateSettings(neighbours_per_arcmin2=0.0, oddity_fraction=0.0, seed=2))
+    isolated = Simulator(SimulateSettings(neighbours_per_arcmin2=0.0, oddity_fraction=0.0, seed=2))
     n_others = []
     for number in range(60):
-        made, alone = crowded.make(number), lonely.make(number)
-        n_others.append(made.row["n_others"])
+        observation, alone = crowded.make(number), isolated.make(number)
+        n_others.append(observation.row["n_others"])
         assert alone.row["n_others"] == 0
-        np.testing.assert_allclose(made.maps, alone.maps, atol=1e-5 * alone.maps.max())
-        assert made.row["magnitude"] == alone.row["magnitude"]
+        np.testing.assert_allclose(observation.maps, alone.maps, atol=1e-5 * alone.maps.max())
+        assert observation.row["magnitude"] == alone.row["magnitude"]
     expected = 500.0 * (64 * 0.06 / 60) ** 2
     assert np.mean(n_others) == pytest.approx(expected, abs=4 * np.sqrt(expected / 60))
 
 
-def test_template_scatter_changes_colors_but_not_the_truth_bands_magnitude() -> None:
+def test_template_scatter_changes_colours_but_not_the_magnitude_in_the_truth_band() -> None:
     exact, real = (Simulator(SimulateSettings(template_scatter=s, oddity_fraction=0.0)) for s in (0.0, 0.1))
     shifts = []
     for number in range(40):
@@ -106,7 +106,7 @@ def test_the_table_of_clumps_agrees_with_the_catalogue_and_the_clump_maps(survey
         with fits.open(survey / "truth" / f"{row['object_id']}.fits") as hdus:
             counts = hdus["CLUMP"].data.sum()
             flux = counts * 10 ** (-0.4 * hdus["CLUMP"].header["MAGZERO"]) * AB_ZERO_FLUX_UJY
-        # Clumps at the edge of the stamp lose light over it.
+        # Clumps at the edge of the cutout lose light.
         assert 0.55 * own["flux_F775W"].sum() <= flux * 1.001 <= 1.02 * own["flux_F775W"].sum() + 1e-12
         assert np.all((own["x"] > 0) & (own["x"] < 31) & (own["y"] > 0) & (own["y"] < 31))
 
@@ -129,7 +129,7 @@ def test_segmentation_is_written_as_integers_with_its_isophote(survey: Path) -> 
         assert 1 in hdus["SEGMENTATION"].data
 
 
-def test_all_options_together_give_the_same_bytes_whatever_the_blocks(
+def test_files_with_all_options_do_not_depend_on_the_block_size(
     survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BLOCK", 7)

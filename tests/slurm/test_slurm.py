@@ -221,7 +221,7 @@ def test_the_run_ends_in_catalogue_and_metrics(story: Story) -> None:
     assert not list(results.rglob("last.pt"))
     completed = [job for job in story.found if job["State"] == "COMPLETED"]
     assert {job["Account"] for job in story.found} == {node.ACCOUNT}
-    for rule in ("simulate", "ingest", "train", "predict", "baselines", "summary", "catalog_with_pdfs"):
+    for rule in ("simulate", "ingest", "train", "predict", "baselines", "summary", "catalog", "product"):
         assert of_rule(completed, rule), rule
 
 
@@ -237,7 +237,7 @@ def test_jobs_ask_for_the_memory_and_time_of_rules_and_profile(story: Story) -> 
     expected = {
         "simulate": ("2", "4000M", "240"),
         "predict": ("1", "8000M", "240"),
-        "catalog_with_pdfs": ("1", "4000M", "60"),
+        "catalog": ("1", "4000M", "60"),
     }
     for rule, asked in expected.items():
         for job in of_rule(story.found, rule):

@@ -1,3 +1,5 @@
+"""Assignment of splits and folds: neighbours, cells, fractions, empty splits."""
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from astrodl.config import SplitSettings
 from astrodl.errors import DataError
 from astrodl.splits import groups
 from astrodl.splits.assign import TEST, TRAIN, VALIDATION, assign
-from astrodl.splits.groups import unit_vectors
+from astrodl.splits.groups import friends_of_friends, unit_vectors
 
 N = 4000
 IDS = [f"object {k}" for k in range(N)]
@@ -33,7 +35,7 @@ def cells_of(ra: np.ndarray, dec: np.ndarray, nside: int) -> np.ndarray:
 
 
 def close_pairs(sky: SkyCoord, separation_arcsec: float) -> tuple[np.ndarray, np.ndarray]:
-    """Find pairs by astropy's separation of every object from every other."""
+    """Find close pairs from the separations of all pairs in astropy."""
     first, second = np.triu_indices(len(sky), 1)
     close = sky[first].separation(sky[second]).arcsec < separation_arcsec
     return first[close], second[close]
@@ -51,7 +53,7 @@ def test_no_pair_within_the_separation_crosses_a_split_or_fold(
     ra: float, dec: float, n: int, separation: float, seed: int
 ) -> None:
     field = crowd(ra, dec, n, seed)
-    # cells of 6 arcsec: nearly every pair lies across a border
+    # Cells of 6 arcsec: nearly every pair crosses a border.
     options = SplitSettings(nside=32768, test=0.4, validation=0.2, folds=3, separation_arcsec=separation, seed=seed)
     split, fold = assign(IDS[:n], field.ra.deg, field.dec.deg, options)
     first, second = close_pairs(field, separation)
@@ -60,7 +62,7 @@ def test_no_pair_within_the_separation_crosses_a_split_or_fold(
     assert set(split) >= {TRAIN, TEST}
 
 
-def test_without_a_separation_pairs_do_cross() -> None:
+def test_pairs_cross_splits_without_a_separation() -> None:
     field = crowd(10, 89.99, 150, 1)
     split, _ = assign(IDS[:150], field.ra.deg, field.dec.deg, SplitSettings(nside=32768, test=0.4, separation_arcsec=0))
     first, second = close_pairs(field, 10)
@@ -69,7 +71,7 @@ def test_without_a_separation_pairs_do_cross() -> None:
 
 @given(seed=st.integers(0, 10_000), dec=st.floats(-90, 90))
 @settings(max_examples=20, deadline=None)
-def test_a_group_takes_the_lot_of_one_of_its_cells_and_all_others_keep_theirs(seed: int, dec: float) -> None:
+def test_a_group_gets_the_split_of_one_of_its_cells_and_other_objects_are_unaffected(seed: int, dec: float) -> None:
     n, nside = 150, 16384
     field = crowd(200, dec, n, seed)
     ra, dec_deg = field.ra.deg, field.dec.deg
@@ -78,7 +80,7 @@ def test_a_group_takes_the_lot_of_one_of_its_cells_and_all_others_keep_theirs(se
         for separation in (0, 8)
     )
     group = np.arange(n)
-    for first, second in zip(*close_pairs(field, 8), strict=True):  # a slow loop beside the fast search
+    for first, second in zip(*close_pairs(field, 8), strict=True):  # a slow loop to compare with the fast search
         group[group == group[second]] = group[first]
     cells = cells_of(ra, dec_deg, nside)
     for number in np.unique(group):
@@ -90,7 +92,7 @@ def test_a_group_takes_the_lot_of_one_of_its_cells_and_all_others_keep_theirs(se
 
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=20, deadline=None)
-def test_the_division_does_not_depend_on_the_order_of_the_catalogue(seed: int) -> None:
+def test_splits_do_not_depend_on_the_order_of_the_catalogue(seed: int) -> None:
     field, options = crowd(0, -30, 150, seed), SplitSettings(nside=32768, separation_arcsec=8, folds=2)
     order = np.random.default_rng(seed).permutation(150)
     split, fold = assign(IDS[:150], field.ra.deg, field.dec.deg, options)
@@ -102,18 +104,18 @@ def test_the_division_does_not_depend_on_the_order_of_the_catalogue(seed: int) -
 
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=20, deadline=None)
-def test_new_objects_move_only_those_they_link_to(seed: int) -> None:
+def test_new_objects_change_the_split_only_of_linked_objects(seed: int) -> None:
     n, options = 120, SplitSettings(nside=32768, separation_arcsec=8)
     field = crowd(80, 12, 2 * n, seed, side_arcsec=500)
     few, _ = assign(IDS[:n], field.ra.deg[:n], field.dec.deg[:n], options)
     many, _ = assign(IDS[: 2 * n], field.ra.deg, field.dec.deg, options)
-    group = groups.friends(unit_vectors(field.ra.rad * 180 / np.pi, field.dec.deg), 8)
+    group = friends_of_friends(unit_vectors(field.ra.rad * 180 / np.pi, field.dec.deg), 8)
     untouched = ~np.isin(group[:n], group[n:])
     assume(untouched.any())
     np.testing.assert_array_equal(many[:n][untouched], few[untouched])
 
 
-def test_objects_without_position_are_placed_beside_those_with_one() -> None:
+def test_objects_without_a_position_are_assigned_by_identifier() -> None:
     ra, dec = sky()
     hidden = np.arange(N) % 3 == 0
     split, _ = assign(IDS, np.where(hidden, np.nan, ra), dec, SplitSettings())
@@ -121,7 +123,7 @@ def test_objects_without_position_are_placed_beside_those_with_one() -> None:
     np.testing.assert_array_equal(split, np.where(hidden, by_name, by_position))
 
 
-def test_a_chain_through_the_whole_survey_is_refused_with_a_separation_that_works() -> None:
+def test_a_chain_across_the_survey_is_refused_and_the_suggested_separation_works() -> None:
     field = crowd(30, 5, 600, 0)
     ra, dec = field.ra.deg, field.dec.deg
     with pytest.raises(DataError, match=r"\d+ of 600 objects form one chain.*separation_arcsec to 10 or less"):
@@ -130,8 +132,8 @@ def test_a_chain_through_the_whole_survey_is_refused_with_a_separation_that_work
     assert set(split) == {TRAIN, VALIDATION, TEST}
 
 
-def test_more_pairs_than_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "MOST_PAIRS", 1000)
+def test_too_many_pairs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "MAX_PAIRS", 1000)
     with pytest.raises(DataError, match=r"1,225 pairs of objects are closer than 5 arcsec"):
         assign(IDS[:50], np.full(50, 10.0), np.full(50, 10.0), SplitSettings())
 
@@ -161,7 +163,7 @@ def test_fractions_are_met_on_average(test: float, validation: float, seed: int)
         assert np.mean(split == number) == pytest.approx(fraction, abs=5 * np.sqrt(0.25 / N))
 
 
-def test_a_cell_is_never_divided() -> None:
+def test_all_objects_in_a_cell_get_the_same_split_and_fold() -> None:
     ra, dec = sky()
     split, fold = assign(IDS, ra, dec, SplitSettings(nside=8, folds=4))
     cells = cells_of(ra, dec, 8)
@@ -170,7 +172,7 @@ def test_a_cell_is_never_divided() -> None:
         assert len(set(fold[cells == cell])) == 1
 
 
-def test_an_object_keeps_its_place_when_the_catalogue_grows_or_is_reordered() -> None:
+def test_splits_do_not_change_when_the_catalogue_grows_or_is_reordered() -> None:
     ra, dec = sky()
     options = SplitSettings(nside=64)
     split, fold = assign(IDS, ra, dec, options)
@@ -180,20 +182,20 @@ def test_an_object_keeps_its_place_when_the_catalogue_grows_or_is_reordered() ->
     np.testing.assert_array_equal(other_fold, fold[order])
 
 
-def test_without_positions_the_identifier_decides() -> None:
+def test_splits_follow_from_identifiers_without_positions() -> None:
     split, _ = assign(IDS, None, None, SplitSettings())
     assert np.mean(split == TEST) == pytest.approx(0.2, abs=0.03)
     ra, dec = np.full(N, np.nan), np.full(N, np.nan)
     np.testing.assert_array_equal(assign(IDS, ra, dec, SplitSettings())[0], split)
 
 
-def test_another_seed_gives_another_split() -> None:
+def test_splits_depend_on_the_seed() -> None:
     first, _ = assign(IDS, None, None, SplitSettings(seed=0))
     second, _ = assign(IDS, None, None, SplitSettings(seed=1))
     assert (first != second).any()
 
 
-def test_folds_divide_what_is_not_test() -> None:
+def test_every_object_outside_the_test_split_has_a_fold() -> None:
     split, fold = assign(IDS, None, None, SplitSettings(folds=5))
     assert ((fold == -1) == (split == TEST)).all()
     assert set(fold[split != TEST]) == set(range(5))
@@ -204,7 +206,7 @@ def test_fold_and_split_are_independent() -> None:
     assert np.mean(fold[split == VALIDATION] == 0) == pytest.approx(0.5, abs=0.06)
 
 
-def test_one_cell_for_all_is_refused_with_advice() -> None:
+def test_a_single_cell_is_refused_with_advice() -> None:
     with pytest.raises(
         DataError, match=r"would be empty \(50 objects in 1 cells of nside 1\); set a larger split.nside"
     ):
@@ -221,6 +223,6 @@ def test_fewer_cells_than_splits_are_refused() -> None:
         assign(IDS[:2], [0.0, 100.0], [0.0, 1.0], SplitSettings())
 
 
-def test_a_declination_beyond_the_pole_is_refused() -> None:
+def test_declinations_beyond_90_degrees_are_refused() -> None:
     with pytest.raises(DataError, match="declination reaches -120"):
         assign(IDS[:2], [0.0, 1.0], [0.0, -120.0], SplitSettings())

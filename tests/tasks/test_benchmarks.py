@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from astrodl import tasks
-from astrodl.data.batches import Direct, Resident
+from astrodl.data.batches import DirectReader, ResidentDataset
 from astrodl.pipeline import objects
 from tests.conftest import ROOT
 
@@ -26,9 +26,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_task_with_its_defaults_learns_from_the_store_of_the_benchmarks(name: str, store: Path) -> None:
     kind = tasks.get(name)
     settings = kind.Settings()
-    with Direct(store) as reader:
+    with DirectReader(store) as reader:
         task = kind(settings, objects.fit_context(kind, settings, reader))
-        data = Resident.prepared(partial(objects.arrays, task, reader), np.arange(2), torch.device("cpu"))
+        data = ResidentDataset.load(partial(objects.training_arrays, task, reader), np.arange(2), torch.device("cpu"))
     network = task.build()
     for phase in task.phases:
         loss, _ = task.loss(network, data.batch(torch.arange(2)), phase, 0.5)

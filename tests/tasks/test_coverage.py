@@ -12,7 +12,7 @@ from astrodl.config import parse
 from astrodl.data.batches import Cutouts
 from astrodl.pipeline.objects import fit_context
 from astrodl.store import FLAGS, open_store
-from astrodl.tasks.base import picked, seen
+from astrodl.tasks.inputs import network_input, select_columns
 from tests.small_store import write_store
 
 IMAGE_TASKS = ("photoz", "morphology", "segmentation")
@@ -66,12 +66,12 @@ def test_a_missing_band_and_a_dark_one_are_not_the_same_to_the_network(name: str
 
 def test_seen_is_the_image_where_nothing_is_missing() -> None:
     image = torch.rand(2, 3, 4, 4)
-    assert seen({"image": image}) is image
-    assert seen({"image": image, "coverage": image}).shape == (2, 6, 4, 4)
+    assert network_input({"image": image}) is image
+    assert network_input({"image": image, "coverage": image}).shape == (2, 6, 4, 4)
 
 
 def test_features_that_a_survey_does_not_have_are_unknown() -> None:
     features = np.arange(6, dtype=np.float32).reshape(2, 3)
-    chosen = picked(features, [2, 0, 3])
+    chosen = select_columns(features, [2, 0, 3])
     np.testing.assert_array_equal(chosen[:, :2], features[:, [2, 0]])
     assert np.isnan(chosen[:, 2]).all()

@@ -52,7 +52,7 @@ def test_a_killed_training_goes_on_on_a_gpu(
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     original = loop.update
 
-    def killed(state: loop.Fit, *rest: object, **options: object) -> None:
+    def killed(state: loop.TrainingState, *rest: object, **options: object) -> None:
         if state.step == 7:
             raise KeyboardInterrupt
         original(state, *rest, **options)  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ def test_nothing_in_an_update_waits_for_the_gpu(name: str, store: Path) -> None:
     cuda = torch.device("cuda")
     data.tensors = {key: value.to(cuda) for key, value in data.tensors.items()}
     data.device = cuda
-    state = loop.Fit(task, task.build().to(cuda), task.settings.train, 0)
+    state = loop.TrainingState(task, task.build().to(cuda), task.settings.train, 0)
     batch, precision = data.batch(torch.arange(16, device=cuda)), autocast(cuda, "auto")
     for waits in ("default", "error"):  # the first cycle makes what is kept
         torch.cuda.set_sync_debug_mode(waits)
@@ -82,4 +82,4 @@ def test_nothing_in_an_update_waits_for_the_gpu(name: str, store: Path) -> None:
                 state.step += 1
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        assert not loop.look(state)
+        assert not loop.collect_results(state)

@@ -22,7 +22,7 @@ def task_and_batch(store: Path, kind: str) -> tuple[Latent, dict[str, torch.Tens
     settings = parse(Latent.Settings, {**SMALL, "reconstruction": kind})
     with open_store(store) as reader:
         task = Latent(settings, objects.fit_context(Latent, settings, reader))
-        arrays = objects.arrays(task, reader, np.arange(N))
+        arrays = objects.training_arrays(task, reader, np.arange(N))
     return task, {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 

@@ -10,12 +10,12 @@ import torch
 
 import astrodl
 from astrodl.config import parse
-from astrodl.data.augment import dihedral
+from astrodl.data.augment import apply_symmetry
 from astrodl.data.batches import Cutouts
 from astrodl.errors import ConfigError, DataError
 from astrodl.pipeline import objects
 from astrodl.store import open_store
-from astrodl.tasks.base import Report
+from astrodl.tasks.base import Evaluation
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.morphology import Morphology
 
@@ -44,7 +44,7 @@ def test_probabilities_are_invariant_under_flips_and_quarter_turns(
 ) -> None:
     model = trained(store, tmp_path, photometry=photometry, train={"epochs": 1, "batch_size": 16})
     cutouts = some(store)
-    images = dihedral(torch.from_numpy(cutouts.images), element).contiguous().numpy()
+    images = apply_symmetry(torch.from_numpy(cutouts.images), element).contiguous().numpy()
     moved = model.raw(Cutouts(images, cutouts.sky_sigma, cutouts.features))
     np.testing.assert_allclose(moved["probability"], model.raw(cutouts)["probability"], rtol=0, atol=1e-6)
 
@@ -54,7 +54,7 @@ def test_handedness_can_be_told_with_quarter_turns_alone(store: Path, tmp_path: 
     cutouts = some(store)
     before = model.raw(cutouts)["probability"]
     for element, same in ((1, True), (4, False)):
-        images = dihedral(torch.from_numpy(cutouts.images), element).contiguous().numpy()
+        images = apply_symmetry(torch.from_numpy(cutouts.images), element).contiguous().numpy()
         after = model.raw(Cutouts(images, cutouts.sky_sigma, cutouts.features))["probability"]
         assert np.allclose(after, before, rtol=0, atol=1e-6) == same
 
@@ -66,7 +66,7 @@ MIRROR: dict[str, Any] = {"mirror": {"early": "late"}, "augment": {"symmetries":
 def test_a_mirror_exchanges_the_probabilities_of_the_pair(store: Path, tmp_path: Path, element: int) -> None:
     model = trained(store, tmp_path, **MIRROR, train={"epochs": 1, "batch_size": 16})
     cutouts = some(store)
-    images = dihedral(torch.from_numpy(cutouts.images), element).contiguous().numpy()
+    images = apply_symmetry(torch.from_numpy(cutouts.images), element).contiguous().numpy()
     before, after = (
         model.raw(Cutouts(maps, cutouts.sky_sigma, cutouts.features))["uncalibrated"]
         for maps in (cutouts.images, images)
@@ -96,7 +96,7 @@ def test_mixed_objects_have_mixed_targets(store: Path) -> None:
     settings = parse(Morphology.Settings, {**SMALL, "augment": {"mixup": 1.0, "symmetries": False, "shift_pixels": 0}})
     with open_store(store) as reader:
         task = Morphology(settings, objects.fit_context(Morphology, settings, reader))
-        arrays = objects.arrays(task, reader, np.arange(6))
+        arrays = objects.training_arrays(task, reader, np.arange(6))
     batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
     mixed = task.augment(batch)
     share, partner = mixed["share"], mixed["partner"]
@@ -196,14 +196,14 @@ def test_a_teacher_of_other_classes_is_refused(model: Model, store: Path, tmp_pa
     settings = parse(Morphology.Settings, {**SMALL, "teacher": str(tmp_path / "model.safetensors")})
     with open_store(store) as reader:
         task = Morphology(settings, model.task.context)
-        with pytest.raises(DataError, match="knows classes None"):
-            task._taught(Cutouts.from_store(reader, np.arange(2)))
+        with pytest.raises(DataError, match="has classes None"):
+            task._pseudo_labels(Cutouts.from_store(reader, np.arange(2)))
 
 
 def test_a_network_that_cannot_look_at_the_images_is_one_line(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="network = dieleman: size 32 is not accepted"):
         trained(store, tmp_path, network="dieleman", share=0.05)
-    with pytest.raises(ConfigError, match="sees nothing"):
+    with pytest.raises(ConfigError, match="has no input"):
         trained(store, tmp_path, network="none")
 
 
@@ -214,7 +214,7 @@ def test_the_confusion_of_the_strongest_baseline_is_drawn(model: Model, store: P
         truth = model.task.truth(reader, rows)
         right = np.eye(len(model.task.context.constants["classes"]))[truth["label"]]
         rivals = {"weak": {"probability": right[:, ::-1]}, "strong": {"probability": right}}
-        report = Report({"ece": {"value": 0.0, "error": 0.0}}, rivals)
+        report = Evaluation({"ece": {"value": 0.0, "error": 0.0}}, rivals)
         figure = model.task.figures(reader, rows, predictions, truth, report)["confusion"]
     titles = [axes.get_title("left") + axes.get_title() for axes in figure.axes]
     assert any(title.startswith("strong") for title in titles)

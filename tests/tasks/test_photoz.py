@@ -11,7 +11,6 @@ import astrodl
 from astrodl.config import parse
 from astrodl.data.batches import Cutouts
 from astrodl.pipeline import objects
-from astrodl.pipeline.catalog import catalog
 from astrodl.pipeline.predictions import Predictions
 from astrodl.products.pdfs import read_pdfs
 from astrodl.store import open_store
@@ -159,7 +158,7 @@ def test_every_object_is_predicted_by_networks_that_never_saw_it(tmp_path: Path)
         models.append(tmp_path / str(fold) / "model.safetensors")
     astrodl.predict("photoz", store, models, tmp_path / "all.h5")
     together = Predictions(tmp_path / "all.h5")
-    assert together.unseen(0, N_OBJECTS).all()
+    assert together.held_out(0, N_OBJECTS).all()
     pdfs = together.read()["pdf"]
     for fold in range(3):
         astrodl.predict("photoz", store, [models[fold]], tmp_path / "one.h5")
@@ -168,9 +167,10 @@ def test_every_object_is_predicted_by_networks_that_never_saw_it(tmp_path: Path)
         np.testing.assert_allclose(pdfs[own], alone.read()["pdf"][own], rtol=1e-3, atol=1e-5)
         np.testing.assert_array_equal(alone.unseen(0, N_OBJECTS), own | (split == 2))
         assert np.abs(pdfs[split == 2] - alone.read()["pdf"][split == 2]).max() > 1e-3
-    out = catalog(store, [tmp_path / "all.h5"], tmp_path / "catalog.fits", pdfs=tmp_path / "pdf.hdf5")
+    out = astrodl.catalog(store, [tmp_path / "all.h5"], tmp_path / "catalog.fits")
+    written = astrodl.product("photoz", store, tmp_path / "all.h5", tmp_path / "photoz_pdf.hdf5")
     from astropy.table import Table
 
     table = Table.read(out)
     assert table["photoz_unseen"].all()
-    np.testing.assert_array_equal(read_pdfs(tmp_path / "pdf.hdf5")[2], pdfs)
+    np.testing.assert_array_equal(read_pdfs(written)[2], pdfs)

@@ -127,15 +127,15 @@ def test_the_command_line_trains_in_two_processes_stops_on_sigterm_and_goes_on_i
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "size", lambda: 3)
-    assert distributed.divided(6) == 2
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    assert distributed.local_batch_size(6) == 2
     with pytest.raises(AstrodlError, match="batch_size 64 cannot be divided among 3 processes"):
-        distributed.divided(64)
+        distributed.local_batch_size(64)
 
 
 def test_only_steps_of_several_tasks_are_taken_for_ranks() -> None:
-    assert distributed.launched({}) is None
-    assert distributed.launched({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) is None
+    assert distributed.read_launcher({}) is None
+    assert distributed.read_launcher({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) is None
     step = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "77"}
-    place = distributed.launched({**step, "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"})
+    place = distributed.read_launcher({**step, "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"})
     assert place == {"rank": 3, "world_size": 4, "local_rank": 1, "init_method": "tcp://10.0.0.1:20077"}

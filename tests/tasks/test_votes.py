@@ -55,9 +55,9 @@ def test_calibration_finds_the_concentration_of_the_votes(store: Path, likelihoo
         def forward(self, image: torch.Tensor, features: Any = None) -> torch.Tensor:
             return torch.zeros(len(image), 2)
 
-    from astrodl.data.batches import Resident
+    from astrodl.data.batches import ResidentDataset
 
-    unseen = Resident({"image": np.zeros((4000, 3, 4, 4), np.float32), "votes": counts}, torch.device("cpu"))
+    unseen = ResidentDataset({"image": np.zeros((4000, 3, 4, 4), np.float32), "votes": counts}, torch.device("cpu"))
     (factor,) = votes.calibrate(Half(), unseen, unseen)["factors"]
     raw = float(torch.nn.functional.softplus(torch.zeros(1))) + 0.05 if likelihood != "mse" else 0.5
     assert factor * raw == pytest.approx(6.0, rel=0.1)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from astrodl import distributed, tasks
 from astrodl.config import parse
-from astrodl.data.batches import Cutouts, Resident
+from astrodl.data.batches import Cutouts, ResidentDataset
 from astrodl.pipeline import objects
 from astrodl.store import open_store
 from astrodl.training import loop
@@ -51,7 +51,7 @@ def train(name: str, store: Path, out: Path) -> None:
         for part in ("train", "validation"):
             indices = objects.labelled(kind, settings, reader, part)
             arrays = {**task.inputs(Cutouts.from_store(reader, indices)), **task.targets(reader, indices)}
-            splits[part] = Resident(arrays, CPU)
+            splits[part] = ResidentDataset(arrays, CPU)
     if name == WORSE:
         validate = task.validate
         task.validate = lambda *some: {"loss": -validate(*some)["loss"]}  # type: ignore[method-assign]
@@ -60,22 +60,22 @@ def train(name: str, store: Path, out: Path) -> None:
     history = loop.fit(
         task, network, *splits.values(), settings.train, out / name, seed=3, fingerprint=name, progress=False
     )
-    if distributed.first():
+    if distributed.is_main():
         (out / name / "done.json").write_text(json.dumps(history))
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
-    save_file(state, out / name / f"rank{distributed.number()}.safetensors")
+    save_file(state, out / name / f"rank{distributed.rank()}.safetensors")
 
 
 def main(store: Path, out: Path, stopped: str = "") -> None:
     torch.set_num_threads(1)
-    with distributed.joined("cpu"):
+    with distributed.process_group("cpu"):
         for name in [stopped] if stopped else tasks.NAMES:
             (out / name).mkdir(parents=True, exist_ok=True)
             if stopped:
                 loop.SAVE_SECONDS = 0.0
                 original = loop.update
 
-                def update(state: loop.Fit, *rest: Any, original: Any = original, **options: Any) -> None:
+                def update(state: loop.TrainingState, *rest: Any, original: Any = original, **options: Any) -> None:
                     if state.step == 2:
                         os._exit(3)
                     original(state, *rest, **options)

@@ -1,9 +1,9 @@
-"""Learning curves of every kind are told from those of the others, with little noise and with much."""
+"""Learning curves of each kind are diagnosed correctly at several noise levels."""
 
 import numpy as np
 import pytest
 
-from astrodl.training.diagnosis import LEAST_EPOCHS, diagnose, judge
+from astrodl.training.diagnosis import MIN_EPOCHS, diagnose, diagnose_curves
 
 N_EPOCHS = 30
 EPOCH = np.arange(N_EPOCHS)
@@ -29,34 +29,35 @@ CASES = [(kind, number) for kind, curves in CURVES.items() for number in range(l
 
 @pytest.mark.parametrize("noise", [0.0, 0.005, 0.02])
 @pytest.mark.parametrize(("kind", "number"), CASES)
-def test_every_kind_is_recognised_whatever_the_noise(kind: str, number: int, noise: float) -> None:
+def test_every_kind_is_recognised_at_every_noise_level(kind: str, number: int, noise: float) -> None:
     for seed in range(20):
         random = np.random.default_rng(seed)
         train, validation = (curve + noise * random.standard_normal(N_EPOCHS) for curve in CURVES[kind][number])
-        found = judge(train, validation)
+        found = diagnose_curves(train, validation)
         assert found is not None
         assert found.kind == kind, (seed, found)
 
 
 @pytest.mark.parametrize(("kind", "number"), CASES)
-def test_a_unit_of_the_loss_changes_nothing(kind: str, number: int) -> None:
+def test_the_diagnosis_does_not_depend_on_the_unit_of_the_loss(kind: str, number: int) -> None:
     train, validation = (1e3 * curve for curve in CURVES[kind][number])
-    found = judge(train, validation)
+    found = diagnose_curves(train, validation)
     assert found is not None
     assert found.kind == kind
 
 
-def test_a_short_training_is_not_judged() -> None:
-    assert judge(FALLING[: LEAST_EPOCHS - 1], FALLING[: LEAST_EPOCHS - 1]) is None
-    assert judge(FALLING[:LEAST_EPOCHS], FALLING[:LEAST_EPOCHS]) is not None
-    assert judge([]) is None
+def test_a_short_training_is_not_diagnosed() -> None:
+    assert diagnose_curves(FALLING[: MIN_EPOCHS - 1], FALLING[: MIN_EPOCHS - 1]) is None
+    assert diagnose_curves(FALLING[:MIN_EPOCHS], FALLING[:MIN_EPOCHS]) is not None
+    assert diagnose_curves([]) is None
 
 
-def test_a_minimum_in_the_last_epochs_is_no_overfitting() -> None:
-    assert str(judge(MEMORISING[:13], TURNING[:13])) == "healthy: the last third brings 6 % of what was learnt"
+def test_a_minimum_in_the_last_epochs_is_not_overfitting() -> None:
+    diagnosis = diagnose_curves(MEMORISING[:13], TURNING[:13])
+    assert str(diagnosis) == "healthy: the last third of the training gave 6 % of the loss decrease"
 
 
-def test_a_history_with_phases_and_rare_validation_is_read() -> None:
+def test_histories_may_have_several_phases_and_rare_validation() -> None:
     rows = [
         {
             "train": {"critic_value": 1.0, "critic_loss": FALLING[epoch], "generator_loss": np.sin(3 * epoch)},

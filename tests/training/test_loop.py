@@ -1,11 +1,11 @@
-"""The training loop: learns, stops, refuses, resumes."""
+"""The training loop: learning, non-finite updates, early stopping, resuming."""
 
 import json
 import os
 import signal
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,17 +14,18 @@ from torch import Tensor, nn
 
 from astrodl.config import TrainSettings
 from astrodl.config.training import LEARNING_RATES
-from astrodl.data.batches import Batch, Resident, order_of_epoch
+from astrodl.data.batches import Batch, Dataset, ResidentDataset, epoch_order
 from astrodl.device import autocast, choose_device
 from astrodl.errors import AstrodlError
 from astrodl.training import loop
-from astrodl.training.optimizers import schedule
+from astrodl.training.checkpoint import save_checkpoint
+from astrodl.training.optimizers import learning_rate_factor
 
 CPU = torch.device("cpu")
 
 
 class Line:
-    """Fit y = w x + b; noise comes from torch's global generator, as dropout would."""
+    """Fit y = w x + b; noise comes from torch's global generator, like that of dropout."""
 
     phases: ClassVar = {"main": 1}
 
@@ -42,8 +43,8 @@ class Line:
         return {"loss": self.loss(network, batch, "main", 1.0)[0]}
 
 
-class Stopped(Line):
-    """A line whose training is asked to stop in its eleventh update."""
+class Interrupted(Line):
+    """A line whose training receives SIGTERM in its eleventh update."""
 
     def __init__(self) -> None:
         self.updates = 0
@@ -55,9 +56,9 @@ class Stopped(Line):
         return super().augment(batch)
 
 
-def data(n: int = 64, seed: int = 0) -> Resident:
+def data(n: int = 64, seed: int = 0) -> Dataset:
     x = np.random.default_rng(seed).normal(size=(n, 1)).astype(np.float32)
-    return Resident({"x": x, "y": 3 * x - 1}, CPU)
+    return ResidentDataset({"x": x, "y": 3 * x - 1}, CPU)
 
 
 def fit(folder: Path, task: Line | None = None, fingerprint: str = "a", **settings: object) -> nn.Linear:
@@ -70,7 +71,12 @@ def fit(folder: Path, task: Line | None = None, fingerprint: str = "a", **settin
     return network
 
 
-def test_a_line_is_learnt(tmp_path: Path) -> None:
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]
+
+
+def test_a_line_is_fitted(tmp_path: Path) -> None:
     network = fit(tmp_path, epochs=60, weight_decay=0.0)
     assert float(network.weight.detach()) == pytest.approx(3, abs=0.02)
     assert float(network.bias.detach()) == pytest.approx(-1, abs=0.02)
@@ -78,13 +84,13 @@ def test_a_line_is_learnt(tmp_path: Path) -> None:
 
 def test_history_has_a_row_per_epoch(tmp_path: Path) -> None:
     fit(tmp_path)
-    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    rows = read_history(tmp_path)
     assert [row["epoch"] for row in rows] == list(range(5))
     assert rows[-1]["validation"]["loss"] < rows[0]["validation"]["loss"]
     assert set(rows[0]["train"]) == {"loss", "error"}
 
 
-def test_global_random_state_is_left_alone(tmp_path: Path) -> None:
+def test_the_global_random_state_is_unchanged(tmp_path: Path) -> None:
     torch.manual_seed(1)
     nn.Linear(1, 1)
     expected = torch.rand(3)
@@ -92,7 +98,7 @@ def test_global_random_state_is_left_alone(tmp_path: Path) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_loss_that_is_not_finite_is_refused_before_the_update(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
     class Broken(Line):
         def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
             loss, terms = super().loss(network, batch, phase, done)
@@ -103,14 +109,14 @@ def test_loss_that_is_not_finite_is_refused_before_the_update(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", LEARNING_RATES)
-def test_an_update_that_is_not_finite_moves_nothing_and_is_told_at_the_next_look(name: str) -> None:
+def test_an_update_that_is_not_finite_is_skipped_and_reported_by_collect_results(name: str) -> None:
     class Broken(Line):
         def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
             loss, terms = super().loss(network, batch, phase, done)
             return (loss * float("nan") if state.step == 2 else loss), terms
 
     settings = TrainSettings.model_validate({"optimizer": name})
-    state = loop.Fit(Broken(), nn.Linear(1, 1), settings, 0)
+    state = loop.TrainingState(Broken(), nn.Linear(1, 1), settings, 0)
     weights = []
     for state.step in range(4):
         loop.update(state, state.network, data().batch(torch.arange(16)), 100, autocast(CPU, "float32"))
@@ -118,10 +124,10 @@ def test_an_update_that_is_not_finite_moves_nothing_and_is_told_at_the_next_look
     assert weights[2] == weights[1]
     assert len({*weights}) == 3
     with pytest.raises(loop.TrainingError, match="update 2, phase main"):
-        loop.look(state)
+        loop.collect_results(state)
 
 
-def test_a_gradient_that_is_not_finite_is_refused_as_well(tmp_path: Path) -> None:
+def test_a_gradient_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
     class Cliff(Line):
         def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
             loss, terms = super().loss(network, batch, phase, done)
@@ -131,119 +137,118 @@ def test_a_gradient_that_is_not_finite_is_refused_as_well(tmp_path: Path) -> Non
         fit(tmp_path, Cliff())
 
 
-def test_looking_seldom_gives_the_same_sums() -> None:
+def test_sums_do_not_depend_on_the_interval_of_collecting() -> None:
     sums = []
     for interval in (1, 3):
         torch.manual_seed(1)
-        state = loop.Fit(Line(), nn.Linear(1, 1), TrainSettings(), 0)
+        state = loop.TrainingState(Line(), nn.Linear(1, 1), TrainSettings(), 0)
         for state.step in range(6):
             loop.update(state, state.network, data().batch(torch.arange(16)), 100, autocast(CPU, "float32"))
             if (state.step + 1) % interval == 0:
-                assert not loop.look(state)
+                assert not loop.collect_results(state)
         sums.append(state.sums)
     assert sums[0] == sums[1]
     assert sums[0]["loss"][1] == 6
 
 
-def test_compiling_what_is_trained_in_turns_is_said_to_have_no_effect() -> None:
+def test_compiling_a_network_of_several_phases_warns_and_has_no_effect() -> None:
     class Two(Line):
         phases: ClassVar = {"critic": 1, "generator": 1}
 
     network = nn.Linear(1, 1)
     with pytest.warns(UserWarning, match="no effect"):
-        assert loop.compiled(Two(), network, TrainSettings(compile=True)) is network
+        assert loop.compile_network(Two(), network, TrainSettings(compile=True)) is network
 
 
-def test_sigterm_saves_and_the_next_run_ends_in_the_same_weights(tmp_path: Path) -> None:
-    for ema in (0.0, 0.9):
-        folder = tmp_path / str(ema)
-        whole = fit(folder / "whole" if (folder / "whole").mkdir(parents=True) is None else folder, ema=ema)
-        (folder / "killed").mkdir()
-        with pytest.raises(loop.Stopped) as stopped:
-            fit(folder / "killed", Stopped(), ema=ema)
-        assert stopped.value.code == 143
-        assert (folder / "killed" / "last.pt").exists()
-        resumed = fit(folder / "killed", ema=ema)
-        assert torch.equal(whole.weight, resumed.weight)
-        assert torch.equal(whole.bias, resumed.bias)
-        histories = [(folder / part / "history.jsonl").read_text().splitlines() for part in ("whole", "killed")]
-        for first, second in zip(*histories, strict=True):
-            rows = [{k: v for k, v in json.loads(line).items() if k != "images_per_second"} for line in (first, second)]
-            assert rows[0] == rows[1]
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_stopped_by_sigterm_resumes_to_the_same_weights_and_history(ema: float, tmp_path: Path) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    whole.mkdir()
+    stopped.mkdir()
+    expected = fit(whole, ema=ema)
+    with pytest.raises(loop.Stopped) as stop:
+        fit(stopped, Interrupted(), ema=ema)
+    assert stop.value.code == 143
+    assert (stopped / "last.pt").exists()
+    resumed = fit(stopped, ema=ema)
+    assert torch.equal(expected.weight, resumed.weight)
+    assert torch.equal(expected.bias, resumed.bias)
+    assert read_history(whole) == read_history(stopped)
 
 
 @pytest.mark.parametrize("name", LEARNING_RATES)
-def test_every_optimizer_goes_on_where_it_was_stopped(name: str, tmp_path: Path) -> None:
-    chosen = {"optimizer": name, "learning_rate": None, "l1": 1e-3, "l2": 1e-2, "max_norm": 2.0}
+def test_every_optimizer_resumes_to_the_same_weights(name: str, tmp_path: Path) -> None:
+    settings = {"optimizer": name, "learning_rate": None, "l1": 1e-3, "l2": 1e-2, "max_norm": 2.0}
     (tmp_path / "whole").mkdir()
     (tmp_path / "stopped").mkdir()
-    whole = fit(tmp_path / "whole", **chosen)
+    whole = fit(tmp_path / "whole", **settings)
     with pytest.raises(loop.Stopped):
-        fit(tmp_path / "stopped", Stopped(), **chosen)
-    resumed = fit(tmp_path / "stopped", **chosen)
+        fit(tmp_path / "stopped", Interrupted(), **settings)
+    resumed = fit(tmp_path / "stopped", **settings)
     assert torch.equal(whole.weight, resumed.weight)
     assert torch.equal(whole.bias, resumed.bias)
 
 
-def test_a_limit_on_the_norm_holds_after_training(tmp_path: Path) -> None:
+def test_the_limit_on_the_norm_holds_after_training(tmp_path: Path) -> None:
     network = fit(tmp_path, epochs=60, max_norm=2.0)
     assert float(network.weight.detach()) == pytest.approx(2, abs=1e-4)
 
 
-def test_checkpoint_of_other_settings_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = nn.Linear(1, 1)
-    state = loop.Fit(Line(), network, TrainSettings(), 0)
-    loop.save_atomically({"fingerprint": "other", **state.state()}, tmp_path / "last.pt")
+    state = loop.TrainingState(Line(), network, TrainSettings(), 0)
+    save_checkpoint({"fingerprint": "other", **state.state_dict()}, tmp_path / "last.pt")
     fit(tmp_path, fingerprint="this")
     assert "starts afresh" in capsys.readouterr().err
 
 
-def test_patience_stops_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+def test_training_stops_after_patience_epochs_with_the_best_weights(tmp_path: Path) -> None:
     class Worse(Line):
         def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-            # far from the start is worse: the first epoch stays the best
+            # grows during training, so that the first epoch is the best
             return {"loss": network.weight.detach().abs().sum()}
 
-    fit(tmp_path, Worse(), epochs=50, patience=3)
-    rows = (tmp_path / "history.jsonl").read_text().splitlines()
+    network = fit(tmp_path, Worse(), epochs=50, patience=3)
+    rows = read_history(tmp_path)
     assert len(rows) == 4
+    assert float(network.weight.detach().abs()) == rows[0]["validation"]["loss"]
 
 
 @pytest.mark.parametrize("name", ["cosine", "plateau", "constant"])
-def test_schedule_warms_up_and_stays_in_range(name: str) -> None:
+def test_the_learning_rate_warms_up_and_stays_in_range(name: str) -> None:
     settings = TrainSettings.model_validate({"schedule": name, "warmup": 0.1})
-    factors = [schedule(done, settings) for done in np.linspace(0, 1, 101)]
+    factors = [learning_rate_factor(done, settings) for done in np.linspace(0, 1, 101)]
     assert factors[0] < 0.05
     assert max(factors) <= 1.0
     assert factors[-1] == pytest.approx(0.0 if name == "cosine" else 1.0, abs=1e-9)
 
 
 def test_phases_take_turns(tmp_path: Path) -> None:
-    seen: list[str] = []
+    order: list[str] = []
 
     class Two(Line):
         phases: ClassVar = {"critic": 3, "generator": 1}
 
         def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-            seen.append(phase)
+            order.append(phase)
             return super().loss(network, batch, phase, done)
 
         def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
             return {"loss": torch.zeros(())}
 
     fit(tmp_path, Two(), epochs=2)
-    assert seen == ["critic", "critic", "critic", "generator"] * 2
+    assert order == ["critic", "critic", "critic", "generator"] * 2
 
 
-def test_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
-    first = order_of_epoch(50, 2, 7, CPU)
-    assert torch.equal(first, order_of_epoch(50, 2, 7, CPU))
-    assert not torch.equal(first, order_of_epoch(50, 3, 7, CPU))
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_only() -> None:
+    first = epoch_order(50, 2, 7, CPU)
+    assert torch.equal(first, epoch_order(50, 2, 7, CPU))
+    assert not torch.equal(first, epoch_order(50, 3, 7, CPU))
     assert sorted(first.tolist()) == list(range(50))
 
 
-def test_cuda_without_cuda_is_one_clear_line() -> None:
+def test_asking_for_cuda_without_a_device_is_an_error() -> None:
     if torch.cuda.is_available():
-        pytest.skip("a CUDA device is here")
+        pytest.skip("a CUDA device is available")
     with pytest.raises(AstrodlError, match="accepted: auto, cpu"):
         choose_device("cuda")

@@ -13,7 +13,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from astrodl.config import IngestSettings, parse
-from astrodl.ingestion.run import ingest
+from astrodl.ingestion.ingest import ingest
 from astrodl.store import BAND_FLAGS, FLAGS, Reader, check, open_store
 from tests.workflow.run import ENVIRONMENT, ROOT, snakemake, write_config
 

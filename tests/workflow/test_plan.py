@@ -53,7 +53,8 @@ def test_folds_and_seeds_are_jobs_of_their_own(tmp_path: Path) -> None:
     assert jobs["train"] == 6
     assert jobs["predict"] == jobs["evaluate"] == 2
     assert jobs["baseline"] == 1
-    assert "catalog_with_pdfs" not in jobs
+    assert jobs["catalog"] == 2
+    assert "product" not in jobs
 
 
 def test_shards_are_ingested_predicted_and_joined_as_jobs_of_their_own(tmp_path: Path) -> None:
@@ -61,8 +62,8 @@ def test_shards_are_ingested_predicted_and_joined_as_jobs_of_their_own(tmp_path:
     jobs = planned(done.stdout + done.stderr)
     assert (jobs["shard"], jobs["ingest_sample"], jobs["ingest_shard"]) == (1, 1, 3)
     assert (jobs["train"], jobs["predict"], jobs["predict_shard"]) == (2, 2, 6)
-    assert (jobs["catalog_shard_with_pdfs"], jobs["hats"]) == (3, 1)
-    assert not {"ingest", "catalog", "catalog_with_pdfs", "catalog_shard"} & jobs.keys()
+    assert (jobs["catalog_shard"], jobs["product_shard"], jobs["hats"]) == (3, 3, 1)
+    assert not {"ingest", "catalog", "product"} & jobs.keys()
     assert "--shard results/wide/shards/0002/objects.fits" in done.stdout + done.stderr
 
 

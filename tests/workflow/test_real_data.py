@@ -16,7 +16,7 @@ from astropy.table import Table
 from PIL import Image
 
 from astrodl.config import IngestSettings, parse
-from astrodl.ingestion.run import ingest
+from astrodl.ingestion.ingest import ingest
 from astrodl.pipeline.schema import load_config
 from astrodl.store import open_store
 from tests.workflow.run import ENVIRONMENT, ROOT, command, planned, write_config

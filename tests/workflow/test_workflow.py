@@ -57,7 +57,8 @@ def test_changing_one_section_reruns_one_task(finished: Path, tmp_path: Path) ->
     text = done.stdout + done.stderr
     rules = ("train", "predict", "baseline", "evaluate")
     assert {rule: count for rule, count in planned(text).items() if rule in rules} == dict.fromkeys(rules, 1)
-    assert planned(text)["catalog_with_pdfs"] == 1
+    assert planned(text)["catalog"] == 1
+    assert "product" not in planned(text)
     assert set(re.findall(r"astrodl (?:train|predict|baseline|evaluate) (\w+)", text)) == {"latent"}
 
 

@@ -11,29 +11,37 @@ rule catalog:
         f"{RESULTS}/{{survey}}/logs/catalog.log",
     benchmark:
         f"{RESULTS}/{{survey}}/benchmarks/catalog.tsv"
-    wildcard_constraints:
-        survey=one_of([name for name in SURVEYS if name not in WITH_PDFS]),
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    message:
+        "{wildcards.survey}: write the catalogue"
+    shell:
+        "astrodl catalog {input.store:q} {input.predictions:q} --out {output.catalog:q} > {log:q} 2>&1"
+
+
+# Files that a task writes beside the catalogue, such as the redshift PDFs.
+rule product:
+    input:
+        store=f"{RESULTS}/{{survey}}/store.h5",
+        predictions=product_predictions,
+    output:
+        product=f"{RESULTS}/{{survey}}/{{product}}",
+    log:
+        f"{RESULTS}/{{survey}}/logs/product-{{product}}.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/product-{{product}}.tsv"
     threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        pdfs=[],
+        task=lambda wildcards: PRODUCTS[wildcards.product],
     message:
-        "{wildcards.survey}: write the catalogue"
+        "{wildcards.survey}: write {wildcards.product}"
     shell:
-        "astrodl catalog {input.store:q} {input.predictions:q} --out {output.catalog:q} {params.pdfs:q} > {log:q} 2>&1"
-
-
-# The same, where there are redshift PDFs to write beside the catalogue.
-use rule catalog as catalog_with_pdfs with:
-    output:
-        catalog=f"{RESULTS}/{{survey}}/catalog.fits",
-        pdfs=f"{RESULTS}/{{survey}}/photoz_pdf.hdf5",
-    wildcard_constraints:
-        survey=one_of(WITH_PDFS),
-    params:
-        pdfs=lambda wildcards, output: ["--pdfs", output.pdfs],
+        "astrodl product {params.task} {input.store:q} {input.predictions:q} --out {output.product:q} > {log:q} 2>&1"
 
 
 rule overview:

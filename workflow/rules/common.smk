@@ -1,7 +1,8 @@
-# What the rules share: the checked configuration and functions of the wildcards.
+# Shared by the rules: the validated configuration, and functions of the wildcards.
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,22 +18,33 @@ os.environ.update(
 
 
 def stop(message):
-    """End with one line and status 2, as the command line does for what the user can mend."""
+    """Exit with one line and status 2, as the command line does for errors that a user can fix."""
     print(f"astrodl: config: {message}", file=sys.stderr)
     sys.exit(2)
 
 
-def validate_config():
-    """Check the merged configuration (files and --config) against the generated schema.
+def first_error(schema):
+    """Return the most relevant error of the merged configuration (files and --config), or None.
 
     `snakemake.utils.validate` is not used: its message is a page long, and filling in defaults would change `config`.
     """
+    return best_match(Draft202012Validator(schema).iter_errors(config))
+
+
+def validate_config():
+    """Validate the configuration and return the schema: the packaged one, or one that includes installed plugins."""
     schema = json.loads(
         Path(workflow.source_path("../schemas/config.schema.json")).read_text()
     )
-    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    error = first_error(schema)
     if error is None:
-        return
+        return schema
+    listed = subprocess.run(["astrodl", "schema"], capture_output=True, text=True)
+    if listed.returncode == 0:
+        schema = json.loads(listed.stdout)
+        error = first_error(schema)
+    if error is None:
+        return schema
     key = ".".join(str(part) for part in error.absolute_path) or "(root)"
     known = (
         error.schema.get("properties")
@@ -46,7 +58,7 @@ def validate_config():
 
 
 def validate_names():
-    """Check the names of the surveys, which become folders; a schema cannot refuse a key that YAML took for a number."""
+    """Check the names of the surveys, which become folders; a schema does not refuse a key that YAML reads as a number."""
     for name in config.get("surveys") or {}:
         if not re.fullmatch(
             r"[A-Za-z0-9][A-Za-z0-9_.+-]*", str(name)
@@ -63,7 +75,7 @@ def survey_tasks(name):
 
 
 def check_survey(name):
-    """Check what the schema cannot say: keys that depend on each other."""
+    """Check keys that depend on each other, which a schema cannot express."""
     survey = SURVEYS[name]
     if (survey.get("simulate") is None) == (survey.get("data") is None):
         stop(f"surveys.{name}: give exactly one of `simulate` and `data`")
@@ -101,12 +113,12 @@ def check_folds(name, n_folds):
 
 
 def one_of(names):
-    """Give the regular expression of a wildcard; without names, one that matches nothing."""
+    """Return the regular expression of a wildcard; without names, one that matches nothing."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def canonical(section):
-    """Give equal sections one text, so that a job runs again when its own section changes and only then."""
+    """Return the same text for equal sections, so that a job runs again only when its own section changes."""
     return json.dumps(section, sort_keys=True, separators=(",", ":"))
 
 
@@ -133,18 +145,18 @@ def ingest_settings(wildcards):
 
 
 def shard_settings(wildcards):
-    """Give the settings of the ingestion and the number of shards."""
+    """Return the settings of the ingestion and the number of shards."""
     shards = SURVEYS[wildcards.survey]["shards"]
     return canonical({**json.loads(ingest_settings(wildcards)), "shards": shards})
 
 
 def shard_names(survey):
-    """List the names of the shards of a survey, which are their folders; none where it is not divided."""
+    """List the names of the shards of a survey, which are also their folders."""
     return [f"{number:04d}" for number in range(SURVEYS[survey].get("shards") or 0)]
 
 
 def task_settings(wildcards):
-    """Give a task's section without the lists of jobs: one more seed must not train the others again."""
+    """Return a task's section without folds and seeds: one more seed must not train the others again."""
     return canonical(
         {
             key: value
@@ -155,7 +167,7 @@ def task_settings(wildcards):
 
 
 def survey_catalog(wildcards):
-    """Give the catalogue that is ingested: in the folder of the data, else from the working directory.
+    """Return the input catalogue, relative to the root of the data or else to the working directory.
 
     The images are not inputs (there may be a million): `touch` the catalogue after changing them.
     """
@@ -173,7 +185,7 @@ def survey_catalog(wildcards):
 
 
 def simulated_folder(wildcards):
-    """Give the option that names the simulated survey, or nothing."""
+    """Return the option that names the simulated survey, if any."""
     simulated = SURVEYS[wildcards.survey].get("simulate") is not None
     return (
         ["--simulated", f"{RESULTS}/{wildcards.survey}/simulated"] if simulated else []
@@ -181,7 +193,7 @@ def simulated_folder(wildcards):
 
 
 def shard_options(wildcards):
-    """Give the options that name the simulated survey, and the file of the shard or of the sample."""
+    """Return the options that name the simulated survey, and the file of the shard or of the sample."""
     shards = f"{RESULTS}/{wildcards.survey}/shards"
     shard = wildcards.get("shard")
     part = f"{shards}/{shard}/objects.fits" if shard else f"{shards}/sample.fits"
@@ -189,7 +201,7 @@ def shard_options(wildcards):
 
 
 def trained(wildcards, name):
-    """List a file of every training of the task, of this survey or of the one it takes its models from."""
+    """List a file of every training of the task, in this survey or in the one that provides its models."""
     survey = SURVEYS[wildcards.survey].get("models_from") or wildcards.survey
     task = wildcards.task
     return expand(
@@ -208,7 +220,7 @@ def histories(wildcards):
 
 
 def baselines(wildcards):
-    """Give the baseline; a survey that takes its models from another has no training split to make one from."""
+    """Return the baseline; a survey with the models of another one has no training split for it."""
     survey, task = wildcards.survey, wildcards.task
     return (
         []
@@ -232,14 +244,33 @@ def shard_predictions(wildcards):
 
 
 def catalogs_of(survey):
-    """List the catalogues that make up a survey: those of its shards, or the one."""
+    """List the catalogues of a survey: those of its shards, or the only one."""
     shards = shard_names(survey)
     parts = [f"{RESULTS}/{survey}/shards/{shard}/catalog.fits" for shard in shards]
     return parts or [f"{RESULTS}/{survey}/catalog.fits"]
 
 
+def products_of(survey):
+    """List the products of the tasks of a survey, per shard where it is divided."""
+    folders = [f"{RESULTS}/{survey}/shards/{shard}" for shard in shard_names(survey)]
+    return [
+        f"{folder}/{product}"
+        for folder in folders or [f"{RESULTS}/{survey}"]
+        for product, task in PRODUCTS.items()
+        if task in survey_tasks(survey)
+    ]
+
+
+def product_predictions(wildcards):
+    """Return the predictions of the task that writes a product."""
+    shard, task = wildcards.get("shard"), PRODUCTS[wildcards.product]
+    if shard:
+        return f"{RESULTS}/{wildcards.survey}/shards/{shard}/{task}/predictions.h5"
+    return f"{RESULTS}/{wildcards.survey}/{task}/predictions.h5"
+
+
 def has_positions(name):
-    """Tell whether the catalogue of a survey has a right ascension."""
+    """Return whether the catalogue of a survey has a right ascension."""
     survey = SURVEYS[name]
     return survey.get("data") is None or survey["data"].get("ra_column") is not None
 
@@ -252,20 +283,20 @@ def metrics(wildcards):
 
 
 def growing(amount):
-    """Give a resource that grows with every attempt: what was killed for want of memory or time asks for more of it."""
+    """Return a resource that grows with every attempt: a job killed for lack of memory or time asks for more."""
     return lambda wildcards, attempt: amount * attempt
 
 
 def train_priority(wildcards):
     """Start the longest trainings first, so that none runs alone at the end."""
-    return {"outliers": 2, "segmentation": 1}.get(wildcards.task, 0)
+    return ABOUT[wildcards.task]["priority"]
 
 
 def targets():
-    """List all results; metrics too, so that a task whose folder was removed is made again."""
+    """List all results; with the metrics, so that a task whose folder was removed runs again."""
     files = []
     for survey in SURVEYS:
-        files += catalogs_of(survey)
+        files += [*catalogs_of(survey), *products_of(survey)]
         files += [f"{RESULTS}/{survey}/figures"]
         if survey in SHARDED and has_positions(survey):
             files += [f"{RESULTS}/{survey}/hats"]
@@ -276,11 +307,11 @@ def targets():
 
 
 validate_names()
-validate_config()
+ABOUT = validate_config()["x-tasks"]
 RESULTS = config.get("results", "results").rstrip("/")
 SURVEYS = config["surveys"]
 TASKS = {task: section or {} for task, section in config["tasks"].items()}
 SHARDED = [name for name in SURVEYS if SURVEYS[name].get("shards")]
-WITH_PDFS = [name for name in SURVEYS if "photoz" in survey_tasks(name)]
+PRODUCTS = {product: task for task in TASKS for product in ABOUT[task]["products"]}
 for name in SURVEYS:
     check_survey(name)

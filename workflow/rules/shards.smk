@@ -86,20 +86,22 @@ use rule catalog as catalog_shard with:
         f"{RESULTS}/{{survey}}/logs/shards/{{shard}}/catalog.log",
     benchmark:
         f"{RESULTS}/{{survey}}/benchmarks/shards/{{shard}}/catalog.tsv"
-    wildcard_constraints:
-        survey=one_of([name for name in SHARDED if name not in WITH_PDFS]),
     message:
         "{wildcards.survey}: write the catalogue of shard {wildcards.shard}"
 
 
-use rule catalog_shard as catalog_shard_with_pdfs with:
+use rule product as product_shard with:
+    input:
+        store=f"{RESULTS}/{{survey}}/shards/{{shard}}/store.h5",
+        predictions=product_predictions,
     output:
-        catalog=f"{RESULTS}/{{survey}}/shards/{{shard}}/catalog.fits",
-        pdfs=f"{RESULTS}/{{survey}}/shards/{{shard}}/photoz_pdf.hdf5",
-    wildcard_constraints:
-        survey=one_of([name for name in SHARDED if name in WITH_PDFS]),
-    params:
-        pdfs=lambda wildcards, output: ["--pdfs", output.pdfs],
+        product=f"{RESULTS}/{{survey}}/shards/{{shard}}/{{product}}",
+    log:
+        f"{RESULTS}/{{survey}}/logs/shards/{{shard}}/product-{{product}}.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/shards/{{shard}}/product-{{product}}.tsv"
+    message:
+        "{wildcards.survey}: write {wildcards.product} of shard {wildcards.shard}"
 
 
 rule hats:
@@ -116,6 +118,6 @@ rule hats:
         mem_mb=growing(8000),
         runtime=growing(240),
     message:
-        "{wildcards.survey}: write the catalogue as Parquet by HEALPix"
+        "{wildcards.survey}: merge the catalogues into one HATS catalogue"
     shell:
         "astrodl hats {input.catalogs:q} --out {output.folder:q} --name {wildcards.survey:q} > {log:q} 2>&1"

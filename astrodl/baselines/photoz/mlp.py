@@ -1,17 +1,19 @@
-"""Photometric redshifts from catalogue features by fully connected networks: what the image has to beat."""
+"""Photometric redshifts from catalogue features by fully connected networks."""
 
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from astrodl.baselines.histograms import check, median
-from astrodl.baselines.networks import ensemble
-from astrodl.losses import crps_bins, smeared_targets, soft_cross_entropy
+from astrodl.baselines.features import Array
+from astrodl.baselines.histograms import check_redshifts
+from astrodl.baselines.networks import fit_predict_ensemble
+from astrodl.losses import crps_bins, smear_targets, soft_cross_entropy
+from astrodl.metrics.pdf import median
 
-Array = NDArray[np.float64]
+__all__ = ["mlp"]
 
 
 def mlp(
@@ -27,24 +29,24 @@ def mlp(
     """Estimate p(z) by an ensemble of fully connected networks with a softmax over the bins.
 
     The loss is that of the photo-z task: cross-entropy against the smeared redshift, and CRPS in units of z. The
-    schedule (AdamW, warm-up, cosine) was chosen with 7,000 simulated galaxies of 33 magnitudes and colours, on a
-    validation split; the dropout also with 500 of them, and with 2,500 galaxies of the SDSS.
+    schedule (AdamW, warm-up, cosine) was chosen on a validation split of 7,000 simulated galaxies with 33 magnitudes
+    and colours; the dropout also with 500 of them, and with 2,500 galaxies of the SDSS.
 
     Parameters
     ----------
     train_x, test_x
-        Features such as magnitudes and colours, (n_train, F) and (n_test, F). Those that are NaN or infinite become the
-        training median; where that happens in the training set, a 0/1 column more tells the network.
+        Features such as magnitudes and colours, (n_train, F) and (n_test, F). NaN and infinite values become the
+        training median; features that miss values in the training set add a 0/1 column to the input.
     train_z
         Redshifts of the training objects, (n_train,).
     edges
-        Bin edges of p(z), (B + 1,); redshifts outside are moved to the first or last edge.
+        Bin edges of p(z), (B + 1,); redshifts outside are clipped to the first or last edge.
     smear
-        Width of the training targets, in units of 1 + z; well below the scatter that is expected.
+        Width of the training targets in units of 1 + z; choose it well below the expected scatter.
     crps_weight
-        Weight of the CRPS beside the cross-entropy.
+        Weight of the CRPS relative to the cross-entropy.
     **training
-        What else `networks.ensemble` takes: `n_networks`, `widths`, `epochs`, `seed` ...
+        Options of `networks.fit_predict_ensemble`: `n_networks`, `widths`, `epochs`, `seed` ...
 
     Returns
     -------
@@ -56,10 +58,10 @@ def mlp(
     ValueError
         Fewer than two training objects, no network, or arrays that do not fit together.
     """
-    z, bounds = check(np.asarray(train_x), train_z, edges)
+    z, bounds = check_redshifts(np.asarray(train_x), train_z, edges)
     truth = torch.as_tensor(np.clip(z, bounds[0], bounds[-1]), dtype=torch.float32)
     bins = torch.as_tensor(bounds, dtype=torch.float32)
-    probability = ensemble(
+    probability = fit_predict_ensemble(
         train_x,
         test_x,
         bounds.size - 1,
@@ -71,5 +73,5 @@ def mlp(
 
 
 def _loss(logits: Tensor, z: Tensor, edges: Tensor, smear: float, crps_weight: float) -> Tensor:
-    cross_entropy = soft_cross_entropy(logits, smeared_targets(z, edges, smear * (1 + z))).mean()
+    cross_entropy = soft_cross_entropy(logits, smear_targets(z, edges, smear * (1 + z))).mean()
     return cross_entropy + crps_weight * crps_bins(logits.softmax(1), edges, z).mean()

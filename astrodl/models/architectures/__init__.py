@@ -1,10 +1,8 @@
-"""Networks by name, from LeNet to equivariant ones: each turns images into vectors, a classifier comes behind it."""
+"""Image networks by name, from LeNet to equivariant networks: each turns images into feature vectors."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
-
-from torch import nn
 
 from astrodl.models.architectures.dihedral import d4, dieleman
 from astrodl.models.architectures.efficientnet import efficientnet
@@ -12,14 +10,17 @@ from astrodl.models.architectures.googlenet import googlenet
 from astrodl.models.architectures.plain import ALEXNET, DILATED, LENET5, SPP, VGG11, VGG16, plain
 from astrodl.models.architectures.residual import compact, resnet
 from astrodl.models.architectures.xception import xception
-from astrodl.models.blocks import chosen
+from astrodl.models.blocks import ImageNetwork, look_up
 from astrodl.models.style import POOLINGS, PUBLISHED, Style
+
+__all__ = ["TRUNKS", "build_trunk"]
 
 
 class Architecture(NamedTuple):
-    """How a trunk is built from `in_channels, size, share, style`, its published style, and the sizes it accepts."""
+    """Builder of a trunk, its published style, and the image sizes that it accepts."""
 
-    build: Callable[[int, int, float, Style], nn.Module]
+    build: Callable[[int, int, float, Style], ImageNetwork]
+    """Of `in_channels, size, share, style`."""
     style: Style
     smallest: int = 32
     multiple: int = 1
@@ -43,7 +44,9 @@ TRUNKS: Mapping[str, Architecture] = {
 }
 
 
-def trunk(name: str, in_channels: int, *, size: int, share: float = 1.0, style: Style = PUBLISHED) -> nn.Module:
+def build_trunk(
+    name: str, in_channels: int, *, size: int, share: float = 1.0, style: Style = PUBLISHED
+) -> ImageNetwork:
     """Build a network up to its features: (B, in, size, size) -> (B, out_features).
 
     Parameters
@@ -51,26 +54,21 @@ def trunk(name: str, in_channels: int, *, size: int, share: float = 1.0, style: 
     name : str
         One of `TRUNKS`.
     in_channels : int
-        Maps of the input.
+        Channels of the input.
     size : int
-        Pixels on a side of the images. With 224 (LeNet: 32) the layers are as published; the stride of the first
-        layer shrinks with the image.
+        Side of the images in pixels. The layers are as published for 224 (LeNet: 32); for smaller images the stride
+        of the first layer is smaller.
     share : float
-        Scales all channels and dense layers; 1 is as published.
+        Factor on the number of channels and units of all layers; 1 is as published.
     style : Style
         Choices that differ from the published ones.
-
-    Returns
-    -------
-    nn.Module
-        With the attribute `out_features`.
 
     Raises
     ------
     ValueError
-        A name, a size or a choice is not accepted; those accepted are given.
+        A name, a size or a choice is not accepted.
     """
-    architecture = chosen("architecture", name, TRUNKS)
+    architecture = look_up("architecture", name, TRUNKS)
     smallest, multiple = architecture.smallest, architecture.multiple
     if size < smallest or size % multiple:
         multiples = f", multiples of {multiple}" if multiple > 1 else ""
@@ -78,4 +76,4 @@ def trunk(name: str, in_channels: int, *, size: int, share: float = 1.0, style: 
     if style.pooling == "flatten" != architecture.style.pooling:
         others = ", ".join(kind for kind in POOLINGS if kind != "flatten")
         raise ValueError(f"pooling 'flatten' is not accepted by '{name}'; accepted: {others}")
-    return architecture.build(in_channels, size, share, style.over(architecture.style))
+    return architecture.build(in_channels, size, share, style.fill_from(architecture.style))

@@ -1,54 +1,57 @@
-"""What the architectures share: scaled widths, the stride of the first layer, and the way from maps to a vector."""
+"""Common parts of the architectures: scaled widths, stride of the first layer, pooling and dense layers."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from astrodl.models.blocks import ImageNetwork
 from astrodl.models.style import Style
 
+__all__ = ["Maxout", "Trunk", "scale_width", "stem_stride"]
+
 PUBLISHED_SIZE = 224
-"""Pixels on a side of the images for which the strides of most architectures were made."""
+"""Side in pixels of the images for which most architectures were designed."""
 
 
-def scaled(published: int, share: float) -> int:
-    """Give the number of channels or units at a share of the published one, at least two."""
+def scale_width(published: int, share: float) -> int:
+    """Return the published number of channels or units times `share`, but at least two."""
     return max(2, round(share * published))
 
 
 def stem_stride(published: int, size: int) -> int:
-    """Shrink the stride of the first layer with the image; all later strides stay as published.
+    """Return the stride of the first layer, in proportion to the size of the image; later strides are as published.
 
-    At 64 pixels it is 1, and the five halvings of an ImageNet network leave 4 x 4 pixels rather than 2 x 2.
+    At 64 pixels it is 1, and the five halvings of an ImageNet network leave 4 x 4 pixels instead of 2 x 2.
     """
     return max(1, round(published * size / PUBLISHED_SIZE))
 
 
 class Maxout(nn.Module):
-    """The larger of each pair of units (Goodfellow et al. 2013, arXiv:1302.4389): (B, 2 n) -> (B, n)."""
+    """Maximum of each pair of units (Goodfellow et al. 2013, arXiv:1302.4389): (B, 2 n) -> (B, n)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Take the maxima."""
+        """Return the maxima."""
         return x.unflatten(1, (-1, 2)).amax(2)
 
 
-class Trunk(nn.Module):
-    """Maps, pooling, dense layers: (B, in, size, size) -> (B, out_features).
+class Trunk(ImageNetwork):
+    """Convolutional layers, pooling, dense layers: (B, in, size, size) -> (B, out_features).
 
     Parameters
     ----------
     maps : nn.Module
-        Turns images into maps (B, C, H, W).
+        Network that turns images into maps (B, C, H, W).
     in_channels, size : int
-        Shape of the images; only a network with dense layers or a flattened map keeps to this size.
+        Shape of the images; only a network with dense layers or a flattened map is restricted to this size.
     style : Style
-        Filled with the published choices.
+        Style without open choices.
     levels : tuple of int
-        Of the pyramid that pools the last map.
+        Levels of the pyramid that pools the last map.
     dense : sequence of int
-        Units of the dense layers, scaled.
+        Numbers of units of the dense layers.
     maxout : bool
-        Whether each dense unit is the larger of two, instead of an activation.
+        Whether dense units are maxout units instead of having an activation.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Trunk(nn.Module):
     ):
         super().__init__()
         self.maps = nn.Sequential(maps, style.pool(levels))
-        self.out_features = _length(self.maps, torch.zeros(1, in_channels, size, size))
+        self.out_features = _output_length(self.maps, torch.zeros(1, in_channels, size, size))
         layers: list[nn.Module] = [] if dense else [style.drop()]
         for width in dense:
             units = [nn.Linear(self.out_features, 2 * width), Maxout()] if maxout else None
@@ -75,13 +78,13 @@ class Trunk(nn.Module):
         style.initialize(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give the feature vector of each image."""
+        """Return the feature vector of each image."""
         return self.dense(self.maps(image))
 
 
 @torch.no_grad()
-def _length(network: nn.Module, image: Tensor) -> int:
-    """Try out how many numbers come out; nothing is drawn or remembered."""
+def _output_length(network: nn.Module, image: Tensor) -> int:
+    """Return the length of the output, from a pass in evaluation mode, which draws no random numbers."""
     length = network.eval()(image).shape[1]
     network.train()
     return length

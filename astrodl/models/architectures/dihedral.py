@@ -1,25 +1,27 @@
-"""Networks that know the symmetry of the sky: galaxies have no preferred orientation.
+"""Networks that use the symmetries of the square, because galaxies have no preferred orientation.
 
-The group D4 has eight elements, the rotations by right angles and their mirror images.
+The group D4 has eight elements: the rotations by right angles and their mirror images.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astrodl.models.architectures.base import Trunk, scaled
+from astrodl.models.architectures.base import Trunk, scale_width
 from astrodl.models.style import Style
+
+__all__ = ["GroupConv2d", "Views", "d4", "dieleman", "orientations"]
 
 ORDER = 8
 
 
 def orientations(x: Tensor) -> list[Tensor]:
-    """Turn the last two dimensions by each element g of the group: T_0 x, ..., T_7 x."""
+    """Transform the last two dimensions by each element g of the group: T_0 x, ..., T_7 x."""
     return [torch.rot90(mirrored, k, (-2, -1)) for mirrored in (x, x.flip(-1)) for k in range(4)]
 
 
 def _quotients() -> list[list[int]]:
-    """Give the index of the inverse of g times h for all g and h, read off a 2 x 2 image with no symmetry."""
+    """Return the index of g^-1 h for all g and h, found with a 2 x 2 image without symmetry."""
     turned = orientations(torch.arange(4).view(2, 2))
     products = [orientations(image) for image in turned]
     # T_g T_j = T_h; products[j][g] is T_g T_j of the image
@@ -35,9 +37,9 @@ QUOTIENTS = _quotients()
 class GroupConv2d(nn.Conv2d):
     r"""Convolution over shifts and D4 (Cohen & Welling 2016, arXiv:1602.07576): (B, in, H, W) -> (B, out, 8 H, W).
 
-    The eight maps of a channel, one for each element of the group, lie below each other. The first layer lifts images
+    The eight maps of a channel, one for each element of the group, are stacked along y. The first layer lifts images
     to the group, :math:`(f * w)_g = f * T_g w`; later ones (`lifted`) take (B, in, 8 H, W) and sum over the group,
-    :math:`(f * w)_g = \sum_h f_h * T_g w_{g^{-1} h}`. Turning the image turns all maps and permutes the eight.
+    :math:`(f * w)_g = \sum_h f_h * T_g w_{g^{-1} h}`. Rotating the image rotates all maps and permutes the eight.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, lifted: bool, bias: bool):
@@ -45,15 +47,15 @@ class GroupConv2d(nn.Conv2d):
         self.lifted = lifted
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Convolve with the eight turned kernels."""
+        """Convolve with the eight transformed kernels."""
         if self.lifted:
             maps = maps.unflatten(2, (ORDER, -1)).flatten(1, 2)
         bias = None if self.bias is None else self.bias.repeat_interleave(ORDER)
-        maps = functional.conv2d(maps, self._turned(), bias, padding=self.padding)
+        maps = functional.conv2d(maps, self._kernels(), bias, padding=self.padding)
         return maps.unflatten(1, (-1, ORDER)).flatten(2, 3)
 
-    def _turned(self) -> Tensor:
-        """Give the kernels for each element of the group, (8 out, in, k, k)."""
+    def _kernels(self) -> Tensor:
+        """Return the kernels for each element of the group, (8 out, in, k, k)."""
         turned = orientations(self.weight)
         if self.lifted:
             turned = [
@@ -63,15 +65,16 @@ class GroupConv2d(nn.Conv2d):
         return torch.stack(turned, dim=1).flatten(0, 1)
 
 
-def d4(in_channels: int, size: int, share: float, style: Style) -> nn.Module:
-    """Build a trunk whose features D4 leaves as they are: no strides, means over 2 x 2, one pooling of all at the end.
+def d4(in_channels: int, size: int, share: float, style: Style) -> Trunk:
+    """Build a trunk whose features are invariant under D4.
 
-    Normalisation and activation treat the eight maps of a channel alike, and the last pooling takes them together.
+    It has no strides but means over 2 x 2 pixels. Normalisation and activation treat the eight maps of a channel
+    alike, and the last pooling combines them.
     """
     layers: list[nn.Module] = []
     before = in_channels
     for index, (channels, kernel, halved) in enumerate(((16, 5, 1), (32, 3, 1), (32, 3, 1), (64, 3, 0), (64, 3, 0))):
-        width = scaled(channels, share)
+        width = scale_width(channels, share)
         layers.append(GroupConv2d(before, width, kernel, lifted=index > 0, bias=style.norm == "none"))
         layers += [style.normalize(width), style.act()]
         layers += [nn.AvgPool2d(2)] if halved else []
@@ -80,14 +83,14 @@ def d4(in_channels: int, size: int, share: float, style: Style) -> nn.Module:
 
 
 class Views(nn.Module):
-    """The same column looks at each corner of the image, turned alike: (B, in, H, W) -> (B, 8 C, H', W').
+    """Apply one network to a corner of each orientation of the image: (B, in, H, W) -> (B, 8 C, H', W').
 
     Parameters
     ----------
     column : nn.Module
-        Turns (B, in, crop, crop) into (B, C, H', W').
+        Network that turns (B, in, crop, crop) into (B, C, H', W').
     crop : int
-        Side of the corners in pixels; the middle of the image is in all of them.
+        Side of the corners in pixels; all of them contain the centre of the image.
     """
 
     def __init__(self, column: nn.Module, crop: int):
@@ -95,22 +98,23 @@ class Views(nn.Module):
         self.column, self.crop = column, crop
 
     def forward(self, image: Tensor) -> Tensor:
-        """Join the maps of all views."""
+        """Concatenate the maps of all views."""
         views = torch.stack([view[..., : self.crop, : self.crop] for view in orientations(image)], dim=1)
         return self.column(views.flatten(0, 1)).unflatten(0, (-1, ORDER)).flatten(1, 2)
 
 
-def dieleman(in_channels: int, size: int, share: float, style: Style) -> nn.Module:
-    """Build the network that won Galaxy Zoo (Dieleman et al. 2015, MNRAS 450, 1441), less the views turned by 45 deg.
+def dieleman(in_channels: int, size: int, share: float, style: Style) -> Trunk:
+    """Build the winning network of the Galaxy Zoo challenge (Dieleman et al. 2015, MNRAS 450, 1441).
 
-    Corners are 45 of the published 69 pixels; poolings keep odd edges, so that 64 pixels leave as much as 69.
+    It lacks the views rotated by 45 degrees. Corners have 45 / 69 of the side, as published. Poolings keep odd edges,
+    so that images of 64 pixels give maps as large as images of 69 pixels.
     """
     layers: list[nn.Module] = []
     before = in_channels
     for channels, kernel, halved in ((32, 6, 1), (64, 5, 1), (128, 3, 0), (128, 3, 1)):
-        width = scaled(channels, share)
+        width = scale_width(channels, share)
         layers.append(style.conv(before, width, kernel, padding=0))
         layers += [nn.MaxPool2d(2, ceil_mode=True)] if halved else []
         before = width
     maps = Views(nn.Sequential(*layers), round(size * 45 / 69))
-    return Trunk(maps, in_channels, size, style, dense=[scaled(2048, share)] * 2, maxout=True)
+    return Trunk(maps, in_channels, size, style, dense=[scale_width(2048, share)] * 2, maxout=True)

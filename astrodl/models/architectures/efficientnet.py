@@ -1,15 +1,17 @@
-"""EfficientNet-B0 (Tan & Le 2019, arXiv:1905.11946), without the random depth of its training."""
+"""EfficientNet-B0 (Tan & Le 2019, arXiv:1905.11946), without stochastic depth."""
 
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from astrodl.models.architectures.base import Trunk, scaled, stem_stride
+from astrodl.models.architectures.base import Trunk, scale_width, stem_stride
 from astrodl.models.style import Style
+
+__all__ = ["efficientnet"]
 
 
 class Stage(NamedTuple):
-    """So many blocks; the first of them has the stride."""
+    """A sequence of blocks, of which the first has the stride."""
 
     expand: int
     channels: int
@@ -30,7 +32,7 @@ STAGES = (
 
 
 class SqueezeExcitation(nn.Module):
-    """Weight channels by what is in all of the image (Hu et al. 2018, arXiv:1709.01507): (B, C, H, W) -> the same."""
+    """Weight channels by a function of their means (Hu et al. 2018, arXiv:1709.01507): (B, C, H, W) -> the same."""
 
     def __init__(self, channels: int, squeezed: int, style: Style):
         super().__init__()
@@ -39,12 +41,12 @@ class SqueezeExcitation(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply each channel by a number between 0 and 1."""
+        """Multiply each channel by a weight between 0 and 1."""
         return x * self.gate(x.mean((-2, -1), keepdim=True))
 
 
 class MBConv(nn.Module):
-    """Widen, convolve each channel, weight, narrow (Sandler et al. 2018, arXiv:1801.04381); a shortcut if it fits.
+    """Inverted residual block: expand, depthwise convolution, squeeze and excitation, project (arXiv:1801.04381).
 
     Shapes: (B, in, H, W) -> (B, out, H / stride, W / stride).
     """
@@ -61,19 +63,19 @@ class MBConv(nn.Module):
         self.residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the branch, added to its input where the shapes agree."""
+        """Return the branch, plus the input if the shapes agree."""
         return self.branch(x) + x if self.residual else self.branch(x)
 
 
-def efficientnet(in_channels: int, size: int, share: float, style: Style) -> nn.Module:
+def efficientnet(in_channels: int, size: int, share: float, style: Style) -> Trunk:
     """Build the trunk."""
-    before = scaled(32, share)
+    before = scale_width(32, share)
     layers: list[nn.Module] = [style.conv(in_channels, before, stride=stem_stride(2, size))]
     for expand, channels, blocks, first_stride, kernel in STAGES:
-        width = scaled(channels, share)
+        width = scale_width(channels, share)
         for block in range(blocks):
             stride = 1 if block else first_stride
             layers.append(MBConv(before, width, style, expand=expand, kernel=kernel, stride=stride))
             before = width
-    layers.append(style.conv(before, scaled(1280, share), 1))
+    layers.append(style.conv(before, scale_width(1280, share), 1))
     return Trunk(nn.Sequential(*layers), in_channels, size, style)

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from astrodl.models.architectures.base import Trunk, scaled, stem_stride
+from astrodl.models.architectures.base import Trunk, scale_width, stem_stride
 from astrodl.models.style import Style
+
+__all__ = ["googlenet"]
 
 BLOCKS: tuple[tuple[int, ...], ...] = (
     (64, 96, 128, 16, 32, 32),
@@ -19,7 +21,7 @@ BLOCKS: tuple[tuple[int, ...], ...] = (
     (256, 160, 320, 32, 128, 128),
     (384, 192, 384, 48, 128, 128),
 )
-"""Channels: 1 x 1; 1 x 1 then 3 x 3; 1 x 1 then the larger; pooled then 1 x 1. An empty row halves the maps."""
+"""Channels of the branches (1 x 1; 1 x 1, 3 x 3; 1 x 1, 3 x 3; pooling, 1 x 1); an empty row is a pooling by two."""
 
 
 class Inception(nn.Module):
@@ -43,9 +45,9 @@ class Inception(nn.Module):
         return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 
-def googlenet(in_channels: int, size: int, share: float, style: Style) -> nn.Module:
+def googlenet(in_channels: int, size: int, share: float, style: Style) -> Trunk:
     """Build the trunk, without the auxiliary classifiers."""
-    first, before = scaled(64, share), scaled(192, share)
+    first, before = scale_width(64, share), scale_width(192, share)
     layers: list[nn.Module] = [
         style.conv(in_channels, first, 7, stride=stem_stride(2, size)),
         nn.MaxPool2d(3, 2, ceil_mode=True),
@@ -55,7 +57,7 @@ def googlenet(in_channels: int, size: int, share: float, style: Style) -> nn.Mod
     ]
     for row in BLOCKS:
         if row:
-            block = Inception(before, [scaled(channels, share) for channels in row], style)
+            block = Inception(before, [scale_width(channels, share) for channels in row], style)
             before = block.out_channels
             layers.append(block)
         else:

@@ -2,24 +2,26 @@
 
 from torch import Tensor, nn
 
-from astrodl.models.architectures.base import Trunk, scaled, stem_stride
-from astrodl.models.blocks import zero_start
+from astrodl.models.architectures.base import Trunk, scale_width, stem_stride
+from astrodl.models.blocks import start_at_zero
 from astrodl.models.style import Style
+
+__all__ = ["xception"]
 
 BLOCKS = ((128, 128), (256, 256), (728, 728), *[(728, 728, 728)] * 8, (728, 1024))
 """Channels of the separable convolutions of each block."""
 
 
-def separable(in_channels: int, out_channels: int, style: Style) -> nn.Module:
-    """Make a convolution of each channel on its own, then one across the channels, normalised."""
+def _separable(in_channels: int, out_channels: int, style: Style) -> nn.Module:
+    """Make a depthwise and a pointwise convolution, with normalisation."""
     depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
     return nn.Sequential(depthwise, style.conv(in_channels, out_channels, 1, active=False))
 
 
 class XceptionBlock(nn.Module):
-    """Activation and separable convolution, repeated, added to the input: (B, in, H, W) -> (B, out, H / s, W / s).
+    """Residual block of activations and separable convolutions: (B, in, H, W) -> (B, out, H / s, W / s).
 
-    A block that keeps the channels keeps the size (s = 1) and starts as the identity; others halve it (s = 2).
+    A block with as many output as input channels keeps the size (s = 1) and starts as the identity; others have s = 2.
     """
 
     def __init__(self, in_channels: int, channels: list[int], style: Style, *, active: bool):
@@ -27,13 +29,13 @@ class XceptionBlock(nn.Module):
         layers: list[nn.Module] = []
         before = in_channels
         for index, width in enumerate(channels):
-            # the first activation must leave the input, which the shortcut needs, as it is
+            # the first activation must not overwrite the input, which the shortcut needs
             layers += [style.act(inplace=index > 0)] if index or active else []
-            layers.append(separable(before, width, style))
+            layers.append(_separable(before, width, style))
             before = width
         self.shortcut: nn.Module = nn.Identity()
         if before == in_channels:
-            zero_start(layers[-1])
+            start_at_zero(layers[-1])
         else:
             layers.append(nn.MaxPool2d(3, 2, 1))
             self.shortcut = style.conv(in_channels, before, 1, stride=2, active=False)
@@ -44,18 +46,18 @@ class XceptionBlock(nn.Module):
         return self.branch(x) + self.shortcut(x)
 
 
-def xception(in_channels: int, size: int, share: float, style: Style) -> nn.Module:
-    """Build the trunk; convolutions are padded throughout, so that no pixels are lost at the edges."""
-    first, before = scaled(32, share), scaled(64, share)
+def xception(in_channels: int, size: int, share: float, style: Style) -> Trunk:
+    """Build the trunk; unlike the published one it pads all convolutions, and keeps the pixels at the edges."""
+    first, before = scale_width(32, share), scale_width(64, share)
     layers: list[nn.Module] = [
         style.conv(in_channels, first, stride=stem_stride(2, size)),
         style.conv(first, before),
     ]
     for index, row in enumerate(BLOCKS):
-        channels = [scaled(width, share) for width in row]
+        channels = [scale_width(width, share) for width in row]
         layers.append(XceptionBlock(before, channels, style, active=index > 0))
         before = channels[-1]
-    for width in (scaled(1536, share), scaled(2048, share)):
-        layers += [separable(before, width, style), style.act()]
+    for width in (scale_width(1536, share), scale_width(2048, share)):
+        layers += [_separable(before, width, style), style.act()]
         before = width
     return Trunk(nn.Sequential(*layers), in_channels, size, style)

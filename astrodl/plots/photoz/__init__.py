@@ -1,1 +1,1 @@
-"""Figures of the photometric redshifts."""
+"""Figures of photometric redshifts."""

@@ -1,6 +1,6 @@
-"""Photometric redshifts in bins of redshift: n(z) of tomographic bins, and the bias that an uneven n(z) leaves."""
+"""Photometric redshifts in bins of redshift: tomographic bins, and the bias caused by an uneven n(z)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,29 +9,34 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
-from astrodl.plots.photoz.scatter import DELTA, Z_PHOT
+from astrodl.metrics.bins import split_equal_counts
+from astrodl.metrics.bootstrap import bootstrap
+from astrodl.metrics.photoz import MEAN_Z_REQUIREMENT, bias_median
+from astrodl.plots.photoz.pdf import cumulate
+from astrodl.plots.photoz.scatter import DELTA_Z, Z_PHOT, draw_binned_statistic
 from astrodl.plots.style import (
+    BAND,
     INK,
     SEQUENTIAL,
     Array,
-    colors_of,
-    counted,
-    finite,
-    finite_pairs,
-    legend_below,
+    add_count,
+    add_legend_below,
+    apply_style,
+    assign_colors,
+    mark_empty,
     new_figure,
-    say_empty,
-    styled,
+    select_finite,
+    select_finite_pairs,
 )
 
-REQUIREMENT = 0.002
-N_DRAWS = 200
-BACKGROUND, BAND = "#e9ebee", "#d5d9de"
-Z_TRUE = r"$z_\mathrm{true}$"
-Color = tuple[float, float, float, float]
+__all__ = ["imbalance_bias", "tomographic_bins"]
+
+_BACKGROUND = "#e9ebee"
+_Z_TRUE = r"$z_\mathrm{true}$"
+_Color = tuple[float, float, float, float]
 
 
-@styled
+@apply_style
 def tomographic_bins(
     pdf: ArrayLike,
     edges: ArrayLike,
@@ -41,11 +46,11 @@ def tomographic_bins(
     n_bins: int = 5,
     heading: str = "Tomographic bins",
 ) -> Figure:
-    """Draw stacked PDFs over true redshifts in bins of the estimate, and the error of the mean redshift of each.
+    """Draw stacked PDFs and true redshifts in bins of the point estimate, and the bias of the mean redshift per bin.
 
     The grey band is the requirement of the LSST DESC Science Requirements Document (arXiv:1809.01669) on the mean
-    redshift of weak-lensing sources in year 1, 0.002 (1 + z). It is meant for what remains after calibration; the
-    points are the stacked PDFs as they come.
+    redshift of weak-lensing sources in year 1, 0.002 (1 + z). The requirement is for the error after calibration of the
+    mean redshifts, whereas the points are without any such calibration.
 
     Parameters
     ----------
@@ -54,45 +59,45 @@ def tomographic_bins(
     edges : array of shape (m + 1,)
         Bin edges in redshift.
     z_true, z_phot : arrays of shape (n,)
-        True redshift and the estimate that the bins, of equal counts, are cut in.
+        True redshifts, and point estimates that define the bins.
     n_bins : int
-        Tomographic bins; fewer when a bin would hold less than two objects.
+        Number of bins of equal counts; with few objects there are fewer bins, of at least two objects each.
     """
     bounds, truth, estimate = (np.asarray(values, dtype=np.float64) for values in (edges, z_true, z_phot))
     density = np.asarray(pdf, dtype=np.float64).reshape(len(truth), len(bounds) - 1)
     good = np.isfinite(density).all(axis=1) & (density.sum(axis=1) > 0) & np.isfinite(truth) & np.isfinite(estimate)
     density, truth, estimate = density[good], truth[good], estimate[good]
-    figure = new_figure(5.6, heading=counted(heading, len(truth)))
+    figure = new_figure(5.6, heading=add_count(heading, len(truth)))
     top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (2.2, 1)})
-    bottom.axhspan(-REQUIREMENT, REQUIREMENT, color=BAND, linewidth=1.2, zorder=1)
+    bottom.axhspan(-MEAN_Z_REQUIREMENT, MEAN_Z_REQUIREMENT, color=BAND, linewidth=1.2, zorder=1)
     bottom.axhline(0, color=INK, linewidth=0.8, zorder=2)
-    bins = _equal_counts(estimate, n_bins, fewest=2)
-    for number, chosen in enumerate(bins):
+    bins = split_equal_counts(estimate, n_bins, min_count=2)
+    for number, members in enumerate(bins):
         color = SEQUENTIAL(0.88 * number / max(1, len(bins) - 1))
-        _draw_bin((top, bottom), density[chosen], bounds, truth[chosen], color)
-    top.set(ylabel="density per unit redshift", ylim=(0, None), xlim=_seen(bounds, density, truth))
+        _draw_bin(top, bottom, density[members], bounds, truth[members], color)
+    top.set(ylabel="density per unit redshift", ylim=(0, None), xlim=_redshift_limits(bounds, density, truth))
     bottom.set_xlabel("redshift")
     bottom.set_ylabel(r"$(\bar z_\mathrm{stack} - \bar z_\mathrm{true})$" + "\n" + r"$/\,(1 + \bar z_\mathrm{true})$")
     if not len(truth):
-        say_empty(top)
+        mark_empty(top)
     # The band must not fill the panel where errors are small.
-    bottom.set_ylim(min(bottom.get_ylim()[0], -1.7 * REQUIREMENT), max(bottom.get_ylim()[1], 1.7 * REQUIREMENT))
+    low, high = bottom.get_ylim()
+    bottom.set_ylim(min(low, -1.7 * MEAN_Z_REQUIREMENT), max(high, 1.7 * MEAN_Z_REQUIREMENT))
     color = SEQUENTIAL(0.44)
     entries = {
         "true redshifts": Patch(color=color, alpha=0.28, linewidth=0),
         "stacked PDFs": Line2D([], [], color=color),
         "bias, bootstrap error": Line2D([], [], color=color, marker="o", markersize=5, linestyle=""),
-        f"±{REQUIREMENT:g}, LSST year-1 requirement": Patch(color=BAND),
+        f"±{MEAN_Z_REQUIREMENT:g}, LSST year-1 requirement": Patch(color=BAND),
     }
-    legend_below(figure, list(entries.values()), list(entries))
+    add_legend_below(figure, list(entries.values()), list(entries))
     return figure
 
 
-def _draw_bin(panels: tuple[Axes, Axes], density: Array, edges: Array, truth: Array, color: Color) -> None:
-    top, bottom = panels
+def _draw_bin(top: Axes, bottom: Axes, density: Array, edges: Array, truth: Array, color: _Color) -> None:
     probability = density * np.diff(edges)
     probability /= probability.sum(axis=1, keepdims=True)
-    # Few objects in narrow bins are a comb, not a histogram.
+    # With few objects the bins of the PDFs are too narrow for a histogram.
     low, high = min(edges[0], truth.min()), max(edges[-1], truth.max())
     coarse = np.linspace(low, high, int(np.clip(4 * np.sqrt(len(truth)), 12, 45)) + 1)
     height = np.histogram(truth, coarse)[0] / len(truth) / (coarse[1] - coarse[0])
@@ -100,21 +105,21 @@ def _draw_bin(panels: tuple[Axes, Axes], density: Array, edges: Array, truth: Ar
     top.stairs(probability.mean(axis=0) / np.diff(edges), edges, color=color, linewidth=1.7)
     middle = 0.5 * (edges[1:] + edges[:-1])
     scale = 1 + truth.mean()
-    bias, error = _bootstrapped((probability @ middle - truth) / scale, np.mean)
+    bias, error = bootstrap(np.mean, (probability @ middle - truth) / scale, n_draws=200)
     bottom.errorbar(truth.mean(), bias, error, color=color, marker="o", markersize=5, elinewidth=1.3, zorder=4)
 
 
-def _seen(edges: Array, density: Array, truth: Array) -> tuple[float, float]:
-    """Give the range that holds all true redshifts and all but a thousandth of the stack at either end."""
+def _redshift_limits(edges: Array, density: Array, truth: Array) -> tuple[float, float]:
+    """Return limits that contain all true redshifts, and all but 0.1 % of the stacked PDFs at each end."""
     if not len(truth):
         return float(edges[0]), float(edges[-1])
-    cumulative = np.concatenate([[0], np.cumsum(density.sum(axis=0) * np.diff(edges))])
-    low, high = np.interp([0.001, 0.999], cumulative / cumulative[-1], edges)
-    margin = 0.03 * (max(high, truth.max()) - min(low, truth.min()))
-    return float(min(low, truth.min()) - margin), float(max(high, truth.max()) + margin)
+    low, high = np.interp([0.001, 0.999], cumulate(density.sum(axis=0), edges), edges)
+    low, high = min(low, truth.min()), max(high, truth.max())
+    margin = 0.03 * (high - low)
+    return float(low - margin), float(high + margin)
 
 
-@styled
+@apply_style
 def imbalance_bias(
     z_true: ArrayLike,
     estimates: Mapping[str, ArrayLike],
@@ -123,89 +128,66 @@ def imbalance_bias(
     n_bins: int = 8,
     heading: str = "Bias against true and against estimated redshift",
 ) -> Figure:
-    """Draw the median bias in bins of the true redshift and in bins of the estimate, side by side.
+    """Draw the median bias in bins of the true redshift, and in bins of the estimate, with bootstrap errors.
 
-    A network trained on an uneven n(z) pulls rare redshifts towards common ones. That shows against the true redshift;
-    against the estimate, which is all that an observer has, the same network may be unbiased. Weights against n(z)
-    trade one for the other. Bins hold equal counts; errors are bootstrapped.
+    The estimates of a network trained on an uneven n(z) are biased towards frequent redshifts. The bias appears in bins
+    of the true redshift; in bins of the estimate, which is all that an observer has, the same network may be unbiased.
+    Weights inverse to n(z) reduce the former bias and increase the latter.
 
     Parameters
     ----------
     z_true : array of shape (n,)
-        True redshifts; NaN are left out.
+        True redshifts; NaN is left out.
     estimates : mapping name -> array of shape (n,)
-        Estimates of the same objects by several networks.
+        Photometric redshifts of the same objects by several networks.
     z_train : array, optional
-        Redshifts whose histogram stands behind the curves, at no scale: those of the training galaxies. By default
-        `z_true`.
+        Redshifts of the training galaxies, drawn as a histogram of arbitrary scale; by default `z_true`.
     n_bins : int
-        Bins; fewer when a bin would hold less than ten objects.
+        Number of bins of equal counts; with few objects there are fewer bins, of at least ten objects each.
     """
     truth = np.asarray(z_true, dtype=np.float64)
-    behind = finite(truth if z_train is None else z_train)
+    background = select_finite(truth if z_train is None else z_train)
     height = 3.9 + 0.17 * max(0, len(estimates) - 3)
-    figure = new_figure(height, heading=counted(heading, int(np.isfinite(truth).sum())))
+    figure = new_figure(height, heading=add_count(heading, int(np.isfinite(truth).sum())))
     panels = figure.subplots(1, 2, sharey=True)
-    ends: list[list[float]] = [[], []]
-    for (name, color), shift in zip(colors_of(list(estimates)).items(), _shifts(len(estimates)), strict=True):
-        z, estimate = finite_pairs(truth, estimates[name])
-        residual = (estimate - z) / (1 + z)
-        for axes, axis, end in zip(panels, (z, estimate), ends, strict=True):
-            _draw_bias(axes, axis, residual, n_bins, shift, name, color)
-            end += [*np.quantile(axis, [0.005, 0.995])] if len(axis) else []
-    for axes, label, end in zip(panels, (Z_TRUE, Z_PHOT), ends, strict=True):
+    limits: list[list[float]] = [[], []]
+    for i, (name, color) in enumerate(assign_colors(list(estimates)).items()):
+        z, estimate = select_finite_pairs(truth, estimates[name])
+        if not len(z):
+            continue
+        for axes, x, ends in zip(panels, (z, estimate), limits, strict=True):
+            draw_binned_statistic(
+                axes,
+                x,
+                split_equal_counts(x, n_bins, min_count=10),
+                bias_median,
+                (estimate, z),
+                color=color,
+                label=name,
+                offset=i - (len(estimates) - 1) / 2,
+            )
+            ends += [*np.quantile(x, [0.005, 0.995])]
+    for axes, label, ends in zip(panels, (_Z_TRUE, Z_PHOT), limits, strict=True):
         axes.axhline(0, color=INK, linewidth=1.0, zorder=2)
         axes.set_xlabel(label)
-        _draw_behind(axes, behind)
-        if end:
-            margin = 0.04 * (max(end) - min(end)) + 1e-3
-            axes.set_xlim(min(end) - margin, max(end) + margin)
+        _draw_background(axes, background)
+        if ends:
+            margin = 0.04 * (max(ends) - min(ends)) + 1e-3
+            axes.set_xlim(min(ends) - margin, max(ends) + margin)
         else:
-            say_empty(axes)
-    panels[0].set_ylabel(f"median of {DELTA.replace('spec', 'true')}")
+            mark_empty(axes)
+    panels[0].set_ylabel(f"median of {DELTA_Z.replace('spec', 'true')}")
     handles, labels = panels[0].get_legend_handles_labels()
-    whose = "n(z) of these galaxies" if z_train is None else "n(z) of the training galaxies"
-    legend_below(figure, [*handles, Patch(color=BACKGROUND)], [*labels, whose])
+    histogram = "n(z) of these galaxies" if z_train is None else "n(z) of the training galaxies"
+    add_legend_below(figure, [*handles, Patch(color=_BACKGROUND)], [*labels, histogram])
     return figure
 
 
-def _draw_bias(axes: Axes, axis: Array, residual: Array, n_bins: int, shift: float, name: str, color: str) -> None:
-    rows = [
-        (np.median(axis[chosen]), *_bootstrapped(residual[chosen], np.median))
-        for chosen in _equal_counts(axis, n_bins, fewest=10)
-    ]
-    if rows:
-        x, y, error = np.array(rows).T
-        # Networks side by side, or their error bars hide each other.
-        x = x + shift * 0.01 * np.ptp(np.quantile(axis, [0.005, 0.995]))
-        axes.errorbar(x, y, error, color=color, label=name, marker="o", markersize=4.5, linewidth=1.4, elinewidth=1.1)
-
-
-def _draw_behind(axes: Axes, z: Array) -> None:
-    """Draw a histogram over the lower part of a panel, in units of its height."""
+def _draw_background(axes: Axes, z: Array) -> None:
+    """Draw a histogram in the lower part of a panel, with a height in units of the panel."""
     if len(z):
         counts, bounds = np.histogram(z, int(np.clip(np.sqrt(len(z)), 8, 40)))
         height = 0.45 * counts / counts.max()
         axes.stairs(
-            height, bounds, fill=True, color=BACKGROUND, linewidth=0, transform=axes.get_xaxis_transform(), zorder=0.5
+            height, bounds, fill=True, color=_BACKGROUND, linewidth=0, transform=axes.get_xaxis_transform(), zorder=0.5
         )
-
-
-def _shifts(n: int) -> Sequence[float]:
-    return [number - (n - 1) / 2 for number in range(n)]
-
-
-def _equal_counts(values: Array, n_bins: int, *, fewest: int) -> list[Array]:
-    """Divide objects into bins of equal counts; give indices by bin, none for no objects."""
-    if not len(values):
-        return []
-    n_bins = int(np.clip(len(values) // fewest, 1, n_bins))
-    bounds = np.unique(np.quantile(values, np.linspace(0, 1, n_bins + 1)))
-    number = np.searchsorted(bounds[1:-1], values, side="right")
-    return [chosen for i in range(max(1, len(bounds) - 1)) if len(chosen := np.flatnonzero(number == i))]
-
-
-def _bootstrapped(values: Array, statistic: Callable[[Array], float]) -> tuple[float, float]:
-    rng = np.random.default_rng(0)
-    draws = [statistic(values[rng.integers(0, len(values), len(values))]) for _ in range(N_DRAWS)]
-    return float(statistic(values)), float(np.std(draws))

@@ -1,37 +1,33 @@
-"""Photometric redshifts: a network that reads image and photometry and gives p(z), calibrated on unseen objects."""
+"""Photometric redshifts: p(z) from images and photometry, calibrated on the validation split."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from astrodl import distributed
 from astrodl.calibration import levels
-from astrodl.data.augment import dihedral, spared
-from astrodl.data.batches import Batch, Cutouts, Resident
+from astrodl.data.augment import apply_symmetry, draw_kept_bands
+from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.normalize import N_SIGMA
-from astrodl.losses import crps_bins, mixture_bins, mixture_nll, smeared_targets, soft_cross_entropy
+from astrodl.losses import crps_bins, mixture_bins, mixture_nll, smear_targets, soft_cross_entropy
 from astrodl.metrics import pdf as pdf_metrics
 from astrodl.models.apertures import LearnedApertures
+from astrodl.models.blocks import ImageNetwork
 from astrodl.models.cnn import CompactResNet
 from astrodl.models.redshift import Branches, PasquetInception, RedshiftNetwork
-from astrodl.photometry.measure import photometric_features
+from astrodl.photometry.features import photometric_features
 from astrodl.products import Column
+from astrodl.products.pdfs import stream_pdfs
 from astrodl.store import Reader
-from astrodl.tasks.base import (
-    Arrays,
-    Metrics,
-    Report,
-    Task,
-    missing_column,
-    moments,
-    picked,
-    present,
-    seen,
-    standardize,
-)
+from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column
+from astrodl.tasks.inputs import band_presence, fit_standardization, network_input, select_columns, standardize
+from astrodl.tasks.metric import Metric, Metrics
+from astrodl.tasks.image_network import build_plugin
 from astrodl.tasks.photoz.report import baselines, draw, score, summaries
 from astrodl.tasks.photoz.settings import PhotozSettings
 
@@ -39,35 +35,58 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FLOOR = 1e-9
-"""Least probability of a bin: no p(z) is zero everywhere, whatever is averaged."""
+"""Smallest probability of a bin, so that no average of p(z) is zero everywhere."""
 ODD = 0.01
-"""Objects further out than all but this share of the validation objects are flagged."""
+"""Objects farther out in feature space than all but this share of the validation objects are flagged."""
 COVERAGES = (0.68, 0.95)
 BALANCE_BINS = 20
 LARGEST_WEIGHT = 10.0
 SPACE_OBJECTS = 5000
-"""Training objects from which the distribution in feature space is fitted."""
+"""Number of training objects for the fit of the distribution in feature space."""
 FLAGS = {"out_of_distribution": 1, "missing_band": 2}
 """Bits of `photoz_flags`."""
 TRUTHS = ("magnitude", "inclination", "bt")
 
 
-class Photoz(Task):
+class Photoz(Task[PhotozSettings, RedshiftNetwork]):
     """Redshifts from images in the tradition of Pasquet et al. 2019 (A&A 621, A26), with p(z) over bins."""
 
     name = "photoz"
     title = "Photometric redshifts"
     Settings = PhotozSettings
-    metric_names = (
-        *("bias_mean", "bias_median", "sigma_mad", "sigma_iqr", "eta_005", "eta_015", "eta_lsst"),
-        *("crps", "cde_loss", "pit_ks", "pit_cvm", "pit_ad", "coverage_68", "coverage_95"),
-        *("conformal_68", "conformal_95", "tomographic_bias"),
+    metrics = (
+        Metric("bias_mean", 0.0),
+        Metric("bias_median", 0.0),
+        Metric("sigma_mad", "low", "σ MAD"),
+        Metric("sigma_iqr", "low", "σ IQR"),
+        Metric("eta_005", "low", "outliers |Δz| > 0.05"),
+        Metric("eta_015", "low", "outliers |Δz| > 0.15"),
+        Metric("eta_lsst", "low", "outliers, LSST"),
+        Metric("crps", "low", "CRPS"),
+        Metric("cde_loss", "low", "CDE loss"),
+        Metric("pit_ks", "low", "PIT, KS distance"),
+        Metric("pit_cvm", "low", "PIT, CvM"),
+        Metric("pit_ad", "low", "PIT, AD"),
+        Metric("coverage_68", 0.68, "68 % coverage"),
+        Metric("coverage_95", 0.95, "95 % coverage"),
+        Metric("conformal_68", 0.68, network_only=True),
+        Metric("conformal_95", 0.95, network_only=True),
+        Metric("tomographic_bias", "low", "bias of tomographic bins"),
     )
     headline = ("sigma_mad",)
+    constant_baselines = ("trainz",)
+    products: ClassVar = {"photoz_pdf.hdf5": "redshift PDFs"}
+    page_figures: ClassVar = {
+        "scatter": "Photometric against true redshift",
+        "pit": "Probability integral transform",
+        "examples": "Examples of p(z)",
+    }
+    draft_columns = ("z",)
+    small: ClassVar = {"n_bins": 20, "widths": [8, 16], "joint": [32, 16]}
 
     @classmethod
     def fit_constants(cls, settings: PhotozSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
-        """Fix the redshift bins, the weights against n(z), and the scaling of the photometric features."""
+        """Fit the redshift bins, the weights against n(z), and the scaling of the photometric features."""
         # the bins must be the same in all folds, so that their PDFs can be averaged
         every_z = store.column(settings.target, cls.labelled(settings, store, np.flatnonzero(store.fold >= 0)))
         names = [name for name in photometric_features(store.feature_names) if settings.photometry or name == "ebv"]
@@ -78,31 +97,33 @@ class Photoz(Task):
         if settings.balance:
             constants["balance"] = _weights(settings, store.column(settings.target, train), constants["edges"][-1])
         if names:
-            constants |= moments(store.features(names, train))
+            constants |= fit_standardization(store.features(names, train))
             constants["needs"] = [[float(f"_{band}_" in f"{name}_") for band in store.bands] for name in names]
         return constants
 
     @classmethod
     def missing_truth(cls, settings: PhotozSettings, store: Reader) -> str | None:
-        """Redshifts are needed."""
+        """Return a message if the store has no redshifts."""
         return missing_column(store, cls.name, settings.target)
 
     @classmethod
     def labelled(cls, settings: PhotozSettings, store: Reader, indices: np.ndarray) -> np.ndarray:
-        """Keep the objects with a redshift."""
+        """Select the objects with a redshift."""
         z = store.column(settings.target, indices)
         return indices[np.isfinite(z) & (z >= 0)]
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
-        """Normalised image, and standardised photometry with the band-presence flags."""
-        arrays, constants, flags = super().inputs(cutouts), self.context.constants, present(cutouts.images)
+        """Return normalised images, and standardised photometry with the flags of bands that have data."""
+        arrays, constants, flags = super().inputs(cutouts), self.context.constants, band_presence(cutouts.images)
         if not constants["features"]:
             return {**arrays, "features": flags}
-        photometry = standardize(picked(cutouts.features, constants["features"]), constants["mean"], constants["scale"])
+        photometry = standardize(
+            select_columns(cutouts.features, constants["features"]), constants["mean"], constants["scale"]
+        )
         return {**arrays, "features": np.concatenate([photometry, flags], axis=1)}
 
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Redshift, and the weight against the imbalance of n(z)."""
+        """Read redshifts, and weights against the imbalance of n(z)."""
         z = store.column(self.settings.target, indices).astype(np.float32)
         if "balance" not in self.context.constants:
             return {"z": z}
@@ -110,8 +131,8 @@ class Photoz(Task):
         place = z / self.context.constants["edges"][-1] * len(weights)
         return {"z": z, "weight": weights[place.astype(int).clip(0, len(weights) - 1)]}
 
-    def build(self) -> nn.Module:
-        """Network by its name, with the head that was asked for."""
+    def build(self) -> RedshiftNetwork:
+        """Build the network and the head that the settings name."""
         settings, n_bands = self.settings, len(self.context.bands)
         n_features = 2 * len(self.context.constants["features"]) + n_bands
         n_outputs = settings.n_bins if settings.head == "bins" else 3 * settings.n_components
@@ -119,7 +140,7 @@ class Photoz(Task):
             self._trunk(settings.network), n_features, n_outputs, widths=settings.joint, dropout=settings.dropout
         )
 
-    def _trunk(self, name: str) -> nn.Module | None:
+    def _trunk(self, name: str) -> ImageNetwork | None:
         settings, n_bands = self.settings, len(self.context.bands)
         if name == "apertures":
             stretch = self.context.normalization.stretch
@@ -139,18 +160,18 @@ class Photoz(Task):
             )
         if name == "inception":
             return PasquetInception(self.n_channels, size=self.context.size, share=settings.inception_share)
-        return None
+        return None if name == "none" else build_plugin(name, self.n_channels, self.context.size)
 
     def augment(self, batch: Batch) -> Batch:
-        """Augment as usual; then take bands away, where the network is to learn to do without."""
-        moved = super().augment(batch)
+        """Augment images; then drop bands at random where `band_dropout` is set."""
+        batch = super().augment(batch)
         if not self.settings.band_dropout:
-            return moved
-        there = batch["features"][:, -len(self.context.bands) :]
-        return self.without_bands(moved, spared(there, self.settings.band_dropout))
+            return batch
+        presence = batch["features"][:, -len(self.context.bands) :]
+        return self.without_bands(batch, draw_kept_bands(presence, self.settings.band_dropout))
 
     def without_bands(self, batch: Batch, kept: Tensor) -> Batch:
-        """Take away the bands where `kept` (B, bands) is zero, as if they had not been observed."""
+        """Remove the bands where `kept` (B, bands) is zero, and the features measured in them."""
         batch = super().without_bands(batch, kept)
         features, n_bands, n = batch["features"], kept.shape[1], len(self.context.constants["features"])
         flags = features[:, -n_bands:] * kept
@@ -160,43 +181,45 @@ class Photoz(Task):
         values, unknown = features[:, :n].masked_fill(lost, 0.0), features[:, n : 2 * n].masked_fill(lost, 1.0)
         return {**batch, "features": torch.cat([values, unknown, flags], dim=1)}
 
-    def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy against smeared bins, or the likelihood of the mixture; and CRPS in units of redshift."""
+    def loss(self, network: RedshiftNetwork, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the cross-entropy of smeared bins, or the likelihood of the mixture, plus the CRPS in redshift."""
         settings, features, z = self.settings, batch["features"], batch["z"]
         if network.training:
             features = features + settings.feature_noise * distributed.randn_like(features)
-        outputs = network(seen(batch), features).float()
+        outputs = network(network_input(batch), features).float()
         edges = self.constant("edges", outputs.device)
         if settings.head == "bins":
-            likelihood = soft_cross_entropy(outputs, smeared_targets(z, edges, settings.smear * (1 + z)))
+            likelihood = soft_cross_entropy(outputs, smear_targets(z, edges, settings.smear * (1 + z)))
         else:
             likelihood = mixture_nll(outputs, edges, z)
         crps = crps_bins(self._log_probability(outputs).exp(), edges, z)
         weight = batch.get("weight", torch.ones_like(z)) if network.training else torch.ones_like(z)
         likelihood, crps = (weight * likelihood).mean(), (weight * crps).mean()
-        kind = "cross_entropy" if settings.head == "bins" else "nll"
-        return settings.likelihood_weight * likelihood + settings.crps_weight * crps, {kind: likelihood, "crps": crps}
+        name = "cross_entropy" if settings.head == "bins" else "nll"
+        return settings.likelihood_weight * likelihood + settings.crps_weight * crps, {name: likelihood, "crps": crps}
 
     def _log_probability(self, outputs: Tensor) -> Tensor:
-        """Give the logarithm of the probability of each bin, (..., K)."""
+        """Return the logarithm of the probability of each bin, (..., K)."""
         if self.settings.head == "bins":
             return outputs.log_softmax(-1)
         flat = mixture_bins(outputs.flatten(0, -2), self.constant("edges", outputs.device))
         return flat.view(*outputs.shape[:-1], -1)
 
-    def calibrate(self, network: nn.Module, train: Resident, validation: Resident | None) -> dict[str, Any]:
-        """Fit temperature, PIT map, conformal intervals and feature space to the validation split.
+    def calibrate(self, network: RedshiftNetwork, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
+        """Fit temperature, PIT map, conformal intervals and feature space on the validation split.
 
-        The temperature minimises the CRPS of p(z) averaged over the views; the PIT map and the intervals start from it.
+        The temperature minimises the CRPS of p(z) averaged over the views. PIT map and intervals are fitted after it.
         """
         if validation is None:
             return {}
         views, vectors = zip(*(self._views(network, batch) for batch in validation.in_order(128)), strict=True)
         log_probability, z = torch.cat(views, dim=1), validation.tensors["z"]
         edges = self.constant("edges", z.device)
-        some = torch.arange(len(train), device=train.device)[:: -(-len(train) // SPACE_OBJECTS)]
-        trained = [network.represent(seen(batch), batch["features"]) for batch in train.batches(some.split(128))]  # type: ignore[operator]
-        network.space.fit(torch.cat(trained), torch.cat(vectors, dim=1)[0])  # type: ignore[union-attr,operator]
+        sample = torch.arange(len(train), device=train.device)[:: -(-len(train) // SPACE_OBJECTS)]
+        trained = [
+            network.represent(network_input(batch), batch["features"]) for batch in train.batches(sample.split(128))
+        ]
+        network.space.fit(torch.cat(trained), torch.cat(vectors, dim=1)[0])
         temperatures = np.geomspace(0.3, 3.0, 47)
         scores = [float(crps_bins(_tempered(log_probability, t), edges, z).mean()) for t in temperatures]
         temperature = float(temperatures[int(np.argmin(scores))])
@@ -208,11 +231,11 @@ class Photoz(Task):
             "levels": [level for share in COVERAGES for level in levels.conformal_levels(pit, share)],
         }
 
-    def predict(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Average p(z) over the eight flips and quarter turns and recalibrate it; intervals; distance in feature space.
+    def predict(self, network: RedshiftNetwork, batch: Batch) -> dict[str, Tensor]:
+        """Predict recalibrated p(z) averaged over the eight symmetries, intervals, and distance in feature space.
 
-        The mean of `log_pdf` over models is their logarithmic pool: unlike the mean of the densities it does not make
-        the p(z) of calibrated models too wide (Gneiting & Ranjan 2013).
+        The mean of `log_pdf` over models is the logarithmic pool. The mean of the densities would make the p(z) of
+        calibrated models too wide (Gneiting & Ranjan 2013).
         """
         log_probability, vectors = self._views(network, batch)
         probability = _tempered(log_probability, self.context.constants.get("temperature", 1.0))
@@ -223,24 +246,24 @@ class Photoz(Task):
         return {
             "log_pdf": (self._recalibrated(cumulative) + FLOOR).log(),
             "interval": _quantiles(cumulative, edges, self._levels(edges)),
-            "ood": torch.stack([network.space(view) for view in vectors]).mean(0),  # type: ignore[operator]
+            "ood": torch.stack([network.space(view) for view in vectors]).mean(0),
             "missing": (flags < 1).any(1).float(),
         }
 
-    def _views(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Give log probabilities (8, B, K) and vectors before the head (8, B, D) of the eight views of each image."""
-        maps = seen(batch)
+    def _views(self, network: RedshiftNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return log probabilities (8, B, K) and vectors before the head (8, B, D) of the eight views of each image."""
+        maps = network_input(batch)
         vectors = torch.stack(
-            [network.represent(dihedral(maps, element), batch["features"]).float() for element in range(8)]  # type: ignore[operator]
+            [network.represent(apply_symmetry(maps, element), batch["features"]).float() for element in range(8)]
         )
-        return self._log_probability(network.head(vectors).float()), vectors  # type: ignore[operator]
+        return self._log_probability(network.head(vectors).float()), vectors
 
     def _levels(self, like: Tensor) -> Tensor:
         halves = [0.5 + sign * share / 2 for share in COVERAGES for sign in (-1, 1)]
         return like.new_tensor(self.context.constants.get("levels", halves))
 
     def _recalibrated(self, cumulative: Tensor) -> Tensor:
-        """Pass the cumulative distribution (B, K + 1) through the PIT map; gives the probability of each bin."""
+        """Return the probability of each bin after the cumulative distribution (B, K + 1) passes the PIT map."""
         a, b = self.context.constants.get("pit_beta", (1.0, 1.0))
         mapping = cumulative.new_tensor(levels.pit_map(a, b))
         place = cumulative * (len(mapping) - 1)
@@ -269,7 +292,7 @@ class Photoz(Task):
         }
 
     def columns(self, predictions: Arrays) -> list[Column]:
-        """Point estimates, intervals, ODDS, flags."""
+        """Return point estimates, intervals, ODDS and flags."""
         bits = ", ".join(f"{bit} {name.replace('_', ' ')}" for name, bit in FLAGS.items())
         described = {
             "z_mean": ("mean of p(z)", "src.redshift.phot"),
@@ -281,7 +304,7 @@ class Photoz(Task):
             "z_high95": ("upper end of the conformal 95 % interval", "src.redshift.phot;stat.max"),
             "odds": ("probability within 0.06 (1 + z) of the mode of p(z)", "stat.probability;src.redshift.phot"),
             "ood": (
-                "share of validation objects further out in feature space; small for odd objects",
+                "share of validation objects farther out in feature space; small for unusual objects",
                 "stat.probability",
             ),
             "flags": (f"bits: {bits}", "meta.code.qual"),
@@ -291,8 +314,15 @@ class Photoz(Task):
             for name, (description, ucd) in described.items()
         ]
 
+    def write_product(self, name: str, path: Path, store: Reader, blocks: Iterator[tuple[np.ndarray, Arrays]]) -> None:
+        """Write p(z) in the HDF5 layout of qp."""
+        edges = self.context.constants["edges"]
+        with stream_pdfs(path, len(store), edges, width=store.identifier_width) as file:
+            for object_id, predictions in blocks:
+                file.write(object_id, predictions["pdf"])
+
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Redshift; signal-to-noise ratio; and magnitude, inclination and B/T where the catalogue has them."""
+        """Read redshift and signal-to-noise ratio; magnitude, inclination and B/T where the catalogue has them."""
         truth = {
             "z": store.column(self.settings.target, indices).astype(float),
             "snr": store.features(["snr"], indices)[:, 0].astype(float),
@@ -300,28 +330,28 @@ class Photoz(Task):
         return truth | {name: store.column(name, indices).astype(float) for name in TRUTHS if store.has_column(name)}
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
-        """Metrics of the median, of p(z), of the intervals and of the mean redshift in tomographic bins."""
+        """Score the median, p(z), the intervals and the mean redshift in tomographic bins."""
         return score(predictions, truth["z"], np.asarray(self.context.constants["edges"]))
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Classical methods on magnitudes and colours, and the n(z) for everyone."""
+        """Predict with classical methods on magnitudes and colours, and with n(z) for every object."""
         names, edges = photometric_features(store.feature_names), np.asarray(self.context.constants["edges"])
         z = store.column(self.settings.target, train)
         return baselines(store.features(names, train), z, store.features(names, test), edges)
 
     def figures(
-        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, report: Report
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
-        """Scatter, trends, calibration, example PDFs, n(z) as a whole and in tomographic bins."""
-        return draw(store, indices, predictions, truth, np.asarray(self.context.constants["edges"]), report)
+        """Draw scatter, trends, calibration, example PDFs, and n(z) of all objects and of tomographic bins."""
+        return draw(store, indices, predictions, truth, np.asarray(self.context.constants["edges"]), evaluation)
 
 
 def _edges(settings: PhotozSettings, z: np.ndarray) -> list[float]:
-    """Give the edges of the bins, from 0 to `z_max`."""
+    """Return the edges of the bins, from 0 to `z_max`."""
     z_max = settings.z_max or 1.05 * float(z.max())
     if settings.bins == "linear":
         return np.linspace(0.0, z_max, settings.n_bins + 1).tolist()
-    # a tenth of the bins is spread evenly: none is too wide, and none narrower than redshifts are known
+    # a tenth of the bins is spread evenly, which limits the widest bins
     grid = np.linspace(0.0, z_max, 20 * settings.n_bins + 1)
     share = 0.9 * np.searchsorted(np.sort(z), grid, side="right") / len(z) + 0.1 * grid / z_max
     share[0], share[-1] = 0.0, 1.0
@@ -329,7 +359,7 @@ def _edges(settings: PhotozSettings, z: np.ndarray) -> list[float]:
 
 
 def _weights(settings: PhotozSettings, z: np.ndarray, z_max: float) -> list[float]:
-    """Weight redshifts by the inverse of how often they occur, to the power that was asked for; mean one."""
+    """Return weights by redshift bin: the inverse frequency to the power `balance`, with mean one."""
     place = (z / z_max * BALANCE_BINS).astype(int).clip(0, BALANCE_BINS - 1)
     counts = np.bincount(place, minlength=BALANCE_BINS)
     weights = (1.0 + counts) ** -settings.balance
@@ -338,16 +368,16 @@ def _weights(settings: PhotozSettings, z: np.ndarray, z_max: float) -> list[floa
 
 
 def _tempered(log_probability: Tensor, temperature: float) -> Tensor:
-    """Average the probabilities of views (V, B, K) at a temperature: (B, K)."""
+    """Average the probabilities of the views (V, B, K) at a temperature: (B, K)."""
     return (log_probability / temperature).softmax(-1).mean(0)
 
 
 def _quantiles(cumulative: Tensor, edges: Tensor, levels: Tensor) -> Tensor:
-    """Give the redshifts (B, L) at which the cumulative distribution (B, K + 1) reaches each of `levels`."""
-    wanted = levels.expand(len(cumulative), -1).contiguous()
-    above = torch.searchsorted(cumulative.contiguous(), wanted).clamp(1, len(edges) - 1)
+    """Return the redshifts (B, L) at which the cumulative distribution (B, K + 1) reaches each of `levels`."""
+    levels = levels.expand(len(cumulative), -1).contiguous()
+    above = torch.searchsorted(cumulative.contiguous(), levels).clamp(1, len(edges) - 1)
     low, high = cumulative.gather(1, above - 1), cumulative.gather(1, above)
-    share = ((wanted - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
+    share = ((levels - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
     return torch.lerp(edges[above - 1], edges[above], share)
 
 

@@ -1,4 +1,4 @@
-"""What is measured and drawn of photo-z, for the network and its rivals alike."""
+"""Metrics, baselines and figures of photometric redshifts."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -10,20 +10,21 @@ from astrodl.baselines.photoz.mlp import mlp
 from astrodl.baselines.photoz.svm import svm
 from astrodl.metrics import pdf as pdf_metrics
 from astrodl.metrics.photoz import tomographic_bias
-from astrodl.photoz.report import statistics
+from astrodl.photoz.report import list_statistics
 from astrodl.plots.photoz.bins import tomographic_bins
 from astrodl.plots.photoz.coverage import coverage_curve
 from astrodl.plots.photoz.pdf import example_pdfs, pit_histogram, redshift_distribution
 from astrodl.plots.photoz.scatter import redshift_scatter, redshift_trends
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Metrics, Report, measured
+from astrodl.tasks.base import Arrays, Evaluation
 from astrodl.tasks.colour import colour
+from astrodl.tasks.metric import Metrics, bootstrap_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RIVALS: Mapping[str, Callable[..., Arrays]] = {"trainz": trainz, "knn": knn, "forest": forest, "svm": svm, "mlp": mlp}
-"""Classical methods, from the floor up."""
+"""Classical methods; `trainz` predicts n(z) for every object."""
 AGAINST = {
     "magnitude": "magnitude (AB)",
     "snr": "signal-to-noise ratio",
@@ -35,7 +36,7 @@ N_EXAMPLES = 8
 
 
 def summaries(pdf: np.ndarray, edges: np.ndarray) -> Arrays:
-    """Read point estimates and ODDS off p(z)."""
+    """Compute point estimates and ODDS of p(z)."""
     return {
         "z_mean": pdf_metrics.mean(pdf, edges),
         "z_median": pdf_metrics.median(pdf, edges),
@@ -45,41 +46,43 @@ def summaries(pdf: np.ndarray, edges: np.ndarray) -> Arrays:
 
 
 def score(predictions: Arrays, z: np.ndarray, edges: np.ndarray) -> Metrics:
-    """Measure point estimates, p(z) and, where there are any, conformal intervals."""
+    """Score point estimates, p(z) and, where there are any, conformal intervals."""
     metrics: Metrics = {}
-    for name, (metric, arrays) in statistics(z, predictions["pdf"], edges, "median").items():
-        metrics |= measured({name: metric}, *arrays)
+    for name, (metric, arrays) in list_statistics(z, predictions["pdf"], edges, "median").items():
+        metrics |= bootstrap_metrics({name: metric}, *arrays)
     for share in (68, 95):
         if f"z_low{share}" in predictions:
             inside = (predictions[f"z_low{share}"] <= z) & (z <= predictions[f"z_high{share}"])
-            metrics |= measured({f"conformal_{share}": np.mean}, inside)
-    return metrics | measured({"tomographic_bias": tomographic_bias}, predictions["z_median"], predictions["z_mean"], z)
+            metrics |= bootstrap_metrics({f"conformal_{share}": np.mean}, inside)
+    return metrics | bootstrap_metrics(
+        {"tomographic_bias": tomographic_bias}, predictions["z_median"], predictions["z_mean"], z
+    )
 
 
 def baselines(
     train_x: np.ndarray, z: np.ndarray, test_x: np.ndarray, edges: np.ndarray
 ) -> dict[str, tuple[Arrays, Arrays]]:
-    """Fit the classical methods to the training objects and predict the test objects."""
+    """Fit the classical methods on the training objects and predict the test objects."""
     predicted = {name: method(train_x, z, test_x, edges) for name, method in RIVALS.items()}
     return {name: ({"pdf": found["pdf"], **summaries(found["pdf"], edges)}, {}) for name, found in predicted.items()}
 
 
 def draw(
-    store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, edges: np.ndarray, report: Report
+    store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, edges: np.ndarray, evaluation: Evaluation
 ) -> "dict[str, Figure]":
     """Draw the diagnostic figures of the test objects."""
     z, pdf, point = truth["z"], predictions["pdf"], predictions["z_median"]
-    pit, rival_points = pdf_metrics.pit(pdf, edges, z), _best(report)
+    pit, rival_points = pdf_metrics.pit(pdf, edges, z), _best(evaluation)
     conformal = {
         share / 100: (entry["value"], entry["error"])
         for share in (68, 95)
-        if (entry := report.network.get(f"conformal_{share}"))
+        if (entry := evaluation.network.get(f"conformal_{share}"))
     }
     chosen = np.argsort(z, kind="stable")[np.linspace(0, len(z) - 1, min(N_EXAMPLES, len(z))).astype(int)]
     figures = {
         "scatter": redshift_scatter(z, point, baselines=rival_points),
         "trend_redshift": redshift_trends(z, point, baselines=rival_points),
-        "pit": pit_histogram(pit, ks=report.network["pit_ks"]["value"]),
+        "pit": pit_histogram(pit, ks=evaluation.network["pit_ks"]["value"]),
         "coverage": coverage_curve(pit, conformal=conformal),
         "examples": example_pdfs(
             pdf[chosen], edges, z[chosen], rgb=colour(store, indices[chosen]), z_phot=point[chosen], n_total=len(z)
@@ -95,7 +98,7 @@ def draw(
     return figures
 
 
-def _best(report: Report) -> Arrays:
-    """Pick the point estimates of the two rivals that stand beside the network in figures: `mlp` and `forest`."""
-    points = report.of("z_median")
+def _best(evaluation: Evaluation) -> Arrays:
+    """Return the point estimates of the two baselines that figures show: `mlp` and `forest`."""
+    points = evaluation.of("z_median")
     return {name: points[name] for name in ("mlp", "forest") if name in points}

@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from astrodl.config import Fraction, TaskSettings, TrainSettings
+from astrodl.config import Fraction, PluginName, TaskSettings, TrainSettings
+
+NETWORKS = ("apertures", "resnet", "branches", "inception", "none")
 
 
 class PhotozTraining(TrainSettings):
@@ -20,9 +22,9 @@ class PhotozSettings(TaskSettings):
 
     target: str = "z"
     """Column with the spectroscopic (or true) redshift; objects without one are predicted only."""
-    network: Literal["apertures", "resnet", "branches", "inception", "none"] = "apertures"
-    """What looks at the image: learned apertures; a compact ResNet; parallel branches per band subset, merged late
-    (Ait Ouahmed et al. 2024); the inception network of Pasquet et al. (2019); or nothing."""
+    network: Annotated[str, PluginName("astrodl.networks", NETWORKS)] = "apertures"
+    """Image network: learned apertures; a compact ResNet; parallel branches per band subset, merged late
+    (Ait Ouahmed et al. 2024); the inception network of Pasquet et al. (2019); or none."""
     widths: Annotated[tuple[int, ...], Field(min_length=1)] = (24, 48, 96)
     """Channels of `resnet` and of `branches`; the first are also those of `apertures`."""
     apertures: Annotated[int, Field(ge=1)] = 8
@@ -32,16 +34,16 @@ class PhotozSettings(TaskSettings):
     inception_share: Annotated[float, Field(gt=0)] = 0.25
     """Channels of `inception` as a share of the published ones (64 to 128, and 1096 in the dense layers)."""
     photometry: bool = False
-    """Give the network the measured aperture magnitudes and colours beside the image (`none` has nothing else). It gets
+    """Whether the network also takes the measured aperture magnitudes and colours (`none` takes nothing else). It takes
     E(B-V) in any case, where the survey has it."""
     joint: Annotated[tuple[int, ...], Field(min_length=1)] = (512, 128)
     """Widths of the dense layers that join image and photometry."""
     head: Literal["bins", "mixture"] = "bins"
-    """p(z) as a softmax over the bins, or as a mixture of Gaussians that is then put into the bins."""
+    """p(z) as a softmax over the bins, or as a mixture of Gaussians integrated over the bins."""
     n_components: Annotated[int, Field(ge=1)] = 5
     """Gaussians of the mixture."""
     bins: Literal["linear", "quantile"] = "linear"
-    """Bins of equal width, or narrow where the sample has many objects."""
+    """Bins of equal width, or narrower where the training split has more objects."""
     n_bins: Annotated[int, Field(ge=2)] = 150
     """Number of redshift bins of p(z)."""
     z_max: Annotated[float, Field(gt=0)] | None = None
@@ -53,9 +55,9 @@ class PhotozSettings(TaskSettings):
     crps_weight: Annotated[float, Field(ge=0)] = 5.0
     """Weight of the CRPS, in units of redshift."""
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Weight training objects by n(z) to the power of minus this: 0 as they are, 1 all redshifts alike."""
+    """Training objects have weights n(z)^-balance: 0 no weights, 1 all redshifts alike."""
     band_dropout: Fraction = 0.0
-    """Probability that a training object loses a band, so that the network can do without."""
+    """Probability that a training object loses a band."""
     dropout: Fraction = 0.2
     """Dropout in the dense layers."""
     feature_noise: Annotated[float, Field(ge=0)] = 0.02

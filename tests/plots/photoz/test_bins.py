@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from astrodl.plots.photoz.bins import REQUIREMENT, imbalance_bias, tomographic_bins
+from astrodl.metrics.photoz import MEAN_Z_REQUIREMENT
+from astrodl.plots.photoz.bins import imbalance_bias, tomographic_bins
 
 EDGES = np.linspace(0, 2, 101)
 
@@ -21,20 +22,18 @@ def points(axes):
     return np.array([container.lines[0].get_xydata()[0] for container in axes.containers])
 
 
-def test_each_tomographic_bin_has_a_stack_over_its_histogram_both_of_area_one(rng, texts):
+def test_each_tomographic_bin_has_a_stack_and_a_histogram_of_unit_area(rng):
     density, z, middle = sample(rng)
     density[0], z[1] = np.nan, np.nan
     figure = tomographic_bins(density, EDGES, z, middle, n_bins=4)
-    words = texts(figure)
-    assert "498 galaxies" in words
-    assert "±0.002, LSST year-1 requirement" in words
+    assert "498 galaxies" in figure.get_suptitle()
     top = figure.axes[0]
     assert len(top.patches) == 8
     areas = [(patch.get_data().values * np.diff(patch.get_data().edges)).sum() for patch in top.patches]
     assert np.allclose(areas, 1)
 
 
-def test_the_lower_panel_shows_the_bias_of_the_mean_over_one_plus_z_and_the_band(rng):
+def test_the_lower_panel_contains_the_normalised_bias_and_the_requirement(rng):
     density, z, middle = sample(rng, 2000)
     low, high = (tomographic_bins(density, EDGES, truth, middle).axes[1] for truth in (z, z - 0.05))
     assert len(points(low)) == 5
@@ -42,10 +41,10 @@ def test_the_lower_panel_shows_the_bias_of_the_mean_over_one_plus_z_and_the_band
     assert np.allclose(shift, 0.05)
     assert np.all(np.abs(points(low)[:, 1]) < 0.01)
     band = low.patches[0]
-    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((-REQUIREMENT, REQUIREMENT))
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((-MEAN_Z_REQUIREMENT, MEAN_Z_REQUIREMENT))
 
 
-def test_errors_of_the_mean_redshift_are_those_of_a_mean(rng):
+def test_errors_of_the_bias_are_standard_errors_of_a_mean(rng):
     density, z, middle = sample(rng, 2000)
     for container in tomographic_bins(density, EDGES, z, middle).axes[1].containers:
         (low, high) = container.lines[2][0].get_segments()[0][:, 1]
@@ -53,10 +52,10 @@ def test_errors_of_the_mean_redshift_are_those_of_a_mean(rng):
         assert (high - low) / 2 == pytest.approx(0.05 / np.sqrt(400) / (1 + mean), rel=0.25)
 
 
-def test_the_band_neither_fills_the_panel_nor_cuts_the_points(rng):
+def test_the_band_does_not_fill_the_panel_and_all_points_are_visible(rng):
     middle = rng.uniform(0.4, 1.5, 300)
     exact = tomographic_bins(pdfs(middle), EDGES, middle, middle).axes[1]
-    assert exact.get_ylim()[1] > 1.5 * REQUIREMENT
+    assert exact.get_ylim()[1] > 1.5 * MEAN_Z_REQUIREMENT
     density, z, middle = sample(rng, 12)
     axes = tomographic_bins(density, EDGES, z + 0.3, middle).axes[1]
     assert axes.get_ylim()[0] < points(axes)[:, 1].min() < -0.05
@@ -66,40 +65,26 @@ def trend(figure, panel, number):
     return figure.axes[panel].containers[number].lines[0].get_ydata()
 
 
-def test_a_network_that_shrinks_redshifts_is_biased_against_the_truth_only(rng, texts):
+def test_a_network_that_shrinks_redshifts_is_biased_against_the_truth_only(rng):
     z = rng.normal(1.0, 0.2, 4000)
     noisy = z + 0.2 * rng.normal(size=4000)
     figure = imbalance_bias(z, {"plain": 1.0 + 0.5 * (noisy - 1.0), "noisy": noisy}, n_bins=5)
-    words = texts(figure)
-    assert "4,000 galaxies" in words
-    assert "n(z) of these galaxies" in words
     assert trend(figure, 0, 0)[0] > 0.03 > -0.03 > trend(figure, 0, 0)[-1]
     assert np.abs(trend(figure, 1, 0)).max() < 0.02
     assert np.abs(trend(figure, 0, 1)).max() < 0.02
     assert trend(figure, 1, 1)[0] < -0.03 < 0.03 < trend(figure, 1, 1)[-1]
 
 
-def test_the_n_of_z_behind_stays_in_the_lower_half_and_does_not_move_the_axis(rng, texts):
+def test_the_histogram_of_redshifts_is_in_the_lower_half_and_does_not_change_the_limits(rng):
     z = rng.uniform(0.2, 1.0, 200)
     figure = imbalance_bias(z, {"plain": z + 0.001}, z_train=rng.uniform(0.2, 1.0, 5000))
-    assert "n(z) of the training galaxies" in texts(figure)
     for axes in figure.axes:
         assert axes.patches[0].get_data().values.max() == pytest.approx(0.45)
         assert axes.get_ylim()[1] < 0.01
 
 
-@pytest.mark.parametrize("n", [0, 1, 3])
-def test_few_objects_and_long_names_are_drawn(rng, n, texts):
-    density, z, middle = sample(rng, n)
-    assert f"{n} galax" in texts(tomographic_bins(density, EDGES, z, middle))
-    names = [f"a network with quite a long name, number {number} of its kind" for number in range(4)]
-    assert f"{n} galax" in texts(imbalance_bias(z, dict.fromkeys(names, middle)))
-
-
-def test_what_is_missing_everywhere_is_said(rng, texts):
+def test_panels_without_data_say_so(rng, texts):
     density, z, middle = sample(rng, 20)
     assert "no data" in texts(tomographic_bins(density * np.nan, EDGES, z, middle))
     assert "no data" in texts(imbalance_bias(z, {"plain": middle * np.nan}))
     assert "no data" in texts(imbalance_bias(z, {}))
-    texts(imbalance_bias(np.full(30, 0.5), {"plain": np.full(30, 0.5)}))
-    texts(tomographic_bins(density, EDGES, np.full(20, 0.5), np.full(20, 0.5)))

@@ -9,14 +9,14 @@ def curve(figure, panel, name="network"):
     return figure.axes[panel].lines[figure.axes[0].lines.index(line)]
 
 
-def test_the_curve_counts_objects_by_hand():
+def test_the_curve_is_the_fraction_of_objects_in_the_interval():
     line = curve(coverage_curve([0.5, 0.25, 0.75, 0.05, np.nan]), 0)
     nominal, measured = line.get_data()
     for level, expected in {0.0: 0.25, 0.49: 0.25, 0.5: 0.75, 0.89: 0.75, 0.9: 1.0, 1.0: 1.0}.items():
         assert np.interp(level, nominal, measured) == pytest.approx(expected)
 
 
-def test_a_calibrated_pit_stays_in_the_band_and_others_leave_it_on_their_side(rng):
+def test_a_uniform_pit_is_inside_the_band_and_others_are_outside_on_the_expected_side(rng):
     pit = rng.random(2000)
     figure = coverage_curve(pit, baselines={"narrow": rng.beta(0.5, 0.5, 2000), "wide": rng.beta(3, 3, 2000)})
     level = curve(figure, 1).get_xdata()
@@ -29,22 +29,11 @@ def test_a_calibrated_pit_stays_in_the_band_and_others_leave_it_on_their_side(rn
     assert band.y1 == pytest.approx(1.96 * 0.5 / np.sqrt(2000), rel=1e-3)
 
 
-def test_the_ideal_and_the_conformal_points_are_drawn_in_both_panels(rng, texts):
+def test_the_ideal_and_the_conformal_points_are_in_both_panels(rng):
     figure = coverage_curve(rng.random(90), conformal={0.68: (0.7, 0.02), 0.95: (0.94, np.nan)}, name="ensemble")
-    words = texts(figure)
-    assert "90 galaxies" in words
-    assert "split conformal" in words
-    assert "ensemble" in words
     top, bottom = figure.axes
+    assert "ensemble" in top.get_legend_handles_labels()[1]
     assert np.array_equal(*top.lines[0].get_data())
     assert not bottom.lines[0].get_ydata().any()
     assert np.allclose(top.containers[0].lines[0].get_xydata(), [[0.68, 0.7], [0.95, 0.94]])
     assert np.allclose(bottom.containers[0].lines[0].get_ydata(), [0.02, -0.01])
-
-
-@pytest.mark.parametrize("n", [0, 1, 5])
-def test_few_objects_and_long_names_are_drawn(rng, n, texts):
-    names = [f"gradient boosting on aperture photometry, number {number}" for number in range(3)]
-    assert f"{n} galax" in texts(coverage_curve(rng.random(n), baselines={name: rng.random(n) for name in names}))
-    if not n:
-        assert "no data" in texts(coverage_curve([np.nan]))

@@ -1,0 +1,228 @@
+"""Make a store from a catalogue and its images: read, calibrate, cut out, measure, split.
+
+Objects are processed in blocks, in one or more processes. Each process writes the rows of its blocks directly to the
+file, so that no array travels between processes and the store has the same bytes for any number of them. An interrupted
+ingestion resumes after the finished blocks. `quarantine.ecsv` beside the store lists the objects that cannot be used,
+and `ingest.json` summarizes the ingestion.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astrodl.config import IngestSettings, canonical_json
+from astrodl.errors import DataError
+from astrodl.ingestion.blocks import BlockRecord, block_length, close_shared_files, ingest_block
+from astrodl.ingestion.objects import Objects, read_objects
+from astrodl.ingestion.properties import SurveyProperties, find_properties
+from astrodl.ingestion.report import BlockRecords, require_enough_objects, summarize, write_quarantine, write_summary
+from astrodl.ingestion.shard import read_shard_properties, shard_settings
+from astrodl.ingestion.splits import split_objects
+from astrodl.ingestion.tables import find_catalog
+from astrodl.photometry.features import feature_names
+from astrodl.progress import progress_bar
+from astrodl.splits.assign import check_splits
+from astrodl.store import FORMAT_VERSION, Writer, write_rows
+
+__all__ = ["ingest"]
+
+_CATALOG_DATASETS = ("split", "fold", "catalog/")  # known before the images are read; blocks write all others
+
+
+def ingest(
+    settings: IngestSettings,
+    store: Path,
+    *,
+    shard: Path | None = None,
+    workers: int = 1,
+    strict: bool = False,
+    progress: bool | None = None,
+) -> dict[str, Any]:
+    """Make a store, `ingest.json` and `quarantine.ecsv` from a catalogue and its images.
+
+    Parameters
+    ----------
+    settings
+        The survey: data and split.
+    store
+        The HDF5 file to write.
+    shard
+        File from `astrodl shard`: ingest only its objects.
+    workers
+        Number of processes.
+    strict
+        Raise an error if a single object cannot be used.
+    progress
+        Show a progress bar; by default if standard error is a terminal.
+
+    Returns
+    -------
+    dict
+        The content of `ingest.json`.
+
+    Raises
+    ------
+    DataError
+        If the catalogue cannot be used, a band is in no file, or too many objects cannot be used. No store is written.
+    """
+    store = Path(store)
+    root, catalog = find_catalog(settings.data)
+    if shard is not None:
+        settings, catalog = shard_settings(settings), shard
+    data = settings.data
+    objects = read_objects(catalog, data)
+    split, fold = split_objects(objects, settings, catalog)
+    survey = find_properties(data, root, objects) if shard is None else read_shard_properties(shard, data, root)
+    with open(catalog, "rb") as file:
+        content = hashlib.file_digest(file, "sha256")
+    records = BlockRecords(content)
+    close_shared_files()
+    with (
+        _open_writer(store, settings, survey, objects, content.hexdigest()) as writer,
+        progress_bar("ingest", len(objects), progress, unit="objects") as show,
+    ):
+        for entry in writer.recorded:
+            records.add(BlockRecord.from_dict(entry))
+        writer.allocate(_row_types(survey, objects))
+        show(records.n_rows)
+        write_rows(writer.partial, writer.locations, 0, _catalog_datasets(objects, split, fold))
+        for record in _ingest_blocks(survey, objects, records, writer, workers):
+            records.add(record)
+            writer.record(record.to_dict())
+            show(records.n_rows)
+        write_quarantine(store.with_name("quarantine.ecsv"), records.refused)
+        rows = records.usable_rows
+        try:
+            require_enough_objects(catalog, records, len(objects), data.max_bad_fraction, strict, labels=shard is None)
+            if data.split_column is None:
+                check_splits(split[rows], fold[rows], settings.split, "the survey without refused objects")
+        except DataError:
+            writer.discard()
+            raise
+        _write_texts(writer, objects)
+        writer.keep(rows)
+        writer.zero_points = records.common_zero_points()
+        writer.source_checksum = records.checksum
+        summary = summarize(settings, survey, records, split, fold, objects.columns)
+        write_summary(store.with_name("ingest.json"), summary)
+    return summary
+
+
+def _row_types(survey: SurveyProperties, objects: Objects) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and type of a row of each dataset of numbers."""
+    data, n_bands, size = survey.data, len(survey.data.bands), survey.data.size
+    rows: dict[str, tuple[tuple[int, ...], str]] = {
+        "image": ((n_bands, size, size), "<f4"),
+        "features": ((len(_feature_names(survey)),), "<f4"),
+        "sky_sigma": ((n_bands,), "<f4"),
+        "background": ((n_bands,), "<f4"),
+        "flags": ((), "<i4"),
+        "band_flags": ((n_bands,), "u1"),
+        "split": ((), "i1"),
+        "fold": ((), "<i2"),
+    }
+    if data.noise is not None:
+        rows["variance"] = ((n_bands, size, size), "<f4")
+    if data.noise is not None or data.masks:
+        rows["mask"] = ((n_bands, size, size), "u1")
+    if survey.psf_size is not None:
+        rows["psf"] = ((n_bands, survey.psf_size, survey.psf_size), "<f4")
+    for name in data.labels.extensions if data.labels else ():
+        rows[f"label/{name}"] = ((size, size), "<f4")
+    for name, values in objects.columns.items():
+        if values.dtype != object:
+            rows[f"catalog/{name}"] = ((), "<f8" if values.dtype.kind == "f" else "<i8")
+    return rows
+
+
+def _catalog_datasets(objects: Objects, split: NDArray[np.int8], fold: NDArray[np.int16]) -> dict[str, NDArray[Any]]:
+    """Return the datasets of numbers that are known before the images are read."""
+    numbers = {f"catalog/{name}": values for name, values in objects.columns.items() if values.dtype != object}
+    return {"split": split, "fold": fold, **numbers}
+
+
+def _write_texts(writer: Writer, objects: Objects) -> None:
+    writer.write_text("object_id", objects.object_id)
+    for name, values in objects.columns.items():
+        if values.dtype == object:
+            writer.write_text(f"catalog/{name}", list(values))
+
+
+def _feature_names(survey: SurveyProperties) -> tuple[str, ...]:
+    data = survey.data
+    names = feature_names([band.name for band in data.bands], data.size, survey.pixel_scale_arcsec)
+    return names if data.ebv_column is None else (*names, "ebv")
+
+
+def _ingest_blocks(
+    survey: SurveyProperties, objects: Objects, records: BlockRecords, writer: Writer, workers: int
+) -> Iterator[BlockRecord]:
+    """Ingest the unfinished blocks, in this process or in others, and yield their records as they finish."""
+    length = block_length(survey.data)
+    starts = [start for start in range(0, len(objects), length) if start not in records]
+    locations = {name: rows for name, rows in writer.locations.items() if not name.startswith(_CATALOG_DATASETS)}
+    blocks = (objects.entries(range(start, min(start + length, len(objects)))) for start in starts)
+    if workers <= 1 or len(starts) <= 1:
+        for block in blocks:
+            yield ingest_block(survey, block, writer.partial, locations)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(starts)), context, initializer=_exit_with_parent)
+    pending: set[Future[BlockRecord]] = set()
+    try:
+        for block in blocks:
+            pending.add(pool.submit(ingest_block, survey, block, writer.partial, locations))
+            if len(pending) > 2 * workers:  # bounds the memory of the queue
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    except BrokenProcessPool:
+        raise DataError(
+            "a process that read images died (out of memory, or killed); finished blocks are kept; use fewer workers"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _exit_with_parent() -> None:
+    """Make a worker exit when its parent is killed; otherwise it would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _open_writer(
+    store: Path, settings: IngestSettings, survey: SurveyProperties, objects: Objects, catalog_digest: str
+) -> Writer:
+    # The folder of the data is not part of the identity of the store.
+    portable = settings.model_copy(update={"data": settings.data.model_copy(update={"root": "."})})
+    text = canonical_json(portable)
+    identity = f"{FORMAT_VERSION} {block_length(survey.data)} {text} {catalog_digest}"
+    return Writer(
+        store,
+        n_objects=len(objects),
+        bands=[band.name for band in settings.data.bands],
+        size=settings.data.size,
+        feature_names=_feature_names(survey),
+        pixel_scale_arcsec=survey.pixel_scale_arcsec,
+        unit="uJy" if survey.calibrated else "relative",
+        survey=settings.survey,
+        settings=text,
+        resume=hashlib.sha256(identity.encode()).hexdigest(),
+    )

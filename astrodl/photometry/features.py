@@ -1,0 +1,256 @@
+"""Features of objects: fluxes, magnitudes, colours and structure, vectorised over objects.
+
+Fluxes are forced: all bands share the centre and footprint found on a detection image, the sum of the bands weighted by
+inverse variance. The footprint is the connected region above one sky sigma (of one pixel) in the detection image,
+smoothed by a Gaussian of one pixel, that contains the brightest pixel near the centre.
+
+Features, in this order (b: band, r: aperture radius in pixels; in the unit of the image unless stated otherwise):
+
+=============================  ====================================================================================
+``flux_{b}_ap{r}``             flux in a circle of radius 3, 6, 12, 24 pixels (those that fit in the image)
+``flux_{b}_total``             flux in the footprint
+``magnitude_{b}_ap{r}``,       asinh magnitudes of these fluxes (Lupton, Gunn & Szalay 1999, AJ 118, 1406), softened at
+``magnitude_{b}_total``        the sky noise of the aperture; AB if the image is in microjansky
+``colour_{b}_{c}_ap{r}``,      differences of the magnitudes of adjacent bands b and c, for radius 6 (or the largest)
+``colour_{b}_{c}_total``       and the footprint
+``snr``                        signal to noise of the detection image in the footprint
+``area_pixels``                area of the footprint
+``r50_arcsec``                 radius with half the flux of the footprint (``r50_pixels`` without a pixel scale)
+``rms_arcsec``                 root of the mean second moment of the footprint (``rms_pixels``)
+``ellipticity``                1 - b/a from the second moments of the footprint
+``concentration``              5 log10(r80 / r20) (Conselice 2003, ApJS 147, 1)
+``asymmetry``                  under rotation by 180 degrees, noise subtracted, minimum over nine centres half a pixel
+                               apart (Conselice 2003)
+``smoothness``                 positive residual after smoothing, outside r20, noise subtracted (Conselice 2003)
+``gini``, ``m20``              Lotz, Primack & Madau 2004, AJ 128, 163
+=============================  ====================================================================================
+
+A feature is NaN if it cannot be measured: its band is missing, more than half of the aperture has no data, or nothing
+was detected.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from astrodl.photometry.morphometry import Detection, measure_structure
+from astrodl.photometry.sky import block_sky
+
+__all__ = [
+    "RADII_PIXELS",
+    "asinh_magnitude",
+    "band_snr",
+    "detect",
+    "feature_names",
+    "measure",
+    "photometric_features",
+    "structural_features",
+]
+
+RADII_PIXELS = (3, 6, 12, 24)
+"""Radii of the apertures."""
+_COLOUR_RADIUS_PIXELS = 6
+_PHOTOMETRIC = ("magnitude_", "colour_", "ebv")
+"""Prefixes of inputs to photometric redshifts; `ebv`, the Galactic reddening, comes from the catalogue."""
+_STRUCTURAL = (
+    "area_",
+    "r50_",
+    "rms_",
+    "ellipticity",
+    "concentration",
+    "asymmetry",
+    "smoothness",
+    "gini",
+    "m20",
+)
+"""Prefixes of features that describe the shape of a galaxy, without colours."""
+
+_THRESHOLD_SIGMA = 1.0
+_SMOOTHING_PIXELS = 1.0
+_OPTIMAL_SOFTENING = np.sqrt(1.042)
+"""Softening of asinh magnitudes in units of the flux noise that balances bias and variance (Lupton et al. 1999)."""
+_ZERO_POINT = 23.9
+"""AB zero point of fluxes in microjansky."""
+_CHUNK = 256
+
+
+def photometric_features(names: Iterable[str]) -> tuple[str, ...]:
+    """Select magnitudes, colours and Galactic reddening."""
+    return tuple(name for name in names if name.startswith(_PHOTOMETRIC))
+
+
+def structural_features(names: Iterable[str]) -> tuple[str, ...]:
+    """Select sizes and shapes: CAS, Gini, M20, ellipticity, radii."""
+    return tuple(name for name in names if name.startswith(_STRUCTURAL))
+
+
+def measure(
+    images: ArrayLike,
+    *,
+    sky_sigma: ArrayLike | None = None,
+    pixel_scale_arcsec: float | None,
+    bands: Sequence[str] | None = None,
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Measure all features of objects (see the module docstring).
+
+    Parameters
+    ----------
+    images
+        Linear, sky-subtracted images, NaN where there is no data, (n, bands, y, x).
+    sky_sigma
+        Noise of a pixel, (n, bands); by default measured on the borders of the images.
+    pixel_scale_arcsec
+        Pixel scale for the sizes; without it they are in pixels.
+    bands
+        Names of the bands; by default "band0", "band1", ...
+
+    Returns
+    -------
+    features
+        (n, F) float32.
+    names
+        Names of the F features.
+
+    Raises
+    ------
+    ValueError
+        The images do not have four axes.
+    """
+    images = np.asarray(images, np.float32)
+    if images.ndim != 4:
+        raise ValueError(f"images have {images.ndim} axes, must have four: (n, bands, y, x)")
+    sigma = block_sky(images) if sky_sigma is None else np.asarray(sky_sigma, np.float32)
+    bands = [f"band{number}" for number in range(images.shape[1])] if bands is None else bands
+    radii = _radii(min(images.shape[-2:]))
+    names = _names(bands, radii, "pixels" if pixel_scale_arcsec is None else "arcsec")
+    features = np.empty((len(images), len(names)), np.float32)
+    for start in range(0, len(images), _CHUNK):  # limits the memory of intermediate arrays
+        chunk = slice(start, start + _CHUNK)
+        features[chunk] = _measure(images[chunk], sigma[chunk], radii, pixel_scale_arcsec or 1.0)
+    return features, names
+
+
+def feature_names(bands: Sequence[str], size: int, pixel_scale_arcsec: float | None) -> tuple[str, ...]:
+    """Return the names of the features that `measure` returns for images of `size` x `size` pixels."""
+    return _names(bands, _radii(size), "pixels" if pixel_scale_arcsec is None else "arcsec")
+
+
+def band_snr(
+    features: NDArray[np.float32], names: Sequence[str], bands: Sequence[str], sky_sigma: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the signal-to-noise ratio of each band in the footprint, (n, bands); NaN where nothing was measured."""
+    flux = features[:, [names.index(f"flux_{band}_total") for band in bands]]
+    area = features[:, names.index("area_pixels")]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(flux / (sky_sigma * np.sqrt(area)[:, np.newaxis]), np.float32)
+
+
+def _radii(size: int) -> list[int]:
+    return [radius for radius in RADII_PIXELS if 2 * radius <= size]
+
+
+def _names(bands: Sequence[str], radii: Sequence[int], unit: str) -> tuple[str, ...]:
+    apertures = [*(f"ap{radius}" for radius in radii), "total"]
+    fluxes = [f"{name}_{band}_{aperture}" for name in ("flux", "magnitude") for band in bands for aperture in apertures]
+    colours = [f"colour_{a}_{b}_{apertures[k]}" for a, b in pairwise(bands) for k in _colour_apertures(radii)]
+    sizes = ["snr", "area_pixels", f"r50_{unit}", f"rms_{unit}"]
+    return (*fluxes, *colours, *sizes, "ellipticity", "concentration", "asymmetry", "smoothness", "gini", "m20")
+
+
+def _colour_apertures(radii: Sequence[int]) -> tuple[int, int]:
+    return radii.index(_COLOUR_RADIUS_PIXELS) if _COLOUR_RADIUS_PIXELS in radii else len(radii) - 1, len(radii)
+
+
+def _measure(
+    images: NDArray[np.float32], sigma: NDArray[np.float32], radii: Sequence[int], scale: float
+) -> NDArray[np.float32]:
+    detection = detect(images, sigma)
+    flux, area = _fluxes(images, detection, radii)
+    noise = sigma[:, :, np.newaxis] * np.sqrt(area)
+    magnitude = asinh_magnitude(flux, noise)
+    colour = (magnitude[:, :-1] - magnitude[:, 1:])[..., list(_colour_apertures(radii))]
+    structure = measure_structure(detection)
+    structure[:, 2:4] *= scale
+    n = len(images)
+    return np.concatenate([flux.reshape(n, -1), magnitude.reshape(n, -1), colour.reshape(n, -1), structure], axis=1)
+
+
+def asinh_magnitude(flux: ArrayLike, sigma: ArrayLike, zero_point: float = _ZERO_POINT) -> NDArray[np.float64]:
+    r"""Return asinh magnitudes, which are finite for fluxes of any sign.
+
+    .. math:: m = ZP - 2.5 \log_{10} b - \frac{2.5}{\ln 10} \sinh^{-1} \frac{f}{2 b}, \quad b = \sqrt{1.042}\,\sigma
+
+    This is the ordinary magnitude if the flux f is far above its noise (Lupton, Gunn & Szalay 1999, AJ 118, 1406).
+    """
+    softening = _OPTIMAL_SOFTENING * np.asarray(sigma, np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        softening = np.where(softening > 0, softening, np.nan)
+        ratio = np.asarray(flux, np.float64) / (2 * softening)
+        return zero_point - 2.5 * np.log10(softening) - 2.5 / np.log(10) * np.arcsinh(ratio)
+
+
+def detect(images: NDArray[np.float32], sigma: NDArray[np.float32]) -> Detection:
+    """Combine the bands by inverse variance and find the footprint of the central object.
+
+    Parameters
+    ----------
+    images, sigma
+        (n, bands, y, x) and (n, bands).
+    """
+    has_data = np.isfinite(images)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = np.where(np.isfinite(sigma) & (sigma > 0), 1.0 / np.square(sigma, dtype=np.float64), 0.0)
+    # Relative weights keep fluxes in maggies (1e-10) in the range of float32.
+    weight_sum = weight.sum(axis=1, keepdims=True)
+    relative = (weight / np.where(weight_sum > 0, weight_sum, 1.0)).astype(np.float32)
+    total = np.einsum("nbyx,nb->nyx", np.where(has_data, images, 0), relative)
+    coverage = np.einsum("nbyx,nb->nyx", has_data.astype(np.float32), relative)
+    valid = coverage > 0
+    safe = np.where(valid, coverage, 1)
+    image = np.where(valid, total / safe, 0).astype(np.float32)
+    with np.errstate(divide="ignore"):
+        best = np.where(weight_sum > 0, 1 / np.sqrt(weight_sum), np.nan)[:, :, np.newaxis]
+    noise = np.where(valid, best / np.sqrt(safe), np.nan).astype(np.float32)
+    footprint = _central_footprint(image, noise, valid)
+    return Detection(image, noise, valid, footprint)
+
+
+def _central_footprint(
+    image: NDArray[np.float32], noise: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    n, height, width = image.shape
+    snr = np.where(valid, image / np.where(valid, noise, 1), 0)
+    smooth = ndimage.gaussian_filter(np.nan_to_num(snr), (0, _SMOOTHING_PIXELS, _SMOOTHING_PIXELS), mode="nearest")
+    above = (smooth > _THRESHOLD_SIGMA) & valid
+    in_plane = np.zeros((3, 3, 3), bool)
+    in_plane[1] = True
+    labels, _ = ndimage.label(above, in_plane)
+    y, x = np.indices((height, width)) - np.array([(height - 1) / 2, (width - 1) / 2])[:, np.newaxis, np.newaxis]
+    central = np.hypot(y, x) <= max(min(height, width) / 8, 2)
+    peak = np.where(central & above, smooth, -np.inf).reshape(n, -1).argmax(axis=1)
+    chosen = np.where((central & above).any(axis=(1, 2)), labels.reshape(n, -1)[np.arange(n), peak], -1)
+    return labels == chosen[:, np.newaxis, np.newaxis]
+
+
+def _fluxes(
+    images: NDArray[np.float32], detection: Detection, radii: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the fluxes in apertures and footprint, (n, bands, apertures), and the areas in pixels, (n, 1, apertures).
+
+    Fluxes are scaled up for missing pixels, and NaN where more than half are missing.
+    """
+    n, n_bands = images.shape[:2]
+    distance = detection.distance.reshape(n, -1)
+    # A pixel's weight grows with the distance of its centre inside the circle: exact to first order in 1 / radius.
+    masks = [np.clip(radius + 0.5 - distance, 0, 1) for radius in radii]
+    weight = np.stack([*masks, detection.footprint.reshape(n, -1)], axis=2).astype(np.float32)
+    flat = images.reshape(n, n_bands, -1)
+    has_data = np.isfinite(flat)
+    area = weight.sum(axis=1, dtype=np.float64)[:, np.newaxis]
+    total = (np.where(has_data, flat, 0) @ weight).astype(np.float64)
+    covered = area if has_data.all() else (has_data.astype(np.float32) @ weight).astype(np.float64)
+    enough = (covered > 0.5 * area) & (area > 0)
+    return np.where(enough, total * area / np.where(enough, covered, 1), np.nan), np.where(area > 0, area, np.nan)

@@ -1,1 +1,0 @@
-"""The kinds of galaxies that the simulator draws, a file per family."""
