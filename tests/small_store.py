@@ -1,4 +1,4 @@
-"""A tiny store with known truth, made without the simulator so that these tests stand alone."""
+"""A small store with known truth, drawn without the simulator so that tests of networks do not depend on it."""
 
 import hashlib
 from pathlib import Path
@@ -13,8 +13,8 @@ SIZE = 32
 N_OBJECTS = 90
 
 
-def draw(random: np.random.Generator, n_objects: int) -> dict[str, np.ndarray]:
-    """Draw bulges (red, round) and disks (blue, flat) with one clump in every second galaxy."""
+def _draw_galaxies(random: np.random.Generator, n_objects: int) -> dict[str, np.ndarray]:
+    """Draw red round bulges and blue flat disks, with one clump in every second galaxy."""
     axis = np.arange(SIZE) - (SIZE - 1) / 2
     y, x = axis[:, None], axis[None, :]
     bt = random.uniform(0.05, 0.95, n_objects)
@@ -39,22 +39,22 @@ def draw(random: np.random.Generator, n_objects: int) -> dict[str, np.ndarray]:
     return {"image": images.astype(np.float32), "z": z, "bt": bt, "flux": flux, **planes}
 
 
-def write_store(path: Path, n_objects: int = N_OBJECTS, seed: int = 0) -> Path:
-    random = np.random.default_rng(seed)
-    drawn = draw(random, n_objects)
-    drawn["image"][0, 0] = np.nan  # a band that was not observed
+def write_store(path: Path, n_objects: int = N_OBJECTS) -> Path:
+    """Write the store; the first object has no data in the first band."""
+    galaxies = _draw_galaxies(np.random.default_rng(0), n_objects)
+    galaxies["image"][0, 0] = np.nan
     sky = np.full((n_objects, len(BANDS)), 0.2, np.float32)
-    features, names = measure(drawn["image"], sky_sigma=sky, pixel_scale_arcsec=0.1, bands=BANDS)
+    features, names = measure(galaxies["image"], sky_sigma=sky, pixel_scale_arcsec=0.1, bands=BANDS)
     split = np.arange(n_objects) % 10
     split = np.where(split < 6, 0, np.where(split < 7, 1, 2)).astype(np.int8)
     oddity = np.where(np.arange(n_objects) % 15 == 9, "ring", "")
-    checksum = hashlib.sha256(drawn["image"].tobytes()).hexdigest()
+    checksum = hashlib.sha256(galaxies["image"].tobytes()).hexdigest()
     attributes = {"bands": BANDS, "size": SIZE, "feature_names": names, "pixel_scale_arcsec": 0.1, "unit": "uJy"}
     with Writer(path, n_objects=n_objects, survey="tiny", source_checksum=checksum, **attributes) as writer:
         writer.write_block(
             0,
             {
-                "image": drawn["image"],
+                "image": galaxies["image"],
                 "object_id": np.array([f"T{i:03d}" for i in range(n_objects)]),
                 "features": features,
                 "sky_sigma": sky,
@@ -63,19 +63,19 @@ def write_store(path: Path, n_objects: int = N_OBJECTS, seed: int = 0) -> Path:
                 "band_flags": np.zeros(sky.shape, np.uint8),
                 "split": split,
                 "fold": np.where(split == 2, -1, 0).astype(np.int16),
-                "catalog/z": drawn["z"],
-                "catalog/class": np.where(drawn["bt"] > 0.5, "early", "late"),
-                "catalog/votes_early": np.round(20 * drawn["bt"]),
-                "catalog/votes_late": 20 - np.round(20 * drawn["bt"]),
-                "catalog/bt": drawn["bt"],
-                "catalog/sersic_index": 1 + 3 * drawn["bt"],
-                "catalog/magnitude": 23.9 - 2.5 * np.log10(drawn["flux"]),
+                "catalog/z": galaxies["z"],
+                "catalog/class": np.where(galaxies["bt"] > 0.5, "early", "late"),
+                "catalog/votes_early": np.round(20 * galaxies["bt"]),
+                "catalog/votes_late": 20 - np.round(20 * galaxies["bt"]),
+                "catalog/bt": galaxies["bt"],
+                "catalog/sersic_index": 1 + 3 * galaxies["bt"],
+                "catalog/magnitude": 23.9 - 2.5 * np.log10(galaxies["flux"]),
                 "catalog/oddity": oddity,
                 "catalog/ra": np.linspace(149, 150, n_objects),
                 "catalog/dec": np.linspace(1, 2, n_objects),
-                "label/bulge": drawn["bulge"],
-                "label/disk": drawn["disk"],
-                "label/clump": drawn["clump"],
+                "label/bulge": galaxies["bulge"],
+                "label/disk": galaxies["disk"],
+                "label/clump": galaxies["clump"],
             },
         )
     return path

@@ -6,7 +6,15 @@ configuration.
 
 from astrodl.config.augmentation import AugmentSettings
 from astrodl.config.section import (
-    Fraction, Name, PluginName, Section, canonical_json, expand, parse, read_settings, read_yaml,
+    Fraction,
+    Name,
+    PluginName,
+    Section,
+    canonical_json,
+    expand,
+    parse,
+    read_settings,
+    read_yaml,
 )
 from astrodl.config.simulation import SURVEY_DEFAULTS, InstrumentSettings, SimulateSettings
 from astrodl.config.split import IngestSettings, SplitSettings

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -56,23 +56,28 @@ class Cutouts:
         Sky noise per pixel.
     features : (N, F) float32 array
         Photometric and structural measurements, NaN where a measurement failed.
+    planes : mapping of str to array
+        Optional planes by name, as in the store: `variance` and `mask` (N, bands, y, x), `psf` (N, bands, k, k).
     """
 
     images: np.ndarray
     sky_sigma: np.ndarray
     features: np.ndarray
+    planes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def slice(self, start: int, end: int) -> "Cutouts":
         """Return the objects from `start` up to `end`, as views."""
-        return Cutouts(self.images[start:end], self.sky_sigma[start:end], self.features[start:end])
+        planes = {name: plane[start:end] for name, plane in self.planes.items()}
+        return Cutouts(self.images[start:end], self.sky_sigma[start:end], self.features[start:end], planes)
 
     @classmethod
-    def from_store(cls, store: Reader, indices: np.ndarray) -> "Cutouts":
-        """Read objects of a store."""
-        return cls(store.images(indices), store.sky_sigma[indices], store.features(indices=indices))
+    def from_store(cls, store: Reader, indices: np.ndarray, planes: Sequence[str] = ()) -> "Cutouts":
+        """Read objects of a store, with those of the named optional planes that it has."""
+        optional = {name: store.plane(name, indices) for name in planes if name in store.planes}
+        return cls(store.images(indices), store.sky_sigma[indices], store.features(indices=indices), optional)
 
 
 class DirectReader(Reader):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from astrodl import tasks
 from astrodl.atomic import write_text
 from astrodl.config import DataSettings, SplitSettings, parse
 from astrodl.discover.catalogue import Catalogue, read_catalogue
@@ -75,13 +76,14 @@ def init(catalog: Path, images: Sequence[str], out: Path, *, name: str | None = 
     _set_pixels(draft, catalogue, layout)
     missing = 1 - len(survey.rows) / survey.n_searched
     if missing > 0:
-        draft.set("max_bad_fraction", min(math.ceil(100 * missing + 5) / 100, 0.999), "for objects without a file")
+        have_files = f"? only {len(survey.rows):,} of {survey.n_searched:,} rows have a file"
+        draft.set("max_bad_fraction", min(math.ceil(100 * missing + 5) / 100, 0.999), have_files)
     _set_split(draft, survey)
     if "id" in catalogue.roles:  # otherwise incomplete
         parse(DataSettings, draft.data, str(out))
     sources = f"{catalog} ({len(catalogue):,} rows) and {'; '.join(dict.fromkeys(survey.templates.values()))}"
-    heading = f"Draft by `astrodl init` from {sources}. Comments with a question mark ask you to check a value."
-    write_text(out, draft.text([heading, *layout.notes]))
+    heading = f"Draft by `astrodl init` from {sources}"
+    write_text(out, draft.text([heading, "Comments with a question mark ask you to check a value", *layout.notes]))
     lines = [f"{sources} in {draft.data['root']}: {layout.why}"]
     lines += [f"  {note}" for note in [*survey.notes, *layout.notes]]
     lines += ["please check" if draft.questions else "", *(f"  {question}" for question in draft.questions)]
@@ -99,8 +101,7 @@ def _set_files(draft: Draft, survey: Survey, layout: Layout) -> None:
     draft.set("catalog", str(catalog) if table.startswith("..") else table)
     draft.set("layout", layout.kind, layout.why)
     if survey.template is not None:
-        have_files = f"{len(survey.rows):,} of {survey.n_searched:,} rows have a file"
-        draft.set("path", survey.template, "" if survey.shared else have_files, *survey.notes)
+        draft.set("path", survey.template, *survey.notes)
         if layout.extension is not None:
             draft.set("extension", layout.extension)
 
@@ -115,8 +116,8 @@ def _set_bands(draft: Draft, layout: Layout) -> None:
     if unknown and layout.kind != "rgb":
         draft.comment(
             "bands",
-            f"? no zero point in the headers of {', '.join(unknown)}: the fluxes of all bands stay relative until you "
-            f"give the AB magnitude of one count, as in {{name: {unknown[0]}, zero_point: 25.0}}",
+            f"? no zero point (AB magnitude of one count) in the headers of {', '.join(unknown)}: the fluxes of all "
+            f"bands stay relative until you add it, as in {{name: {unknown[0]}, zero_point: 25.0}}",
         )
     if any(band.settings["name"].startswith("band") for band in layout.bands):
         draft.comment("bands", "? the filters are neither in headers nor in file names; rename the bands")
@@ -146,9 +147,9 @@ def _set_labels(draft: Draft, catalogue: Catalogue) -> None:
     labels: dict[str, str] = {role: role for role in ("z", "z_phot", "class") if role in roles}
     if "z_phot" in labels and "z" not in labels:
         labels = {"z": labels.pop("z_phot")} | labels
-        draft.comment("photoz", "? the redshifts are photometric: the network learns to imitate them")
-    draft.tasks = [task for label, task in (("z", "photoz"), ("class", "morphology")) if label in labels]
-    draft.tasks += ["latent", "outliers"]
+        draft.comment("columns", "? the redshifts are photometric: the network learns to imitate them")
+    needed = {name: tasks.get(name).draft_columns for name in tasks.NAMES}
+    draft.tasks = [name for name, columns in needed.items() if columns is not None and set(columns) <= set(labels)]
     if labels:
         columns = {label: roles[role] for label, role in labels.items()}
         draft.set("columns", columns, *(f"{label}: {catalogue.describe(role)}" for label, role in labels.items()))

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -52,25 +53,26 @@ def _with_band(extension: str, layout: Layout) -> str | None:
 
 def _planes_beside(survey: Survey, layout: Layout) -> dict[str, dict[str, Any]]:
     """Find planes in files beside those of the images."""
-    templates = {band: _companions(survey, band) for band in survey.templates}
     if survey.template is None:
-        roles = ", ".join(sorted(set().union(*templates.values())))
+        roles = sorted({role for band in survey.templates for role in _companions(survey, band)})
         if roles:
-            layout.notes.append(f"files of {roles} beside the images are not used: no template with {{band}} fits")
+            files = ", ".join(roles)
+            layout.notes.append(f"files of {files} beside the images are not used: no template with {{band}} fits")
         return {}
-    band, found = next(iter(templates.items()))
+    band = next(iter(survey.templates))
+    found = _companions(survey, band)
     if "segmentation" in found:
         layout.notes.append(f"segmentation maps: {found.pop('segmentation')} (not used)")
     planes: dict[str, dict[str, Any]] = {role: {"path": template} for role, template in found.items()}
     if "mask" in found:
-        mask = read_image_info(survey.root / survey.fill(found["mask"], survey.rows[0], band))[0]
-        planes["mask"] |= _bits(mask)
+        row = next(_rows_with_file(survey, band))
+        planes["mask"] |= _bits(read_image_info(survey.root / survey.fill(found["mask"], row, band))[0])
     return planes
 
 
 def _companions(survey: Survey, band: str) -> dict[str, str]:
     """Find the files whose names differ from that of the image only in words like `weight`: role -> path template."""
-    rows = [row for row in survey.rows if survey.file(row, band).is_file()][:20]
+    rows = list(islice(_rows_with_file(survey, band), 20))
     image, template = survey.file(rows[0], band), survey.templates[band]
     fields = list(template_fields(os.path.basename(template)).values())
     companions: dict[str, str] = {}
@@ -87,6 +89,10 @@ def _companions(survey: Survey, band: str) -> dict[str, str]:
         if template_fields(other) == template_fields(template) and all(existing):
             companions.setdefault(role, other)
     return companions
+
+
+def _rows_with_file(survey: Survey, band: str) -> Iterator[int]:
+    return (row for row in survey.rows if survey.file(row, band).is_file())
 
 
 def _bits(mask: ImageInfo) -> dict[str, Any]:

@@ -129,15 +129,17 @@ def find_images(catalogue: Catalogue, images: list[str]) -> Survey:
     root, templates = _split_root(catalogue.path, images)
     notes: list[str] = []
     completed, bands = zip(*[_complete(template, catalogue, root, notes) for template in templates], strict=True)
-    names = bands[0] if len(completed) == 1 else _differences(completed)
-    survey = Survey(catalogue, root, dict(zip(names, completed * len(names), strict=False)), notes)
+    if len(completed) == 1:
+        survey = Survey(catalogue, root, dict.fromkeys(bands[0], completed[0]), notes)
+    else:
+        survey = Survey(catalogue, root, dict(zip(_differences(completed), completed, strict=True)), notes)
     everything, is_file = list(range(len(catalogue))), cache(Path.is_file)
     for rows in (everything[:: 1 + len(catalogue) // _MOST_COUNTED], everything):
         survey.rows = [row for row in rows if any(is_file(survey.file(row, band)) for band in survey.templates)]
         survey.n_searched = len(rows)
         if survey.rows:
             return survey
-    first = survey.file(0, names[0])
+    first = survey.file(0, next(iter(survey.templates)))
     existing = sorted(filter(is_image_file, os.listdir(first.parent))) if first.parent.is_dir() else []
     raise DataError(
         f"--images '{images[0]}': no row of the catalogue has a file: the first would be {first}, in that folder "

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from astrodl.data import normalize
-from astrodl.data.batches import Cutouts
 from astrodl.errors import DataError
 from astrodl.store import FLAGS, Reader
 from astrodl.tasks.base import AnyTask, Arrays, Context
@@ -63,7 +62,7 @@ def trainable(task_class: type[AnyTask], settings: Any, store: Reader, fold: int
 
 def training_arrays(task: AnyTask, store: Reader, indices: np.ndarray) -> Arrays:
     """Read inputs and targets of objects, objects first."""
-    return {**task.inputs(Cutouts.from_store(store, indices)), **task.targets(store, indices)}
+    return {**task.inputs(task.read(store, indices)), **task.targets(store, indices)}
 
 
 def prefix_truth(truth: Arrays) -> Arrays:

@@ -190,13 +190,14 @@ def _read_cutouts(store: Reader, task: AnyTask, indices: np.ndarray) -> Cutouts:
     """Read objects in the bands of the task, in its order; features are measured again where the bands differ."""
     bands = task.context.bands
     if store.bands == bands:
-        return Cutouts.from_store(store, indices)
+        return task.read(store, indices)
     columns = store.band_indices(bands)
     images, sky = store.images(indices)[:, columns], store.sky_sigma[indices][:, columns]
     features, _ = measure(images, sky_sigma=sky, pixel_scale_arcsec=store.pixel_scale_arcsec)
     if "ebv" in store.feature_names:
         features = np.column_stack([features, store.features(["ebv"], indices)])
-    return Cutouts(images, sky, features)
+    planes = {name: store.plane(name, indices)[:, columns] for name in task.planes if name in store.planes}
+    return Cutouts(images, sky, features, planes)
 
 
 def _check_compatible(store: Reader, task: AnyTask, model: FilePath) -> None:

@@ -118,7 +118,7 @@ def _crosses_cells(group: _Integers, cells: _Integers) -> NDArray[np.bool_]:
 
 
 def _merge_cells(cells: _Integers, group: _Integers, crossing: NDArray[np.bool_], settings: SplitSettings) -> _Integers:
-    """Give all objects of a group that crosses cells the one of its cells with the smallest hash."""
+    """Move all objects of a group that crosses cells to the one of its cells with the smallest hash."""
     involved, inverse = np.unique(cells[crossing], return_inverse=True)
     hashes = np.array([uniform_hash(settings.seed, "group", f"cell {settings.nside} {cell}") for cell in involved])
     order = np.lexsort((hashes[inverse], group[crossing]))

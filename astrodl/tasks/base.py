@@ -116,6 +116,8 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
     """Kinds of catalogue columns (`z`, `class`) for which `astrodl init` drafts the task; None: never."""
     small: ClassVar[Mapping[str, Any]] = {}
     """Settings of a network small enough for tests."""
+    planes: ClassVar[tuple[str, ...]] = ()
+    """Optional planes (`variance`, `mask`, `psf`) that `inputs` takes where the store has them."""
     uses_reference: ClassVar[bool] = False
     """Whether `score` needs the training objects, to fit a classifier or a direction."""
 
@@ -154,6 +156,10 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
     def sampling(self, store: Reader, indices: np.ndarray) -> np.ndarray | None:
         """Return the relative frequencies with which training objects are drawn, (n,); None: each once an epoch."""
         return None
+
+    def read(self, store: Reader, indices: np.ndarray) -> Cutouts:
+        """Read objects of a store, with the optional planes of the task."""
+        return Cutouts.from_store(store, indices, self.planes)
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
         """Turn images and measurements into the arrays that the network takes, objects first."""

@@ -216,7 +216,7 @@ class Latent(Task[LatentSettings, VAE]):
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
         """Project the same views on as many principal components as there are latent dimensions."""
-        seen, unseen = (self.inputs(Cutouts.from_store(store, part)) for part in (train, test))
+        seen, unseen = (self.inputs(self.read(store, part)) for part in (train, test))
         flat = unseen["image"].reshape(len(test), -1)
         parts = classical.pca(seen["image"].reshape(len(train), -1), flat, self.settings.dimensions)
         residual = (unseen["image"] - parts.other_reconstruction.reshape(unseen["image"].shape)) / unseen["error"]

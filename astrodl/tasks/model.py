@@ -61,6 +61,7 @@ class Model:
         sky_sigma: np.ndarray | None = None,
         features: np.ndarray | None = None,
         ebv: np.ndarray | None = None,
+        planes: Mapping[str, np.ndarray] | None = None,
     ) -> Arrays:
         """Predict from images in memory.
 
@@ -74,6 +75,9 @@ class Model:
             As `astrodl.photometry.features.measure` gives them; measured by default.
         ebv : (N,) array, optional
             Galactic reddening E(B-V) in magnitudes, for networks trained with it; unknown by default.
+        planes : mapping of str to array, optional
+            Planes for tasks that take them (`model.task.planes`): `variance` and `mask` (N, bands, y, x), `psf`
+            (N, bands, k, k).
 
         Returns
         -------
@@ -94,7 +98,7 @@ class Model:
             features, _ = measure(images, sky_sigma=sky_sigma, pixel_scale_arcsec=self.task.context.pixel_scale_arcsec)
             reddening = np.full(len(images), np.nan) if ebv is None else np.broadcast_to(ebv, len(images))
             features = np.column_stack([features, reddening.astype(np.float32)])
-        return self.task.finish(self.raw(Cutouts(images, sky_sigma, features)))
+        return self.task.finish(self.raw(Cutouts(images, sky_sigma, features, planes or {})))
 
     def raw(self, cutouts: Cutouts, *, batch_size: int = 128) -> Arrays:
         """Predict without `Task.finish`, in batches: the arrays that are averaged over models."""

@@ -32,7 +32,7 @@ from astrodl.data.batches import Batch, Dataset, epoch_order
 from astrodl.device import autocast, choose_memory_format, to_memory_format
 from astrodl.errors import AstrodlError
 from astrodl.models.blocks import set_training_mode
-from astrodl.progress import progress_bar
+from astrodl.progress import Show, progress_bar
 from astrodl.training.checkpoint import catch_sigterm, load_checkpoint, save_checkpoint
 from astrodl.training.optimizers import (
     average_gradients,
@@ -125,24 +125,42 @@ def fit(
     Stopped
         The process received SIGTERM; the run can be resumed.
     """
-    state = TrainingState(task, network.to(memory_format=choose_memory_format(network)), settings, seed)  # type: ignore[call-overload]
-    checkpoint = folder / "last.pt"
-    _resume(state, checkpoint, fingerprint)
-    called = compile_network(task, network, settings)
+    network = network.to(memory_format=choose_memory_format(network))  # type: ignore[call-overload]
     distributed.local_batch_size(settings.batch_size)  # raises if the ranks cannot share a batch
-    per_epoch = max(1, len(train) // settings.batch_size)
-    total = per_epoch * settings.epochs
+    state = TrainingState(task, network, settings, seed)
+    _resume(state, folder / "last.pt", fingerprint)
+    shown = progress if distributed.is_main() else False
+    total = max(1, len(train) // settings.batch_size) * settings.epochs
+    with torch.random.fork_rng(), progress_bar(label, total, shown) as show:
+        _train(state, train, validation, folder, fingerprint, sampling, total, show)
+    network.load_state_dict(state.best if state.best is not None else state.evaluated.state_dict())
+    return state.history
+
+
+def _train(
+    state: TrainingState,
+    train: Dataset,
+    validation: Dataset | None,
+    folder: Path,
+    fingerprint: str,
+    sampling: np.ndarray | None,
+    total: int,
+    show: Show,
+) -> None:
+    """Make the updates up to number `total`, or until the patience is over; save checkpoints and history."""
+    settings = state.settings
+    network = compile_network(state.task, state.network, settings)
+    per_epoch = total // settings.epochs
     precision = autocast(train.device, settings.precision)
     interval = COLLECT_INTERVAL if train.device.type == "cuda" else 1
     started = saved = time.monotonic()
     first_step = state.step
-    shown = progress if distributed.is_main() else False
-    with torch.random.fork_rng(), catch_sigterm() as stop, progress_bar(label, total, shown) as show:
+    with catch_sigterm() as stop:
         while state.step < total and not _out_of_patience(state):
             epoch, position = divmod(state.step, per_epoch)
             if position == 0 or state.step == first_step:
-                batches = _epoch_batches(train, settings.batch_size, epoch, position, seed, sampling)
-            update(state, called, next(batches), total, precision, stop=bool(stop))
+                batches = _epoch_batches(train, settings.batch_size, epoch, position, state.seed, sampling)
+            update(state, network, next(batches), total, precision, stop=bool(stop))
             state.step += 1
             ended = position + 1 == per_epoch
             if not ended and state.step % interval:  # the same updates on all ranks
@@ -155,12 +173,10 @@ def fit(
                     write_text(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in state.history))
             show(state.step, _describe(state.history))
             if stopping or time.monotonic() - saved > SAVE_SECONDS:
-                save_checkpoint({"fingerprint": fingerprint, **state.state_dict()}, checkpoint)
+                save_checkpoint({"fingerprint": fingerprint, **state.state_dict()}, folder / "last.pt")
                 saved = time.monotonic()
             if stopping:
                 raise Stopped(128 + signal.SIGTERM)
-    network.load_state_dict(state.best if state.best is not None else state.evaluated.state_dict())
-    return state.history
 
 
 def _resume(state: TrainingState, checkpoint: Path, fingerprint: str) -> None:

@@ -98,7 +98,7 @@ def train(root: Path, out: Path, size: int) -> Path:
 def measure(root: Path, out: Path, n_objects: int, size: int, workers: list[int]) -> Iterator[Run]:
     """Run the commands from `ingest` to `hats`, and yield a result for each."""
     survey, store = survey_settings(root, n_objects, size), out / "store.h5"
-    predictions, catalog, pdfs, hats = (out / name for name in ("photoz.h5", "catalog.fits", "pdf.hdf5", "hats"))
+    predictions, catalog, pdfs, hats = (out / name for name in ("photoz.h5", "catalog.fits", "photoz_pdf.hdf5", "hats"))
 
     def run(verb: str, *words: object, makes: Path, workers: int = 1) -> Run:
         peaks = run_command(verb, *words)
@@ -110,7 +110,8 @@ def measure(root: Path, out: Path, n_objects: int, size: int, workers: list[int]
     model = out / "model" / "model.safetensors"
     machine = ("--device", "cpu", "--threads", 1)
     yield run("predict", "photoz", store, model, "--out", predictions, *machine, makes=predictions)
-    yield run("catalog", store, predictions, "--out", catalog, "--pdfs", pdfs, makes=catalog)
+    yield run("catalog", store, predictions, "--out", catalog, makes=catalog)
+    yield run("product", "photoz", store, predictions, "--out", pdfs, makes=pdfs)
     yield run("hats", catalog, "--out", hats, makes=hats)
     for path in (store, predictions, pdfs, catalog):
         path.unlink()
@@ -180,7 +181,7 @@ def main() -> None:
         record(results, about, args.record)
 
 
-VERBS = ("shard", "ingest", "predict", "catalog", "hats")
+VERBS = ("shard", "ingest", "predict", "catalog", "product", "hats")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The simulator's speed beside plain GalSim, in galaxies per CPU-second, and its memory over many blocks.
+"""Speed of the simulator and of plain GalSim in galaxies per CPU-second, and memory with many blocks.
 
-`python benchmarks/speed/simulate.py` prints the tables (about two minutes); with `--record` it writes them into
+`python benchmarks/speed/simulate.py` prints the tables (about two minutes); `--record` writes them to
 docs/simulator.md.
 """
 
@@ -20,13 +20,13 @@ import galsim
 import numpy as np
 
 from astrodl.config import SimulateSettings
-from astrodl.simulator import survey as survey
+from astrodl.simulator import survey
 from astrodl.simulator.bands import Band
 from astrodl.simulator.fourier import Layer
 from astrodl.simulator.objects import Simulator
 from astrodl.simulator.survey import simulate
 from astrodl.simulator.templates import TEMPLATES, Spectrum
-from astrodl.simulator.truth import clump_columns, columns
+from astrodl.simulator.truth import catalog_columns, clump_columns
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 ROUNDS = 4
@@ -37,11 +37,11 @@ MEMORY_SETTINGS: dict[str, Any] = {"size": 16, "oddity_fraction": 0.05}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--objects", type=int, default=100, help="galaxies per way and round (default: 100)")
+    parser.add_argument("--objects", type=int, default=100, help="galaxies per method and round (default: 100)")
     parser.add_argument(
-        "--memory", type=int, nargs="*", default=[1000, 5000, 20000], help="sizes of the surveys whose memory is taken"
+        "--memory", type=int, nargs="*", default=[1000, 5000, 20000], help="numbers of objects for the memory table"
     )
-    parser.add_argument("--record", action="store_true", help="write the tables into docs/simulator.md")
+    parser.add_argument("--record", action="store_true", help="write the tables to docs/simulator.md")
     options = parser.parse_args()
     sys.path.insert(0, str(DOCS))
     from generate import write_block
@@ -56,28 +56,28 @@ def main() -> None:
 
 
 def speed_table(n: int) -> list[str]:
-    """Measure galaxies per CPU-second of each way, the median over interleaved rounds."""
+    """Measure galaxies per CPU-second of each method, the median over interleaved rounds."""
     simulator = Simulator(SimulateSettings())
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         for name in ("images", "truth"):
             (out / name).mkdir()
-        ways: dict[str, Callable[[int], object]] = {
+        methods: dict[str, Callable[[int], object]] = {
             "ours: images, noise, all truth": simulator.make,
             "the same, written as FITS": lambda number: simulator.write(number, out),
             "GalSim: bulge and disk drawn band by band": lambda number: draw_plainly(simulator, number),
             "GalSim: the same, chromatic": lambda number: draw_chromatically(simulator, number),
         }
-        costly = {"GalSim: the same, chromatic"}
-        rates: dict[str, list[float]] = {way: [] for way in ways}
-        for way in ways.values():
-            way(0)
-        for turn in range(ROUNDS):
-            for name, way in ways.items():
-                count = max(1, n // 10) if name in costly else n
+        slow = {"GalSim: the same, chromatic"}
+        rates: dict[str, list[float]] = {method: [] for method in methods}
+        for method in methods.values():
+            method(0)
+        for round_number in range(ROUNDS):
+            for name, method in methods.items():
+                count = max(1, n // 10) if name in slow else n
                 start = time.process_time()
-                for number in range(turn * n, turn * n + count):
-                    way(number)
+                for number in range(round_number * n, round_number * n + count):
+                    method(number)
                 rates[name].append(count / (time.process_time() - start))
     median = {name: float(np.median(values)) for name, values in rates.items()}
     plain = median["GalSim: bulge and disk drawn band by band"]
@@ -95,7 +95,7 @@ class Component:
     q: float
     angle: float
     flux: float
-    kind: float
+    template: float
 
     def profile(self) -> Any:
         shape = galsim.Sersic(self.n, half_light_radius=self.radius * np.sqrt(self.q))
@@ -103,9 +103,9 @@ class Component:
 
 
 def bulge_and_disk(simulator: Simulator, number: int) -> list[Component]:
-    """Draw the components of a galaxy like those of the survey.
+    """Draw the components of a galaxy similar to those of the survey.
 
-    Sersic indices lie on a grid of 0.1, so that GalSim's tables of a profile serve several galaxies.
+    Sersic indices are multiples of 0.1, so that several galaxies share a GalSim table of the profile.
     """
     rng = np.random.default_rng([7, number])
     radius = simulator.population.draw(rng).radius
@@ -115,9 +115,9 @@ def bulge_and_disk(simulator: Simulator, number: int) -> list[Component]:
 
 
 def draw_plainly(simulator: Simulator, number: int) -> list[Any]:
-    """Draw bulge and disk in every band as GalSim's users do, convolved with its PSF; no truth, no noise."""
+    """Draw bulge and disk in every band with GalSim, convolved with the PSF, without truth and noise."""
     components = bulge_and_disk(simulator, number)
-    fluxes = [simulator.canvas.band_fluxes(Spectrum(part.kind), Z, part.flux) for part in components]
+    fluxes = [simulator.canvas.band_fluxes(Spectrum(part.template), Z, part.flux) for part in components]
     drawn = []
     for band, psf in enumerate(_psfs(simulator)):
         galaxy = galsim.Add([p.profile().withFlux(flux[band]) for p, flux in zip(components, fluxes, strict=True)])
@@ -126,10 +126,10 @@ def draw_plainly(simulator: Simulator, number: int) -> list[Any]:
 
 
 def draw_chromatically(simulator: Simulator, number: int) -> list[Any]:
-    """Draw bulge and disk with a spectrum each through the band-passes."""
+    """Draw bulge and disk with GalSim, with a spectrum each, through the band-passes."""
     truth = _bandpass(simulator.bands[simulator.truth_band])
     parts = [
-        part.profile() * _spectrum(part.kind).withMagnitude(-2.5 * np.log10(part.flux), truth)
+        part.profile() * _spectrum(part.template).withMagnitude(-2.5 * np.log10(part.flux), truth)
         for part in bulge_and_disk(simulator, number)
     ]
     return [
@@ -138,18 +138,18 @@ def draw_chromatically(simulator: Simulator, number: int) -> list[Any]:
     ]
 
 
-def draw_ours(simulator: Simulator, number: int) -> Any:
-    """Draw bulge and disk with the simulator: (bands, y, x) in electrons per second."""
+def draw_with_simulator(simulator: Simulator, number: int) -> Any:
+    """Draw bulge and disk with the simulator in electrons per second, (bands, y, x)."""
     layers = []
     for part in bulge_and_disk(simulator, number):
         image = simulator.canvas.grid.sersic(part.n, part.radius, part.q, part.angle)
-        layers.append(Layer("disk", image, simulator.canvas.band_fluxes(Spectrum(part.kind), Z, part.flux)))
+        layers.append(Layer("disk", image, simulator.canvas.band_fluxes(Spectrum(part.template), Z, part.flux)))
     planes: list[tuple[int, str | None]] = [(band, None) for band in range(len(simulator.bands))]
     return simulator.camera.render(layers, planes) * simulator.count_per_flux[:, None, None]
 
 
 def agreement_table(n: int) -> list[str]:
-    """Measure by how much bulge and disk drawn by the simulator differ from GalSim's chromatic drawing."""
+    """Measure the difference of bulge and disk drawn by the simulator from GalSim's chromatic drawing."""
     lines = ["| survey | galaxies | largest difference from GalSim's chromatic drawing, % of the peak, by band |"]
     lines.append("|---|---|---|")
     for name in ("candels", "lsst"):
@@ -157,8 +157,11 @@ def agreement_table(n: int) -> list[str]:
         simulator = Simulator(SimulateSettings(survey=name))
         worst = np.zeros(len(simulator.bands))
         for number in range(n):
-            expected, ours = np.stack(draw_chromatically(simulator, number)), draw_ours(simulator, number)
-            difference = np.abs(ours - expected).max(axis=(1, 2)) / expected.max(axis=(1, 2))
+            expected, simulated = (
+                np.stack(draw_chromatically(simulator, number)),
+                draw_with_simulator(simulator, number),
+            )
+            difference = np.abs(simulated - expected).max(axis=(1, 2)) / expected.max(axis=(1, 2))
             worst = np.maximum(worst, difference)
         words = ", ".join(f"{band.name} {100 * value:.2f}" for band, value in zip(simulator.bands, worst, strict=True))
         lines.append(f"| {name} | {n} | {words} |")
@@ -179,10 +182,10 @@ def _psfs(simulator: Simulator) -> list[Any]:
     return _CACHE["psf"]
 
 
-def _spectrum(kind: float) -> Any:
-    if kind not in _CACHE:
-        _CACHE[kind] = galsim.SED(f"CWW_{TEMPLATES[int(kind)]}_ext.sed", "Ang", "flambda").atRedshift(Z)
-    return _CACHE[kind]
+def _spectrum(template: float) -> Any:
+    if template not in _CACHE:
+        _CACHE[template] = galsim.SED(f"CWW_{TEMPLATES[int(template)]}_ext.sed", "Ang", "flambda").atRedshift(Z)
+    return _CACHE[template]
 
 
 def _bandpass(band: Band) -> Any:
@@ -192,7 +195,7 @@ def _bandpass(band: Band) -> Any:
 
 
 def memory_table(sizes: list[int]) -> list[str]:
-    """Measure the peak memory of whole surveys, each in a process of its own."""
+    """Measure the peak memory of surveys, each in its own process."""
     if not sizes:
         return []
     context = multiprocessing.get_context("spawn")
@@ -208,7 +211,7 @@ def memory_table(sizes: list[int]) -> list[str]:
 
 
 def simulate_and_measure(n: int) -> tuple[float, float]:
-    """Simulate a survey; give the peak of the process's memory in MB and the seconds taken."""
+    """Simulate a survey; return the peak memory of the process in MB and the time in seconds."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         simulate(SimulateSettings(n_objects=n, **MEMORY_SETTINGS), Path(folder), progress=False)
@@ -216,21 +219,21 @@ def simulate_and_measure(n: int) -> tuple[float, float]:
 
 
 def join_and_measure(n: int) -> float:
-    """Join the tables of a survey from the same block over and over; give the peak of the process's memory in MB."""
-    one, all_of_them = (SimulateSettings(n_objects=count, **MEMORY_SETTINGS) for count in (survey.BLOCK, n))
+    """Join the tables of a survey from copies of one block; return the peak memory of the process in MB."""
+    one_block, all_blocks = (SimulateSettings(n_objects=count, **MEMORY_SETTINGS) for count in (survey.BLOCK, n))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        survey._prepare(one, out, kept=False)
-        survey._write_block(one, out, 0)
+        survey._prepare_folder(one_block, out, keep=False)
+        survey._write_block(one_block, out, 0)
         for block in range(1, n // survey.BLOCK):
             shutil.copy(survey._block_file(out, 0), survey._block_file(out, block))
-        survey._write_table(all_of_them, out, "clumps", clump_columns(all_of_them))
-        survey._write_table(all_of_them, out, "catalog", columns(all_of_them))
+        survey._write_table(all_blocks, out, "clumps", clump_columns(all_blocks))
+        survey._write_table(all_blocks, out, "catalog", catalog_columns(all_blocks))
     return peak_megabytes()
 
 
 def peak_megabytes() -> float:
-    """Give the peak of this process's memory; not by getrusage, which starts at the peak of the parent process."""
+    """Return the peak memory of this process (getrusage would include the peak of the parent process)."""
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 

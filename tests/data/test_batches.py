@@ -24,7 +24,7 @@ from astrodl.store import Reader
 from astrodl.tasks.model import load_model
 from astrodl.training import loop
 from tests.small_store import N_OBJECTS, write_store
-from tests.tasks.test_contract import small
+from tests.small_task import small_settings
 
 CPU = torch.device("cpu")
 ROWS = np.array([7, 3, 3, 88, 0])
@@ -196,7 +196,7 @@ def test_the_memory_of_this_machine_is_plausible() -> None:
 @pytest.mark.parametrize("name", tasks.NAMES)
 def test_inputs_of_an_object_depend_neither_on_other_objects_nor_on_autocast(name: str, store: Path) -> None:
     task_class = tasks.get(name)
-    settings = task_class.Settings.model_validate(small(name))
+    settings = task_class.Settings.model_validate(small_settings(name))
     with DirectReader(store) as reader:
         task = task_class(settings, objects.fit_context(task_class, settings, reader))
         indices = objects.labelled(task_class, settings, reader, "train")
@@ -212,7 +212,7 @@ def test_inputs_of_an_object_depend_neither_on_other_objects_nor_on_autocast(nam
 
 
 def train(name: str, store: Path, folder: Path, **training: Any) -> tuple[dict[str, torch.Tensor], Any]:
-    path = astrodl.train(name, store, folder, settings=small(name, **training), progress=False, threads=1)
+    path = astrodl.train(name, store, folder, settings=small_settings(name, **training), progress=False, threads=1)
     with safe_open(path, "pt") as file:
         weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         return weights, json.loads(file.metadata()["context"])

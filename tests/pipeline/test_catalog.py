@@ -14,7 +14,7 @@ from astrodl.products import read_catalog
 from astrodl.products.pdfs import read_pdfs
 from astrodl.store import open_store
 from tests.small_store import write_store
-from tests.tasks.test_contract import small
+from tests.small_task import small_settings
 
 TASKS = ("photoz", "outliers", "morphology")
 
@@ -23,7 +23,7 @@ TASKS = ("photoz", "outliers", "morphology")
 def predictions(store: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("joined")
     for name in TASKS:
-        astrodl.train(name, store, folder / name, settings=small(name, epochs=1), progress=False)
+        astrodl.train(name, store, folder / name, settings=small_settings(name, epochs=1), progress=False)
         astrodl.predict(name, store, [folder / name / "model.safetensors"], folder / f"{name}.h5")
     return [folder / f"{name}.h5" for name in TASKS]
 

@@ -38,18 +38,18 @@ def galsim_bandpass(band: Any) -> galsim.Bandpass:
 @pytest.mark.parametrize("survey", ["candels", "lsst"])
 def test_colors_of_the_templates_agree_with_direct_integration(survey: str, z: float) -> None:
     table = FluxTable(list(SURVEYS[survey].values()))
-    for kind in range(len(TEMPLATES)):
+    for template in range(len(TEMPLATES)):
         for reddening in (0.0, 0.3):
-            spectrum = Spectrum(float(kind), reddening)
+            spectrum = Spectrum(float(template), reddening)
             sed = galsim_sed(spectrum, z)
             expected = np.array([sed.calculateMagnitude(galsim_bandpass(band)) for band in SURVEYS[survey].values()])
             measured = -2.5 * np.log10(table.flux(spectrum, z))
             np.testing.assert_allclose(np.diff(measured), np.diff(expected), atol=0.01)
 
 
-@pytest.mark.parametrize("kind", [0.0, 2.0, 3.0])
-def test_k_corrections_agree_with_direct_integration(kind: float) -> None:
-    band, z, spectrum = SURVEYS["candels"]["F775W"], 0.7, Spectrum(kind, 0.2)
+@pytest.mark.parametrize("template", [0.0, 2.0, 3.0])
+def test_k_corrections_agree_with_direct_integration(template: float) -> None:
+    band, z, spectrum = SURVEYS["candels"]["F775W"], 0.7, Spectrum(template, 0.2)
     wave, transmission = REST_BLUE.throughput()
     blue = galsim.Bandpass(galsim.LookupTable(wave, transmission, "linear"), wave_type="Ang").withZeropoint("AB")
     # GalSim keeps the photons per unit of observed wavelength, as does a source at z at the same luminosity distance.

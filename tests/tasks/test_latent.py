@@ -1,4 +1,4 @@
-"""The latent map: how views are compared with their reconstructions."""
+"""The latent map: comparisons of views with their reconstructions."""
 
 from pathlib import Path
 from typing import Any
@@ -10,38 +10,31 @@ import torch
 from astrodl.config import parse
 from astrodl.errors import ConfigError
 from astrodl.losses import ssim
-from astrodl.pipeline import objects
-from astrodl.store import open_store
 from astrodl.tasks.latent import Latent
+from tests.small_task import make_task, read_batch
 
 SMALL: dict[str, Any] = {"view": 16, "widths": [8, 16], "effective_pixels": 1.0, "beta": 0.0, "noise_floor": 0.5}
+COMPARISONS = ("gaussian", "mse", "l1", "ssim")
 N = 24
 
 
-def task_and_batch(store: Path, kind: str) -> tuple[Latent, dict[str, torch.Tensor]]:
-    settings = parse(Latent.Settings, {**SMALL, "reconstruction": kind})
-    with open_store(store) as reader:
-        task = Latent(settings, objects.fit_context(Latent, settings, reader))
-        arrays = objects.training_arrays(task, reader, np.arange(N))
-    return task, {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-class Fixed(torch.nn.Module):
-    """Answers the same reconstruction for everything."""
+class ConstantAutoencoder(torch.nn.Module):
+    """Returns the same reconstruction for every image."""
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return torch.full_like(image, 0.25), torch.zeros(len(image), 2), torch.zeros(len(image), 2)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "mse", "l1", "ssim"])
-def test_a_reconstruction_is_compared_as_asked(store: Path, kind: str) -> None:
-    task, batch = task_and_batch(store, kind)
-    apart = (batch["image"] - 0.25).double()
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_the_loss_of_a_comparison_is_its_formula(store: Path, comparison: str) -> None:
+    task = make_task("latent", store, {**SMALL, "reconstruction": comparison})
+    batch = read_batch(task, store, N)
+    difference = (batch["image"] - 0.25).double()
     sigma = torch.sqrt(batch["error"].double() ** 2 + 0.25)
     expected = {
-        "gaussian": 0.5 * (apart / sigma).square().mean(),
-        "mse": 0.5 * (apart / 0.5).square().mean(),
-        "l1": (apart.abs() / sigma).mean(),
+        "gaussian": 0.5 * (difference / sigma).square().mean(),
+        "mse": 0.5 * (difference / 0.5).square().mean(),
+        "l1": (difference.abs() / sigma).mean(),
         "ssim": torch.stack(
             [
                 1 - ssim(image[None], torch.full_like(image[None], 0.25), max(1.0, float(image.max())))[0]
@@ -49,12 +42,14 @@ def test_a_reconstruction_is_compared_as_asked(store: Path, kind: str) -> None:
             ]
         ).mean(),
     }
-    assert float(task.loss(Fixed(), batch, "main", 1.0)[0]) == pytest.approx(float(expected[kind]), rel=1e-4)
+    loss, _ = task.loss(ConstantAutoencoder(), batch, "main", 1.0)
+    assert float(loss) == pytest.approx(float(expected[comparison]), rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "mse", "l1", "ssim"])
-def test_every_comparison_learns(store: Path, kind: str) -> None:
-    task, batch = task_and_batch(store, kind)
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_training_reduces_the_loss_of_every_comparison(store: Path, comparison: str) -> None:
+    task = make_task("latent", store, {**SMALL, "reconstruction": comparison})
+    batch = read_batch(task, store, N)
     torch.manual_seed(0)
     network = task.build()
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
@@ -68,6 +63,6 @@ def test_every_comparison_learns(store: Path, kind: str) -> None:
     assert np.mean(losses[-5:]) < 0.8 * losses[0]
 
 
-def test_a_view_smaller_than_the_window_is_refused() -> None:
+def test_a_view_smaller_than_the_window_of_ssim_is_an_error() -> None:
     with pytest.raises(ConfigError, match="set view to 16 or more"):
         parse(Latent.Settings, {"view": 8, "reconstruction": "ssim"})

@@ -5,24 +5,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from astrodl import tasks
-from astrodl.config import parse
-from astrodl.data.batches import Cutouts, ResidentDataset
-from astrodl.pipeline import objects
-from astrodl.store import open_store
+from tests.small_task import make_task, read_cutouts, small_settings
 
 
-def test_pixels_that_were_not_observed_leave_no_residual(store: Path) -> None:
-    kind = tasks.get("outliers")
-    settings = parse(kind.Settings, {"latent": 4, "widths": [8, 16], "critic_widths": [8, 16]})
-    with open_store(store) as reader:
-        task = kind(settings, objects.fit_context(kind, settings, reader))
-        cutouts = Cutouts.from_store(reader, np.array([5]))
+def test_pixels_without_data_have_no_residual(store: Path) -> None:
+    task = make_task("outliers", store, small_settings("outliers"))
+    cutouts = read_cutouts(store, 6).slice(5, 6)
     cutouts.images[:, 1] = np.nan
-    network = task.build().eval()
-    batch = next(ResidentDataset(task.inputs(cutouts), torch.device("cpu")).in_order(1))
+    batch = {name: torch.from_numpy(array) for name, array in task.inputs(cutouts).items()}
     with torch.no_grad():
-        numbers, _ = task._residuals(network, batch)
-    # regions first, bands second; the logarithm of nothing is that of the floor
-    of_band = numbers.reshape(3, 3)[:, 1]
-    assert torch.equal(of_band, torch.full((3,), float(np.log(np.float32(1e-4)))))
+        residuals, _ = task._residuals(task.build().eval(), batch)
+    # Three regions of three bands each; the logarithm of a zero residual is that of the floor.
+    band_residuals = residuals.reshape(3, 3)[:, 1]
+    assert torch.equal(band_residuals, torch.full((3,), float(np.log(np.float32(1e-4)))))

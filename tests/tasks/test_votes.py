@@ -9,33 +9,32 @@ import torch
 from scipy import stats
 
 from astrodl.config import parse
+from astrodl.data.batches import ResidentDataset
 from astrodl.errors import ConfigError
-from astrodl.pipeline import objects
 from astrodl.simulator.population import CLASSES
 from astrodl.store import open_store
 from astrodl.tasks.votes import Votes
+from tests.small_task import CPU, make_task
 
 TREE = {"questions": [{"name": "votes", "answers": ["early", "late"]}]}
 SMALL: dict[str, Any] = {"widths": [8, 16], "joint": [16], "tree": TREE}
 
 
-def task(store: Path, **settings: Any) -> Votes:
-    with open_store(store) as reader:
-        parsed = parse(Votes.Settings, {**SMALL, **settings})
-        return Votes(parsed, objects.fit_context(Votes, parsed, reader))
+def make_votes(store: Path, **settings: Any) -> Votes:
+    return make_task("votes", store, {**SMALL, **settings})
 
 
 def test_fractions_and_errors_are_those_of_a_dirichlet_distribution(store: Path) -> None:
     alpha = np.array([[2.0, 6.0], [0.5, 0.5]])
-    found = task(store).finish({"concentration": alpha})
+    predicted = make_votes(store).finish({"concentration": alpha})
     draws = np.random.default_rng(0).dirichlet(alpha[0], 200_000)
-    np.testing.assert_allclose(found["fraction"], [[0.25, 0.75], [0.5, 0.5]])
-    np.testing.assert_allclose(found["error"][0], draws.std(0), rtol=1e-2)
+    np.testing.assert_allclose(predicted["fraction"], [[0.25, 0.75], [0.5, 0.5]])
+    np.testing.assert_allclose(predicted["error"][0], draws.std(0), rtol=1e-2)
 
 
 @pytest.mark.parametrize("likelihood", ["dirichlet_multinomial", "mse"])
-def test_an_untrained_network_says_the_mean_of_the_training_galaxies(store: Path, likelihood: str) -> None:
-    votes = task(store, likelihood=likelihood)
+def test_an_untrained_network_predicts_the_mean_of_the_training_galaxies(store: Path, likelihood: str) -> None:
+    votes = make_votes(store, likelihood=likelihood)
     network = votes.build().eval()
     torch.nn.init.zeros_(network.head.weight)  # type: ignore[union-attr,arg-type]
     batch = {"image": torch.zeros(1, 3, 32, 32)}
@@ -44,59 +43,63 @@ def test_an_untrained_network_says_the_mean_of_the_training_galaxies(store: Path
     np.testing.assert_allclose(votes.finish({"concentration": alpha})["fraction"][0], mean, atol=0.02)
 
 
+class EqualFractions(torch.nn.Module):
+    """Predicts the fraction one half for both answers."""
+
+    def forward(self, image: torch.Tensor, features: Any = None) -> torch.Tensor:
+        return torch.zeros(len(image), 2)
+
+
 @pytest.mark.parametrize("likelihood", ["dirichlet_multinomial", "mse"])
-def test_calibration_finds_the_concentration_of_the_votes(store: Path, likelihood: str) -> None:
-    votes = task(store, likelihood=likelihood)
-    rng = np.random.default_rng(1)
-    fraction = rng.dirichlet([6.0, 6.0], 4000)
-    counts = np.array([rng.multinomial(40, f) for f in fraction], np.float32)
-
-    class Half(torch.nn.Module):
-        def forward(self, image: torch.Tensor, features: Any = None) -> torch.Tensor:
-            return torch.zeros(len(image), 2)
-
-    from astrodl.data.batches import ResidentDataset
-
-    unseen = ResidentDataset({"image": np.zeros((4000, 3, 4, 4), np.float32), "votes": counts}, torch.device("cpu"))
-    (factor,) = votes.calibrate(Half(), unseen, unseen)["factors"]
-    raw = float(torch.nn.functional.softplus(torch.zeros(1))) + 0.05 if likelihood != "mse" else 0.5
-    assert factor * raw == pytest.approx(6.0, rel=0.1)
+def test_calibration_recovers_the_concentration_of_the_votes(store: Path, likelihood: str) -> None:
+    votes = make_votes(store, likelihood=likelihood)
+    random = np.random.default_rng(1)
+    fractions = random.dirichlet([6.0, 6.0], 4000)
+    counts = np.array([random.multinomial(40, fraction) for fraction in fractions], np.float32)
+    data = ResidentDataset({"image": np.zeros((4000, 3, 4, 4), np.float32), "votes": counts}, CPU)
+    (factor,) = votes.calibrate(EqualFractions(), data, data)["factors"]
+    uncalibrated = float(torch.nn.functional.softplus(torch.zeros(1))) + 0.05 if likelihood != "mse" else 0.5
+    assert factor * uncalibrated == pytest.approx(6.0, rel=0.1)
 
 
-def test_a_question_that_nobody_was_asked_changes_no_loss(store: Path) -> None:
-    votes = task(store)
+def test_a_question_without_votes_does_not_change_the_loss(store: Path) -> None:
+    votes = make_votes(store)
     network = votes.build().eval()
     image = torch.randn(2, 3, 32, 32)
-    asked = votes.loss(network, {"image": image[:1], "votes": torch.tensor([[3.0, 5.0]])}, "main", 0.0)[0]
+    one = votes.loss(network, {"image": image[:1], "votes": torch.tensor([[3.0, 5.0]])}, "main", 0.0)[0]
     both = votes.loss(network, {"image": image, "votes": torch.tensor([[3.0, 5.0], [0.0, 0.0]])}, "main", 0.0)[0]
-    torch.testing.assert_close(2 * both, asked)
+    torch.testing.assert_close(2 * both, one)
 
 
-def test_the_likelihood_begins_as_that_of_known_fractions(store: Path) -> None:
-    votes, plain = task(store, warm_up=0.4), task(store, warm_up=0.0)
+def test_the_loss_changes_during_warm_up_from_multinomial_to_dirichlet_multinomial(store: Path) -> None:
+    votes, without_warm_up = make_votes(store, warm_up=0.4), make_votes(store, warm_up=0.0)
     network = votes.build().eval()
     counts = torch.tensor([[3.0, 5.0], [30.0, 10.0]])
     batch = {"image": torch.randn(2, 3, 32, 32), "votes": counts}
     alpha = torch.nn.functional.softplus(network(batch["image"])) + 0.05
     fractions = (alpha / alpha.sum(1, keepdim=True)).detach().numpy()
-    known = -stats.multinomial.logpmf(counts.numpy(), counts.sum(1).numpy(), fractions).mean()
-    spread = -stats.dirichlet_multinomial.logpmf(
+    multinomial = -stats.multinomial.logpmf(counts.numpy(), counts.sum(1).numpy(), fractions).mean()
+    dirichlet = -stats.dirichlet_multinomial.logpmf(
         counts.numpy().astype(int), alpha.detach().double().numpy(), counts.sum(1).numpy().astype(int)
     ).mean()
-    found = [votes.loss(network, batch, "main", done)[0].item() for done in (0.0, 0.1, 0.4, 1.0)]
-    np.testing.assert_allclose(found, [known, 0.75 * known + 0.25 * spread, spread, spread], rtol=1e-4)
-    assert plain.loss(network, batch, "main", 0.0)[0].item() == pytest.approx(spread, rel=1e-4)
+    losses = [votes.loss(network, batch, "main", done)[0].item() for done in (0.0, 0.1, 0.4, 1.0)]
+    expected = [multinomial, 0.75 * multinomial + 0.25 * dirichlet, dirichlet, dirichlet]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    assert without_warm_up.loss(network, batch, "main", 0.0)[0].item() == pytest.approx(dirichlet, rel=1e-4)
 
 
-def test_the_usual_tree_is_that_of_the_simulated_votes() -> None:
+def test_the_default_tree_is_that_of_the_simulated_votes() -> None:
     assert Votes.Settings().tree.columns == tuple(f"votes_{name}" for name in CLASSES)
 
 
-def test_a_tree_may_be_a_file_and_a_wrong_one_is_refused(store: Path, tmp_path: Path) -> None:
+def test_a_tree_is_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "tree.yaml").write_text("questions:\n  - name: votes\n    answers: [early, late]\n")
     assert parse(Votes.Settings, {"tree": str(tmp_path / "tree.yaml")}).tree.columns == ("votes_early", "votes_late")
     with pytest.raises(ConfigError, match="cannot be read"):
         parse(Votes.Settings, {"tree": str(tmp_path / "none.yaml")})
+
+
+def test_vote_columns_that_a_store_lacks_are_named(store: Path) -> None:
     with open_store(store) as reader:
         missing = Votes.missing_truth(parse(Votes.Settings, {}), reader)
     assert missing is not None

@@ -25,9 +25,9 @@ from astrodl.products import Column
 from astrodl.products.pdfs import stream_pdfs
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column
+from astrodl.tasks.image_network import build_plugin
 from astrodl.tasks.inputs import band_presence, fit_standardization, network_input, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics
-from astrodl.tasks.image_network import build_plugin
 from astrodl.tasks.photoz.report import baselines, draw, score, summaries
 from astrodl.tasks.photoz.settings import PhotozSettings
 
