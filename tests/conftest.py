@@ -30,7 +30,7 @@ def test_data() -> Path:
     folder = Path(os.environ.get("ASTRODL_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}: set ASTRODL_TEST_DATA")
-    return folder
+    return folder.resolve()
 
 
 @pytest.fixture(scope="session")

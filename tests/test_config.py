@@ -1,4 +1,4 @@
-"""Configuration: wrong keys and values end in one line that says where, what, and what is accepted."""
+"""The configuration: defaults, files, and errors in one line."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from astrodl import tasks
 from astrodl.config import (
     IngestSettings,
     SimulateSettings,
-    SplitSettings,
+    TrainSettings,
     canonical_json,
     expand,
     parse,
@@ -19,9 +19,9 @@ from astrodl.config import (
 from astrodl.errors import ConfigError
 from astrodl.pipeline.schema import load_config, root
 from astrodl.pipeline.schema import schema as json_schema
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-DEMO = {"surveys": {"demo": {"simulate": {}}}, "tasks": {"photoz": {}}}
+MINIMAL = {"surveys": {"demo": {"simulate": {}}}, "tasks": {"photoz": {}}}
 
 
 @pytest.mark.parametrize(
@@ -39,22 +39,22 @@ DEMO = {"surveys": {"demo": {"simulate": {}}}, "tasks": {"photoz": {}}}
         ({"surveys": {}}, r"surveys"),
     ],
 )
-def test_wrong_configuration_is_one_line(change: dict[str, object], message: str) -> None:
+def test_the_error_of_a_wrong_configuration_is_one_line(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        parse(root(), {**DEMO, **change}, "c.yaml")
+        parse(root(), {**MINIMAL, **change}, "c.yaml")
     assert str(caught.value).startswith("c.yaml: ")
     assert "\n" not in str(caught.value)
 
 
-def test_empty_section_means_all_defaults() -> None:
-    config = parse(root(), {**DEMO, "tasks": {"photoz": None}})
+def test_an_empty_section_has_all_defaults() -> None:
+    config = parse(root(), {**MINIMAL, "tasks": {"photoz": None}})
     assert config.tasks.photoz == tasks.get("photoz").Settings()
     assert config.tasks.latent is None
 
 
-def test_partial_section_keeps_the_task_s_own_defaults() -> None:
-    kind = tasks.get("outliers").Settings
-    assert parse(kind, {"train": {"epochs": 3}}).train.betas == kind().train.betas != SplitSettings()
+def test_a_partial_section_keeps_the_defaults_of_its_task() -> None:
+    settings = tasks.get("outliers").Settings
+    assert parse(settings, {"train": {"epochs": 3}}).train.betas == settings().train.betas != TrainSettings().betas
 
 
 @pytest.mark.parametrize(
@@ -62,17 +62,17 @@ def test_partial_section_keeps_the_task_s_own_defaults() -> None:
     sorted([*(ROOT / "config").glob("*.yaml"), *(ROOT / "config" / "examples").glob("*.yaml")]),
     ids=lambda path: path.name,
 )
-def test_shipped_configurations_are_valid(path: Path) -> None:
+def test_the_configurations_of_the_project_are_valid(path: Path) -> None:
     assert load_config(path).surveys
 
 
-def test_schema_names_every_task_and_its_draft() -> None:
+def test_the_schema_contains_its_dialect_and_every_task() -> None:
     schema = json_schema()
     assert schema["$schema"].endswith("2020-12/schema")
     assert set(schema["$defs"]["TasksSettings"]["properties"]) == set(tasks.NAMES)
 
 
-def test_equal_sections_share_one_text() -> None:
+def test_equal_sections_have_the_same_canonical_json() -> None:
     first = parse(SimulateSettings, {"size": 32, "seed": 2})
     second = parse(SimulateSettings, {"seed": 2, "size": 32})
     assert canonical_json(first) == canonical_json(second)
@@ -83,19 +83,19 @@ def test_equal_sections_share_one_text() -> None:
     ("text", "message"),
     [("{broken", "not valid JSON"), ("absent.yaml", "cannot be read"), ('{"a": 1', "not valid JSON")],
 )
-def test_unreadable_settings_are_refused(text: str, message: str) -> None:
+def test_unreadable_settings_are_an_error(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_settings(text)
 
 
 @pytest.mark.parametrize(("content", "message"), [("a: [1", "not valid YAML at line"), ("- 1", "must hold a mapping")])
-def test_broken_yaml_is_refused_with_its_line(tmp_path: Path, content: str, message: str) -> None:
+def test_damaged_yaml_is_an_error(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "c.yaml").write_text(content)
     with pytest.raises(ConfigError, match=message):
         read_yaml(tmp_path / "c.yaml")
 
 
-def test_environment_variables_are_expanded_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_are_expanded_and_unset_ones_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASTRODL_SKY", "sky")
     monkeypatch.delenv("ASTRODL_NOWHERE", raising=False)
     assert expand("${ASTRODL_SKY}/images") == "sky/images"
@@ -103,10 +103,9 @@ def test_environment_variables_are_expanded_or_named(monkeypatch: pytest.MonkeyP
         expand("${ASTRODL_NOWHERE}/images")
 
 
-def test_bands_named_twice_and_paths_left_out_are_refused() -> None:
+def test_a_repeated_band_and_a_missing_path_are_errors() -> None:
     data = {"catalog": "c.fits", "layout": "cube", "path": "{object_id}.fits"}
-    twice = {**data, "bands": [{"name": "g"}, {"name": "g"}]}
     with pytest.raises(ConfigError, match="named twice"):
-        parse(IngestSettings, {"data": twice})
+        parse(IngestSettings, {"data": {**data, "bands": [{"name": "g"}, {"name": "g"}]}})
     with pytest.raises(ConfigError, match="`path` for each band"):
         parse(IngestSettings, {"data": {**data, "path": None, "bands": [{"name": "g"}]}})

@@ -17,6 +17,8 @@ import astrodl
 from astrodl.cli import data, reports, tasks
 from astrodl.errors import AstrodlError
 
+__all__ = ["main", "parser"]
+
 # The names of `astrodl` are imported when they are used, so that `astrodl --help` does not wait for torch.
 
 

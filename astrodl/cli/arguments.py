@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+__all__ = ["add_machine", "add_settings", "add_task", "add_threads", "add_verb", "add_workers", "count", "index"]
+
 
 def add_verb(verbs: Any, run: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
     """Add the verb named like a function, whose docstring holds a summary and an example."""

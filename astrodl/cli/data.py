@@ -11,6 +11,8 @@ from astrodl.errors import ConfigError
 if TYPE_CHECKING:
     from astrodl.config import IngestSettings
 
+__all__ = ["VERBS"]
+
 
 def add_simulate(verbs: Any) -> None:
     """Add `simulate`."""

@@ -9,6 +9,8 @@ from typing import Any
 import astrodl
 from astrodl.cli.arguments import add_verb
 
+__all__ = ["VERBS"]
+
 
 def add_overview(verbs: Any) -> None:
     """Add `overview`."""

@@ -7,6 +7,8 @@ from typing import Any
 import astrodl
 from astrodl.cli.arguments import add_machine, add_settings, add_task, add_threads, add_verb, count, index
 
+__all__ = ["VERBS"]
+
 
 def add_train(verbs: Any) -> None:
     """Add `train`."""

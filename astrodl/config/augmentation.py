@@ -6,6 +6,8 @@ from pydantic import Field
 
 from astrodl.config.section import Fraction, Section
 
+__all__ = ["AugmentSettings"]
+
 
 class AugmentSettings(Section):
     """Random changes of training images that leave the target as it is.

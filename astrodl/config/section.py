@@ -15,6 +15,18 @@ from pydantic_core import core_schema
 from astrodl.errors import ConfigError
 from astrodl.plugins import find_plugins
 
+__all__ = [
+    "Fraction",
+    "Name",
+    "PluginName",
+    "Section",
+    "canonical_json",
+    "expand",
+    "parse",
+    "read_settings",
+    "read_yaml",
+]
+
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 
@@ -118,8 +130,8 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        kind = type(values).__name__
-        raise ConfigError(f"{path}: holds a {kind}, must hold a mapping of keys to values; correct the file")
+        found = type(values).__name__
+        raise ConfigError(f"{path}: holds a {found}, must hold a mapping of keys to values; correct the file")
     return values
 
 

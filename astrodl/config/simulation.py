@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from astrodl.config.section import Fraction, Name, Section
 
+__all__ = ["SURVEY_DEFAULTS", "InstrumentSettings", "SimulateSettings"]
+
 
 class InstrumentSettings(Section):
     """A band of a simulated survey: changes to a known one, or a new one."""

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from astrodl.config.section import Fraction, Name, Section
 from astrodl.config.survey import DataSettings
 
+__all__ = ["IngestSettings", "SplitSettings"]
+
 
 class SplitSettings(Section):
     """Division of the objects into training, validation and test."""

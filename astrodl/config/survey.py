@@ -6,6 +6,17 @@ from pydantic import Field, field_validator, model_validator
 
 from astrodl.config.section import Fraction, Name, PluginName, Section
 
+__all__ = [
+    "LAYOUTS",
+    "BandSettings",
+    "DataSettings",
+    "LabelSettings",
+    "MaskSettings",
+    "NoiseSettings",
+    "PlaneSettings",
+    "PsfSettings",
+]
+
 LAYOUTS = ("extensions", "files", "cube", "rgb", "arrays", "mosaic")
 """Layouts of the input images; other packages add theirs as entry points of the group `astrodl.layouts`."""
 

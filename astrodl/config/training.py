@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from astrodl.config.augmentation import AugmentSettings
 from astrodl.config.section import Fraction, Section
 
+__all__ = ["LEARNING_RATES", "TaskSettings", "TrainSettings"]
+
 LEARNING_RATES = {
     "sgd": 0.1,
     "momentum": 0.02,

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from astrodl.config.section import Section, parse, read_yaml
 
+__all__ = ["Question", "VoteTree", "read_tree"]
+
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-__all__ = ["auc", "average_precision", "by_kind", "recall_top"]
+__all__ = ["auc", "average_precision", "recall_top"]
 
 
 def _check(score: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -96,27 +96,3 @@ def recall_top(score: ArrayLike, truth: ArrayLike, fraction: float) -> float:
     above, tied = values > edge, values == edge
     weight = (n_top - np.count_nonzero(above)) / np.count_nonzero(tied)
     return float((np.count_nonzero(odd & above) + weight * np.count_nonzero(odd & tied)) / np.count_nonzero(odd))
-
-
-def by_kind(score: ArrayLike, oddity: ArrayLike) -> dict[str, float]:
-    """Compute the AUC of each kind of oddity against the normal objects.
-
-    Parameters
-    ----------
-    score
-        Scores, (N,).
-    oddity
-        Kind of oddity of each object as text, "" where there is none, (N,).
-
-    Returns
-    -------
-    dict
-        Kind -> AUC, in alphabetical order.
-    """
-    values, kinds = np.asarray(score, dtype=np.float64), np.asarray(oddity).astype(str)
-    _check(values, kinds != "")
-    areas = {}
-    for kind in np.unique(kinds[kinds != ""]):
-        chosen = (kinds == kind) | (kinds == "")
-        areas[str(kind)] = auc(values[chosen], kinds[chosen] == kind)
-    return areas

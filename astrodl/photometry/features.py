@@ -74,7 +74,8 @@ _OPTIMAL_SOFTENING = np.sqrt(1.042)
 """Softening of asinh magnitudes in units of the flux noise that balances bias and variance (Lupton et al. 1999)."""
 _ZERO_POINT = 23.9
 """AB zero point of fluxes in microjansky."""
-_CHUNK = 256
+_CHUNK_PIXELS = 1 << 18
+"""Pixels of a band that are measured together: the intermediate arrays stay in the cache of a processor."""
 
 
 def photometric_features(names: Iterable[str]) -> tuple[str, ...]:
@@ -124,11 +125,13 @@ def measure(
         raise ValueError(f"images have {images.ndim} axes, must have four: (n, bands, y, x)")
     sigma = block_sky(images) if sky_sigma is None else np.asarray(sky_sigma, np.float32)
     bands = [f"band{number}" for number in range(images.shape[1])] if bands is None else bands
-    radii = _radii(min(images.shape[-2:]))
+    height, width = images.shape[-2:]
+    radii = _radii(min(height, width))
     names = _names(bands, radii, "pixels" if pixel_scale_arcsec is None else "arcsec")
     features = np.empty((len(images), len(names)), np.float32)
-    for start in range(0, len(images), _CHUNK):  # limits the memory of intermediate arrays
-        chunk = slice(start, start + _CHUNK)
+    length = max(1, _CHUNK_PIXELS // (height * width))
+    for start in range(0, len(images), length):
+        chunk = slice(start, start + length)
         features[chunk] = _measure(images[chunk], sigma[chunk], radii, pixel_scale_arcsec or 1.0)
     return features, names
 
@@ -167,8 +170,9 @@ def _colour_apertures(radii: Sequence[int]) -> tuple[int, int]:
 def _measure(
     images: NDArray[np.float32], sigma: NDArray[np.float32], radii: Sequence[int], scale: float
 ) -> NDArray[np.float32]:
-    detection = detect(images, sigma)
-    flux, area = _fluxes(images, detection, radii)
+    filled, has_data = _fill(images)
+    detection = _detect(filled, has_data, sigma)
+    flux, area = _fluxes(filled, has_data, detection, radii)
     noise = sigma[:, :, np.newaxis] * np.sqrt(area)
     magnitude = asinh_magnitude(flux, noise)
     colour = (magnitude[:, :-1] - magnitude[:, 1:])[..., list(_colour_apertures(radii))]
@@ -200,57 +204,74 @@ def detect(images: NDArray[np.float32], sigma: NDArray[np.float32]) -> Detection
     images, sigma
         (n, bands, y, x) and (n, bands).
     """
+    return _detect(*_fill(images), sigma)
+
+
+def _fill(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return images with 0 for missing pixels, and which pixels have data."""
     has_data = np.isfinite(images)
+    return images if has_data.all() else np.where(has_data, images, 0), has_data
+
+
+def _detect(filled: NDArray[np.float32], has_data: NDArray[np.bool_], sigma: NDArray[np.float32]) -> Detection:
+    """Detect objects on images with 0 for missing pixels; see `detect`."""
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = np.where(np.isfinite(sigma) & (sigma > 0), 1.0 / np.square(sigma, dtype=np.float64), 0.0)
     # Relative weights keep fluxes in maggies (1e-10) in the range of float32.
     weight_sum = weight.sum(axis=1, keepdims=True)
     relative = (weight / np.where(weight_sum > 0, weight_sum, 1.0)).astype(np.float32)
-    total = np.einsum("nbyx,nb->nyx", np.where(has_data, images, 0), relative)
-    coverage = np.einsum("nbyx,nb->nyx", has_data.astype(np.float32), relative)
+    if has_data.all():  # one number per object instead of an image
+        coverage = relative.cumsum(axis=1)[:, -1:, np.newaxis]
+    else:
+        coverage = np.einsum("nbyx,nb->nyx", has_data.astype(np.float32), relative)
     valid = coverage > 0
     safe = np.where(valid, coverage, 1)
-    image = np.where(valid, total / safe, 0).astype(np.float32)
+    image = np.einsum("nbyx,nb->nyx", filled, relative) / safe
     with np.errstate(divide="ignore"):
         best = np.where(weight_sum > 0, 1 / np.sqrt(weight_sum), np.nan)[:, :, np.newaxis]
     noise = np.where(valid, best / np.sqrt(safe), np.nan).astype(np.float32)
     footprint = _central_footprint(image, noise, valid)
-    return Detection(image, noise, valid, footprint)
+    return Detection(image, np.broadcast_to(noise, image.shape), np.broadcast_to(valid, image.shape), footprint)
 
 
 def _central_footprint(
     image: NDArray[np.float32], noise: NDArray[np.float32], valid: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     n, height, width = image.shape
-    snr = np.where(valid, image / np.where(valid, noise, 1), 0)
-    smooth = ndimage.gaussian_filter(np.nan_to_num(snr), (0, _SMOOTHING_PIXELS, _SMOOTHING_PIXELS), mode="nearest")
+    snr = np.nan_to_num(image / noise)
+    smooth = ndimage.gaussian_filter(snr, (0, _SMOOTHING_PIXELS, _SMOOTHING_PIXELS), mode="nearest")
     above = (smooth > _THRESHOLD_SIGMA) & valid
     in_plane = np.zeros((3, 3, 3), bool)
     in_plane[1] = True
     labels, _ = ndimage.label(above, in_plane)
     y, x = np.indices((height, width)) - np.array([(height - 1) / 2, (width - 1) / 2])[:, np.newaxis, np.newaxis]
-    central = np.hypot(y, x) <= max(min(height, width) / 8, 2)
-    peak = np.where(central & above, smooth, -np.inf).reshape(n, -1).argmax(axis=1)
-    chosen = np.where((central & above).any(axis=(1, 2)), labels.reshape(n, -1)[np.arange(n), peak], -1)
+    central = np.flatnonzero(np.hypot(y, x) <= max(min(height, width) / 8, 2))
+    candidates = above.reshape(n, -1)[:, central]
+    peak = central[np.where(candidates, smooth.reshape(n, -1)[:, central], -np.inf).argmax(axis=1)]
+    chosen = np.where(candidates.any(axis=1), labels.reshape(n, -1)[np.arange(n), peak], -1)
     return labels == chosen[:, np.newaxis, np.newaxis]
 
 
 def _fluxes(
-    images: NDArray[np.float32], detection: Detection, radii: Sequence[int]
+    filled: NDArray[np.float32], has_data: NDArray[np.bool_], detection: Detection, radii: Sequence[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the fluxes in apertures and footprint, (n, bands, apertures), and the areas in pixels, (n, 1, apertures).
 
-    Fluxes are scaled up for missing pixels, and NaN where more than half are missing.
+    Fluxes are scaled up for missing pixels, which are 0 in `filled`, and NaN where more than half are missing.
     """
-    n, n_bands = images.shape[:2]
+    n, n_bands = filled.shape[:2]
     distance = detection.distance.reshape(n, -1)
+    weight = np.empty((n, len(radii) + 1, distance.shape[1]), np.float32)
     # A pixel's weight grows with the distance of its centre inside the circle: exact to first order in 1 / radius.
-    masks = [np.clip(radius + 0.5 - distance, 0, 1) for radius in radii]
-    weight = np.stack([*masks, detection.footprint.reshape(n, -1)], axis=2).astype(np.float32)
-    flat = images.reshape(n, n_bands, -1)
-    has_data = np.isfinite(flat)
-    area = weight.sum(axis=1, dtype=np.float64)[:, np.newaxis]
-    total = (np.where(has_data, flat, 0) @ weight).astype(np.float64)
-    covered = area if has_data.all() else (has_data.astype(np.float32) @ weight).astype(np.float64)
+    for number, radius in enumerate(radii):
+        np.clip(radius + 0.5 - distance, 0, 1, out=weight[:, number])
+    weight[:, -1] = detection.footprint.reshape(n, -1)
+    area = weight.sum(axis=2, dtype=np.float64)[:, np.newaxis]
+    weight = np.ascontiguousarray(weight.transpose(0, 2, 1))
+    total = (filled.reshape(n, n_bands, -1) @ weight).astype(np.float64)
+    covered = area.repeat(n_bands, axis=1)
+    gaps = np.flatnonzero(~has_data.all(axis=(1, 2, 3)))
+    if len(gaps):
+        covered[gaps] = has_data[gaps].reshape(len(gaps), n_bands, -1).astype(np.float32) @ weight[gaps]
     enough = (covered > 0.5 * area) & (area > 0)
     return np.where(enough, total * area / np.where(enough, covered, 1), np.nan), np.where(area > 0, area, np.nan)

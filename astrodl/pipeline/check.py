@@ -6,6 +6,8 @@ from pathlib import Path
 
 from astrodl.errors import AstrodlError
 
+__all__ = ["check"]
+
 
 def check(path: str | os.PathLike[str]) -> list[str]:
     """List the problems of a file of the pipeline.
@@ -26,13 +28,13 @@ def check(path: str | os.PathLike[str]) -> list[str]:
     []
     """
     path = Path(path)
-    kinds = KINDS.get(path.suffix.lower())
-    if kinds is None:
-        return [f"{path}: kind of file is not known; accepted: {', '.join(sorted(KINDS))}"]
+    find_problems = _CHECKS.get(path.suffix.lower())
+    if find_problems is None:
+        return [f"{path}: kind of file is not known; accepted: {', '.join(sorted(_CHECKS))}"]
     if not path.is_file():
         return [f"{path}: no such file; give an existing one"]
     try:
-        return [line if str(path) in line else f"{path}: {line}" for line in kinds(path)]
+        return [line if str(path) in line else f"{path}: {line}" for line in find_problems(path)]
     except AstrodlError as error:
         return [str(error)]
 
@@ -87,7 +89,7 @@ def _pdfs(path: Path) -> list[str]:
     return []
 
 
-KINDS: dict[str, Callable[[Path], list[str]]] = {
+_CHECKS: dict[str, Callable[[Path], list[str]]] = {
     ".h5": _hdf5,
     ".hdf5": _hdf5,
     ".safetensors": _model,

@@ -17,6 +17,8 @@ from astrodl.plots.style import save
 from astrodl.store import BAND_FLAGS, FLAGS, SPLITS, Reader, open_store
 from astrodl.tasks.colour import colour
 
+__all__ = ["FLAG_WORDS", "aperture", "depth", "inspect"]
+
 FLAG_WORDS = {
     "missing_band": "without a band",
     "partial_coverage": "with pixels without data",
@@ -105,8 +107,8 @@ def _rows(store: Reader) -> tuple[list[list[int]], list[str]]:
 
 def _shown(parts: NDArray[np.int8], of_splits: Mapping[str, Any]) -> dict[str, Any]:
     """Omit the split `rest` where it is empty, as in most surveys."""
-    some = bool((parts == SPLITS.index("rest")).any())
-    return {name: value for name, value in of_splits.items() if some or name != "rest"}
+    has_rest = bool((parts == SPLITS.index("rest")).any())
+    return {name: value for name, value in of_splits.items() if has_rest or name != "rest"}
 
 
 def depth(sigma: float, pixel_scale_arcsec: float | None) -> float:

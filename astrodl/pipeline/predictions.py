@@ -35,8 +35,8 @@ def write_block(file: h5py.File, start: int, n_objects: int, arrays: Arrays) -> 
     """Write the objects from `start` on; maps are stored as float16, which keeps three digits of a probability."""
     for name, values in arrays.items():
         if name not in file:
-            kind = np.float16 if values.ndim >= 3 else values.dtype
-            file.create_dataset(name, (n_objects, *values.shape[1:]), kind, track_times=False)
+            dtype = np.float16 if values.ndim >= 3 else values.dtype
+            file.create_dataset(name, (n_objects, *values.shape[1:]), dtype, track_times=False)
         file[name][start : start + len(values)] = values
 
 

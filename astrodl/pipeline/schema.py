@@ -9,6 +9,8 @@ from pydantic import Field, create_model, model_validator
 from astrodl import tasks
 from astrodl.config import DataSettings, Name, Section, SimulateSettings, SplitSettings, parse, read_yaml
 
+__all__ = ["SurveySettings", "load_config", "root", "schema"]
+
 
 class SurveySettings(Section):
     """A survey: simulated or real, and how it is split."""

@@ -8,6 +8,8 @@ import numpy as np
 from astrodl.plots.images import balance_bands, lupton_rgb, order_screen_channels, plain_rgb
 from astrodl.store import Reader, open_store
 
+__all__ = ["colour"]
+
 N_BALANCE = 400
 
 

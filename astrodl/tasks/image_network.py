@@ -20,6 +20,8 @@ from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Context
 from astrodl.tasks.inputs import fit_standardization, scale_free_features, select_columns, standardize
 
+__all__ = ["ImageSettings", "StyleSettings", "build", "build_plugin", "features", "fit_features"]
+
 NETWORKS = (
     "apertures", "compact", "lenet5", "alexnet", "vgg11", "vgg16", "googlenet", "resnet18", "resnet34", "xception",
     "efficientnet_b0", "spp", "dilated", "dieleman", "d4", "none",

@@ -25,6 +25,8 @@ from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["TASK", "Latent", "LatentSettings", "LatentTraining"]
+
 
 class LatentTraining(TrainSettings):
     """Training loop of the latent map."""
@@ -216,10 +218,10 @@ class Latent(Task[LatentSettings, VAE]):
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
         """Project the same views on as many principal components as there are latent dimensions."""
-        seen, unseen = (self.inputs(self.read(store, part)) for part in (train, test))
-        flat = unseen["image"].reshape(len(test), -1)
-        parts = classical.pca(seen["image"].reshape(len(train), -1), flat, self.settings.dimensions)
-        residual = (unseen["image"] - parts.other_reconstruction.reshape(unseen["image"].shape)) / unseen["error"]
+        of_train, of_test = (self.inputs(self.read(store, part)) for part in (train, test))
+        flat = of_test["image"].reshape(len(test), -1)
+        parts = classical.pca(of_train["image"].reshape(len(train), -1), flat, self.settings.dimensions)
+        residual = (of_test["image"] - parts.other_reconstruction.reshape(of_test["image"].shape)) / of_test["error"]
         predicted = {"latent": parts.other_latent, "chi2": (residual**2).mean((1, 2, 3))}
         return {"pca": (predicted, {"latent": parts.train_latent})}
 

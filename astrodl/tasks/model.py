@@ -21,8 +21,12 @@ from astrodl.errors import DataError, StoreError
 from astrodl.photometry.features import measure
 from astrodl.tasks.base import AnyTask, Arrays, Context
 
+__all__ = ["Model", "load_model"]
+
 FORMAT = "astrodl-model"
 FORMAT_VERSION = 3
+CPU_BATCH = 32
+"""Objects that a CPU predicts at a time: the maps of more do not fit into its caches."""
 
 
 class Model:
@@ -115,8 +119,15 @@ class Model:
 
         On a CUDA device the copy of the float32 results to the host is asynchronous: synchronise before reading them.
         """
-        predicted = self.task.predict(self.network, to_memory_format(batch, self.layout))
-        return {name: tensor.float().to("cpu", non_blocking=True) for name, tensor in predicted.items()}
+        size = len(next(iter(batch.values())))
+        step = CPU_BATCH if self.device.type == "cpu" else size
+        parts = []
+        for start in range(0, size, step):
+            part = {name: tensor[start : start + step] for name, tensor in batch.items()}
+            parts.append(self.task.predict(self.network, to_memory_format(part, self.layout)))
+        return {
+            name: torch.cat([part[name] for part in parts]).float().to("cpu", non_blocking=True) for name in parts[0]
+        }
 
     def save(self, path: Path) -> None:
         """Write weights and metadata, atomically.

@@ -28,6 +28,8 @@ from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["TASK", "OutlierSettings", "OutlierTraining", "Outliers"]
+
 REGIONS = {"everywhere": (0.98, None), "galaxy": (0.90, 0.69), "core": (None, 0.44)}
 """Regions of the residual image: quantile of its modulus (None: power of the excess), radius in half sides."""
 

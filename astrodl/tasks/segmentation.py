@@ -28,6 +28,8 @@ from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["TASK", "Segmentation", "SegmentationSettings", "SegmentationTraining"]
+
 COMPONENTS = ("bulge", "disk", "clump")
 
 

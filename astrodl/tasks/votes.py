@@ -26,6 +26,8 @@ from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["TASK", "Votes", "VotesSettings", "VotesTraining"]
+
 LEAST = 0.05
 """Smallest parameter of a Dirichlet distribution."""
 FACTORS = np.geomspace(0.2, 200, 91)

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from astrodl.photometry.measure import photometric_features, structural_features
 
 from astrodl import open_store, tasks
 from astrodl.atomic import write_json
 from astrodl.baselines import morphology
 from astrodl.config import parse
+from astrodl.photometry.features import photometric_features, structural_features
 from astrodl.pipeline.objects import fit_context, labelled
 from astrodl.store import Reader
 from astrodl.tasks.inputs import scale_free_features
-from astrodl.tasks.photoz.report import RIVALS, summaries
+from astrodl.tasks.photoz.report import METHODS, summaries
 
 SEEDED = ("forest", "mlp", "forest_no_colour")
 """Methods that a seed changes."""
@@ -59,7 +59,7 @@ def main(task: str, store: str, test: str, settings: str, seed: str, out: str, *
             if task == "photoz":
                 names, edges = photometric_features(reader.feature_names), np.asarray(job.context.constants["edges"])
                 x, y = reader.features(names, train), other.features(names, rows)
-                pdf = RIVALS[name](x, known["z"], y, edges, **options)["pdf"]
+                pdf = METHODS[name](x, known["z"], y, edges, **options)["pdf"]
                 predicted = {"pdf": pdf, **summaries(pdf, edges)}
             else:
                 y = other.features(MORPHOLOGY[name][1](other.feature_names), rows)

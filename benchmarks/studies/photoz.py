@@ -1,33 +1,18 @@
 """Tables and figures of the study in docs/tasks/photoz.md; photoz.yaml lists the trainings."""
 
-import json
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import study
 import torch
-from astrodl.photometry.measure import asinh_magnitude
 from figures import error_against_size, missing_bands
 from matplotlib.figure import Figure
-from study import (
-    Metrics,
-    count_training,
-    load,
-    main,
-    metric_table,
-    read_classical,
-    read_entries,
-    read_metrics,
-    read_runs,
-    read_test,
-    show,
-    table,
-    train_seconds,
-)
 
 from astrodl import open_store
 from astrodl.baselines.photoz.mlp import mlp
 from astrodl.data.batches import Cutouts
+from astrodl.photometry.features import asinh_magnitude
 from astrodl.photoz import evaluate, tomography
 from astrodl.plots.images import sheet_of_rows
 from astrodl.plots.photoz.bins import imbalance_bias
@@ -37,25 +22,21 @@ from astrodl.tasks.colour import colour
 from astrodl.tasks.photoz import Photoz
 
 STORE, TEST = "surveys/main/store.h5", "surveys/main/test.h5"
-runs_of = partial(read_runs, __file__)
+runs_of = partial(study.read_runs, __file__)
 
 
 def headline() -> str:
     """Compare the network, its ensemble and the classical methods on 10,000 galaxies."""
-    (runs,) = runs_of("headline").values()
-    ensemble, methods = runs[0].with_name("ensemble"), read_classical(runs[0].parent)
-    networks = [{**read_metrics(run), "seconds": train_seconds(run)} for run in runs]
-    columns = {"network": networks, f"ensemble of {len(runs)}": [read_metrics(ensemble)], **methods}
-    predicted, truth = read_test(ensemble, "main")
-    edges, z = np.asarray(load(runs[0]).task.context.constants["edges"]), truth["z"]
+    runs, ensemble, columns = study.read_headline(__file__)
+    predicted, truth = study.read_test(ensemble, "main")
+    edges, z = np.asarray(study.load(runs[0]).task.context.constants["edges"]), truth["z"]
     ratios = []
     for metric, label in (("sigma_mad", "σ_MAD"), ("crps", "CRPS")):
         network, together, *others = (np.mean([run[metric] for run in found]) for found in columns.values())
-        best = min(others)
-        ratios.append(f"{label} {network / best:.2f} ({together / best:.2f} the ensemble)")
+        ratios.append(f"{label} {network / min(others):.2f} ({together / min(others):.2f} the ensemble)")
     about = (
-        f"{count_training(runs[0], 'main'):,} training and {len(z):,} test objects; mean and standard deviation over "
-        f"seeds of the training. Ratio to the best classical method: {', '.join(ratios)}.\n"
+        f"{study.count_training(runs[0], 'main'):,} training and {len(z):,} test objects; mean and standard deviation "
+        f"over seeds of the training. Ratio to the best classical method: {', '.join(ratios)}.\n"
     )
     optimal, exact = (true_fluxes(noisy, edges) for noisy in (True, False))
     limit = (
@@ -67,15 +48,14 @@ def headline() -> str:
     for row in tomography(z, predicted["pdf"], edges):
         bias, error = (row[key] / (1 + row["mean_true"]) for key in ("bias", "error"))
         rows.append([f"{row['low']:.2f} to {row['high']:.2f}", f"{row['n_objects']}", f"{bias:+.4f}", f"{error:.4f}"])
-    bins = table(["bin in z_phot", "objects", "bias in mean z / (1 + z)", "error"], rows)
-    images = [
-        show("Tomographic bins", "photoz-study-tomography.png", ensemble / "figures" / "tomography.png"),
-        show("Galaxies and the apertures that the network draws", "photoz-apertures.png", apertures(runs[0])),
-    ]
-    return "\n".join([about, metric_table(columns, (*Photoz.metric_names, "seconds")), limit, bins, *images])
+    bins = study.table(["bin in z_phot", "objects", "bias in mean z / (1 + z)", "error"], rows)
+    images = study.show_ensemble(ensemble, "photoz-study", tomography="Tomographic bins")
+    caption = "Galaxies and the apertures that the network draws"
+    images.append(study.show(caption, "photoz-apertures.png", apertures(runs[0])))
+    return "\n".join([about, study.metric_table(columns, *Photoz.metric_names, "seconds"), limit, bins, *images])
 
 
-def true_fluxes(noisy: bool, edges: np.ndarray) -> Metrics:
+def true_fluxes(noisy: bool, edges: np.ndarray) -> study.Metrics:
     """Measure `mlp` on magnitudes and colours of the true fluxes: exact, or as an optimal extraction measures them.
 
     The optimal extraction weights the pixels by the true profile (of the truth band), so that nothing but the noise of
@@ -91,7 +71,7 @@ def true_fluxes(noisy: bool, edges: np.ndarray) -> Metrics:
     magnitude = asinh_magnitude(flux, noise)
     x = np.concatenate([magnitude, magnitude[:, :-1] - magnitude[:, 1:]], axis=1)
     report = evaluate(z[test], mlp(x[train], z[train], x[test], edges)["pdf"], edges, n_draws=2)
-    return {name: entry["value"] for name, entry in report["metrics"].items()}
+    return study.values_of(report["metrics"])
 
 
 def effective_width(store: Reader) -> np.ndarray:
@@ -106,7 +86,7 @@ def effective_width(store: Reader) -> np.ndarray:
 
 def apertures(run: Path, n_classes: int = 5, rank: int = 20) -> Figure:
     """Draw a bright test galaxy of each class and the apertures that the network lays over it."""
-    model = load(run)
+    model = study.load(run)
     with open_store(TEST) as store:
         kinds, magnitudes = store.column("class"), store.column("magnitude")
         names = list(np.unique(kinds))[:n_classes]
@@ -133,8 +113,8 @@ def curve() -> str:
     """Draw and tabulate sigma_MAD and CRPS against the number of training galaxies, with bootstrap errors."""
     found = {}
     for size, (run,) in runs_of("curve").items():
-        classical = json.loads((run.parent / "classical-seed0.json").read_text())["baselines"]
-        found[int(size)] = {"network": read_entries(run), **classical}
+        classical = study.read_json(run.parent / "classical-seed0.json")["baselines"]
+        found[int(size)] = {"network": study.read_entries(run), **classical}
     methods = list(next(iter(found.values())))
     images, head, rows = [], ["training objects"], [[f"{size:,}"] for size in found]
     for metric, label, axis in (("sigma_mad", "σ_MAD", r"$\sigma_\mathrm{MAD}$"), ("crps", "CRPS", "CRPS (redshift)")):
@@ -144,11 +124,11 @@ def curve() -> str:
         )
         figure = error_against_size(list(found), value, error, ylabel=axis)
         name = f"photoz-curve-{metric.replace('_', '-')}.png"
-        images.append(show(f"{label} against the number of training galaxies", name, figure))
+        images.append(study.show(f"{label} against the number of training galaxies", name, figure))
         head += [f"{method} {label}" for method in methods]
         for i, row in enumerate(rows):
             row += [f"{value[method][i]:.4f} ± {error[method][i]:.4f}" for method in methods]
-    return "\n".join([table(head, rows), *images])
+    return "\n".join([study.table(head, rows), *images])
 
 
 def variants() -> str:
@@ -157,22 +137,25 @@ def variants() -> str:
     runs = {name: run for name, (run,) in runs_of("variants").items()}
     rows = []
     for name, run in runs.items():
-        entries = read_entries(run)
+        entries = study.read_entries(run)
         cells = [f"{entries[metric]['value']:.4f} ± {entries[metric]['error']:.4f}" for metric in metrics]
-        rows.append([name, *cells, f"{train_seconds(run):.0f}"])
+        rows.append([name, *cells, f"{study.read_metrics(run)['seconds']:.0f}"])
     pair = {"as they are": runs["apertures"], "weights against n(z)": runs["balanced n(z)"]}
-    points = {name: read_test(run, "main")[0]["z_median"] for name, run in pair.items()}
-    bias = imbalance_bias(read_test(runs["apertures"], "main")[1]["z"], points)
+    points = {name: study.read_test(run, "main")[0]["z_median"] for name, run in pair.items()}
+    bias = imbalance_bias(study.read_test(runs["apertures"], "main")[1]["z"], points)
     images = [
-        show("Bias against redshift, with and without weights", "photoz-imbalance.png", bias),
-        show("Accuracy with missing bands", "photoz-missing-bands.png", missing(runs)),
+        study.show("Bias against redshift, with and without weights", "photoz-imbalance.png", bias),
+        study.show("Accuracy with missing bands", "photoz-missing-bands.png", missing(runs)),
     ]
-    return "\n".join([table(["variant", *(f"`{metric}`" for metric in metrics), "seconds"], rows), *images])
+    return "\n".join([study.table(["variant", *(f"`{metric}`" for metric in metrics), "seconds"], rows), *images])
 
 
 def missing(runs: dict[str, Path]) -> Figure:
     """Draw the scatter of networks with and without band dropout when bands are missing."""
-    models = {"usual training": load(runs["apertures"]), "band dropout 0.15": load(runs["band dropout 0.15"])}
+    models = {
+        "usual training": study.load(runs["apertures"]),
+        "band dropout 0.15": study.load(runs["band dropout 0.15"]),
+    }
     with open_store(TEST) as store:
         bands, rows = store.bands, np.arange(len(store))[::3]
         z, cutouts = store.column("z", rows), Cutouts.from_store(store, rows)
@@ -192,4 +175,5 @@ def missing(runs: dict[str, Path]) -> Figure:
 
 
 if __name__ == "__main__":
-    main({part.__name__: part for part in (headline, curve, variants)})
+    parts = (headline, curve, variants)
+    study.main({part.__name__: part for part in parts})

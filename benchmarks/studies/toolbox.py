@@ -1,34 +1,32 @@
 """Tables and figures of the study in docs/toolbox.md; toolbox.yaml lists the trainings."""
 
-import json
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import study
 import torch
 from figures import compare_curves
 from matplotlib.figure import Figure
-from study import Metrics, load, main, mean_and_spread, read_runs, read_test, show, table, train_seconds
 
 from astrodl import open_store
 from astrodl.data.batches import Cutouts
 from astrodl.losses import ssim
 from astrodl.pipeline.objects import labelled
 from astrodl.plots.images import sheet_of_rows
-from astrodl.training.diagnosis import judge
+from astrodl.training.diagnosis import diagnose_curves
 
 STORE, TEST = "surveys/main/store.h5", "surveys/main/test.h5"
 N_DRAWN = 9
 """Test galaxies in the figure of reconstructions."""
-Curves = dict[str, np.ndarray]
-runs_of = partial(read_runs, __file__)
+runs_of = partial(study.read_runs, __file__)
 
 
 def optimizers() -> str:
     """Compare the optimizers, and name those whose trials have a lower validation loss at another learning rate."""
     rates = {name: learning_rate(run) for name, (run, *_) in runs_of("optimizers").items()}
     trials = [(trial.split()[0], run) for trial, (run,) in runs_of("trials").items()]
-    found = [(name, read_curves(run)["validation_loss"][-1], learning_rate(run)) for name, run in trials]
+    found = [(name, read_curve(run, "validation", "loss")[-1], learning_rate(run)) for name, run in trials]
     best = {name: min((loss, rate) for other, loss, rate in found if other == name)[1] for name in rates}
     others = [f"{name} ({best[name]:.2g})" for name in rates if best[name] != rates[name]]
     note = f"\n\nAnother rate was better in the trials of {', '.join(others)}." if others else ""
@@ -36,48 +34,45 @@ def optimizers() -> str:
 
 
 def learning_rate(run: Path) -> float:
-    return json.loads((run / "config.json").read_text())["train"]["learning_rate"]
+    return study.read_json(run / "config.json")["train"]["learning_rate"]
+
+
+def read_curve(run: Path, part: str, term: str) -> np.ndarray:
+    return np.array([row[part][term] for row in study.read_history(run)])
 
 
 def compare(part: str, rates: dict[str, str] | None = None) -> str:
     """Draw the learning curves of the choices of a part, and tabulate what each reached."""
-    runs, rows = runs_of(part), []
-    curves = {name: [read_curves(run) for run in folders] for name, folders in runs.items()}
+    rows, runs = [], runs_of(part)
     for name, folders in runs.items():
         reached = [read_quality(run) for run in folders]
-        cells = [mean_and_spread([each[key] for each in reached], 3) for key in ("accuracy", "cross_entropy")]
-        seconds = np.mean([train_seconds(run) for run in folders])
-        rows.append([name, *([rates[name]] if rates else []), *cells, diagnoses(curves[name]), f"{seconds:.0f}"])
+        cells = [study.cell(reached, key, 3) for key in ("accuracy", "cross_entropy")]
+        seconds = np.mean([each["seconds"] for each in reached])
+        rows.append([name, *([rates[name]] if rates else []), *cells, count_diagnoses(folders), f"{seconds:.0f}"])
     head = ["choice", *(["learning rate"] if rates else []), "accuracy", "cross-entropy", "diagnosis", "seconds"]
     panels = {
-        label.replace("_", " "): {name: [each[label] for each in found] for name, found in curves.items()}
-        for label in ("validation_loss", "validation_accuracy")
+        f"validation {term}": {
+            name: [read_curve(run, "validation", term) for run in folders] for name, folders in runs.items()
+        }
+        for term in ("loss", "accuracy")
     }
     figure = compare_curves(panels, heading=f"Choices of {part}")
-    return table(head, rows) + "\n" + show(f"Learning curves: {part}", f"toolbox-{part}.png", figure, "images")
+    image = study.show(f"Learning curves: {part}", f"toolbox-{part}.png", figure, "images")
+    return study.table(head, rows) + "\n" + image
 
 
-def read_curves(run: Path) -> Curves:
-    """Read the learning curves of a training."""
-    rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-    kinds = [(part, term) for part in ("train", "validation") for term in ("loss", "accuracy")]
-    return {f"{part}_{term}": np.array([row[part][term] for row in rows]) for part, term in kinds}
-
-
-def read_quality(run: Path) -> Metrics:
+def read_quality(run: Path) -> study.Metrics:
     """Measure accuracy and cross-entropy on the test objects."""
-    predicted, truth = read_test(run, "main")
+    predicted, truth = study.read_test(run, "main")
     probability, label = predicted["probability"], truth["label"]
     likelihood = probability[np.arange(len(label)), label]
-    return {
-        "accuracy": float((probability.argmax(1) == label).mean()),
-        "cross_entropy": float(-np.log(likelihood + 1e-12).mean()),
-    }
+    accuracy, cross_entropy = (probability.argmax(1) == label).mean(), -np.log(likelihood + 1e-12).mean()
+    return {**study.read_metrics(run), "accuracy": float(accuracy), "cross_entropy": float(cross_entropy)}
 
 
-def diagnoses(curves: list[Curves]) -> str:
+def count_diagnoses(runs: list[Path]) -> str:
     """Count the diagnoses of the seeds."""
-    judged = [judge(each["train_loss"], each["validation_loss"]) for each in curves]
+    judged = [diagnose_curves(read_curve(run, "train", "loss"), read_curve(run, "validation", "loss")) for run in runs]
     kinds = [diagnosis.kind for diagnosis in judged if diagnosis is not None]
     if len(set(kinds)) == 1:
         return kinds[0]
@@ -86,37 +81,31 @@ def diagnoses(curves: list[Curves]) -> str:
 
 def reconstructions() -> str:
     """Draw views of test objects beside their reconstructions, and tabulate how similar they are."""
-    runs, rows, tiles = runs_of("reconstructions"), [], {}
-    for name, folders in runs.items():
+    rows, tiles = [], {}
+    for name, folders in runs_of("reconstructions").items():
         found = [reconstruct(run) for run in folders]
         tiles |= {"view": found[0][1], name: found[0][2]}
-        digits = {"ssim": 3, "chi2": 2, "knn_recall": 3}
-        cells = [mean_and_spread([metrics[key] for metrics, *_ in found], digits[key]) for key in digits]
-        rows.append([name, *cells, mean_and_spread([train_seconds(run) for run in folders], 0)])
-    return (
-        table(["choice", "ssim", "chi2", "knn_recall", "seconds"], rows)
-        + "\n"
-        + show("Reconstructions", "toolbox-reconstructions.png", draw_views(tiles), "images")
-    )
+        metrics, digits = [each[0] for each in found], {"ssim": 3, "chi2": 2, "knn_recall": 3, "seconds": 0}
+        rows.append([name, *(study.cell(metrics, key, n) for key, n in digits.items())])
+    image = study.show("Reconstructions", "toolbox-reconstructions.png", draw_views(tiles), "images")
+    return study.table(["choice", "ssim", "chi2", "knn_recall", "seconds"], rows) + "\n" + image
 
 
-def reconstruct(run: Path) -> tuple[Metrics, np.ndarray, np.ndarray]:
+def reconstruct(run: Path) -> tuple[study.Metrics, np.ndarray, np.ndarray]:
     """Measure the reconstructions of a latent map; return also views and reconstructions of the first test objects."""
-    model = load(run)
+    model = study.load(run)
     task = model.task
     with open_store(STORE) as store, open_store(TEST) as test:
-        train, rows = labelled(type(task), task.settings, store, "train"), np.arange(len(test))
-        known, predicted = (
-            model.raw(Cutouts.from_store(reader, part)) for reader, part in ((store, train), (test, rows))
-        )
+        train, rows = labelled(type(task), task.settings, store, "train"), test.select("all")
+        known, predicted = (model.raw(Cutouts.from_store(*part)) for part in ((store, train), (test, rows)))
         classes = {f"truth_{name}": values for name, values in task.truth(store, train).items()}
-        scores = task.score(predicted, task.truth(test, rows), {**known, **classes})
+        scores = study.values_of(task.score(predicted, task.truth(test, rows), {**known, **classes}))
         view = torch.from_numpy(task.inputs(Cutouts.from_store(test, rows))["image"])
         bands = [len(test.bands) - 1, len(test.bands) // 2, 0]
     with torch.no_grad():
         made = model.network.decoder(torch.from_numpy(predicted["latent"]))
-    similarity = float(ssim(made, view, view.amax((1, 2, 3), keepdim=True).clamp(min=1)).mean())
-    metrics = {"ssim": similarity, **{name: scores[name]["value"] for name in ("chi2", "knn_recall")}}
+    similarity = ssim(made, view, view.amax((1, 2, 3), keepdim=True).clamp(min=1)).mean()
+    metrics = {**study.read_metrics(run), **scores, "ssim": float(similarity)}
     return metrics, view[:N_DRAWN, bands].numpy(), made[:N_DRAWN, bands].numpy()
 
 
@@ -136,6 +125,5 @@ def draw_views(tiles: dict[str, np.ndarray]) -> Figure:
 
 
 if __name__ == "__main__":
-    names = ("initializations", "activations", "norms", "regularizers", "augmentations", "losses", "poolings")
-    parts = {name: partial(compare, name) for name in names}
-    main(parts | {"optimizers": optimizers, "reconstructions": reconstructions})
+    compared = {part: partial(compare, part) for part in study.read_yaml(__file__)["parts"]}
+    study.main({**compared, "optimizers": optimizers, "reconstructions": reconstructions})

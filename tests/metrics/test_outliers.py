@@ -70,18 +70,12 @@ def test_an_increasing_function_of_the_score_has_the_same_metrics(metric) -> Non
     assert metric(np.exp(3 * score[order]), odd[order]) == pytest.approx(metric(score, odd), abs=1e-12)
 
 
-def test_each_kind_is_compared_only_with_the_normal_objects() -> None:
-    score = np.array([0.0, 1.0, 2.0, 3.0, -1.0])
-    assert outliers.by_kind(score, np.array(["", "", "arc", "ring", "arc"])) == {"arc": 0.5, "ring": 1.0}
-
-
 def test_metrics_without_oddities_are_nan() -> None:
     none = np.zeros(3, bool)
     assert np.isnan(outliers.auc([1, 2, 3], none))
     assert np.isnan(outliers.auc([1, 2, 3], ~none))
     assert np.isnan(outliers.average_precision([1, 2, 3], none))
     assert np.isnan(outliers.recall_top([1, 2, 3], none, 0.5))
-    assert outliers.by_kind([1, 2, 3], ["", "", ""]) == {}
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from torch import nn
 
 import astrodl
 from astrodl import tasks
+from astrodl.baselines.networks import fit_predict_ensemble
 from astrodl.config import AugmentSettings, parse
-from astrodl.data.batches import Cutouts, Dataset, ResidentDataset
+from astrodl.data.batches import Dataset, ResidentDataset
 from astrodl.pipeline import objects
 from astrodl.pipeline.baseline import baseline
 from astrodl.pipeline.evaluate import evaluate
@@ -119,9 +120,13 @@ def test_columns_are_finite_and_described(trained: tuple[str, Path]) -> None:
             assert np.isfinite(column.values).all(), column.name
 
 
-def test_evaluation_gives_all_metrics_and_figures(trained: tuple[str, Path], store: Path, tmp_path: Path) -> None:
+def test_evaluation_gives_all_metrics_and_figures(
+    trained: tuple[str, Path], store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, folder = trained
     settings = small_settings(name)
+    # Short: tests/baselines tests how well the networks of the baselines learn.
+    monkeypatch.setitem(fit_predict_ensemble.__kwdefaults__, "min_updates", 10)
     baseline(name, store, tmp_path / "baseline.json", settings=settings)
     report = evaluate(
         name,
@@ -152,7 +157,7 @@ def test_an_interrupted_and_resumed_training_ends_in_the_same_weights(
 ) -> None:
     name, folder = trained
     settings = small_settings(name)
-    with interrupt_training(4):
+    with interrupt_training(4), pytest.raises(KeyboardInterrupt):
         astrodl.train(name, store, tmp_path, settings=settings, progress=False)
     assert (tmp_path / "last.pt").exists()
     astrodl.train(name, store, tmp_path, settings=settings, progress=False)

@@ -26,9 +26,7 @@ def store_with_gaps(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.mark.parametrize("name", IMAGE_TASKS)
-def test_networks_take_coverage_maps_only_if_the_survey_has_gaps(
-    name: str, store: Path, store_with_gaps: Path
-) -> None:
+def test_networks_take_coverage_maps_only_if_the_survey_has_gaps(name: str, store: Path, store_with_gaps: Path) -> None:
     complete, gappy = make_task(name, store, {}), make_task(name, store_with_gaps, {})
     n_bands = len(complete.context.bands)
     assert (complete.n_channels, gappy.n_channels) == (n_bands, 2 * n_bands)

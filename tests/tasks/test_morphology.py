@@ -150,9 +150,7 @@ def test_sampling_balances_the_classes(store: Path) -> None:
     assert sums[0] == pytest.approx(sums[1])
 
 
-def test_a_student_trains_on_the_predictions_of_its_teacher_for_unlabelled_objects(
-    store: Path, tmp_path: Path
-) -> None:
+def test_a_student_trains_on_the_predictions_of_its_teacher_for_unlabelled_objects(store: Path, tmp_path: Path) -> None:
     few_labels = Path(shutil.copy(store, tmp_path / "few_labels.h5"))
     with h5py.File(few_labels, "r+") as file:
         labels = file["catalog/class"][:]

@@ -153,7 +153,7 @@ def test_networks_of_three_folds_predict_every_object_out_of_fold(store: Path, t
         single = Predictions(tmp_path / "one.h5")
         held_out = ~is_test & (fold_of == fold)
         np.testing.assert_allclose(pdf[held_out], single.read()["pdf"][held_out], rtol=1e-3, atol=1e-5)
-        np.testing.assert_array_equal(single.unseen(0, N_OBJECTS), held_out | is_test)
+        np.testing.assert_array_equal(single.held_out(0, N_OBJECTS), held_out | is_test)
         assert np.abs(pdf[is_test] - single.read()["pdf"][is_test]).max() > 1e-3
     catalog = astrodl.catalog(folds, [tmp_path / "all.h5"], tmp_path / "catalog.fits")
     assert read_catalog(catalog)["photoz_unseen"].all()

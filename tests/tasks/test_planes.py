@@ -1,5 +1,6 @@
 """Optional planes of the store reach the tasks that ask for them, in training, prediction and from arrays."""
 
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ from astrodl.store import open_store
 from astrodl.tasks.base import Arrays
 from astrodl.tasks.latent import Latent, LatentSettings
 from astrodl.tasks.model import Model
-from tests.small_store import BANDS, N_OBJECTS, SIZE, write_store
+from tests.small_store import BANDS, N_OBJECTS, SIZE
 
 
 class WithPsf(Latent):
@@ -26,8 +27,8 @@ class WithPsf(Latent):
 
 
 @pytest.fixture(scope="module")
-def store_with_psf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = write_store(tmp_path_factory.mktemp("planes") / "store.h5")
+def store_with_psf(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = Path(shutil.copy(store, tmp_path_factory.mktemp("planes")))
     with h5py.File(path, "r+") as file:
         numbers = np.arange(N_OBJECTS * len(BANDS), dtype=np.float32).reshape(N_OBJECTS, len(BANDS), 1, 1)
         file["psf"] = np.broadcast_to(numbers, (N_OBJECTS, len(BANDS), 5, 5))

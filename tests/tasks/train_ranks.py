@@ -1,7 +1,7 @@
 """Train every task briefly, in one process or as one of several ranks: `python -m tests.tasks.train_ranks STORE OUT`.
 
-Each rank writes its weights, and rank 0 the history. With a task as third word only that task is trained, and every rank
-exits after two updates, as if it were killed.
+Each rank writes its weights, and rank 0 the history. With a task as third argument only that task is trained, and every
+rank exits after two updates, as if it were killed.
 """
 
 import json

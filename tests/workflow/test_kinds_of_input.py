@@ -1,7 +1,7 @@
-"""Each kind of input: its configuration ingests real data as astropy reads them, and goes through the workflow."""
+"""Examples of every kind of input: the store contains what astropy reads, and the workflow runs."""
 
-import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,17 @@ from astropy.wcs import WCS
 from astrodl.config import IngestSettings, parse
 from astrodl.ingestion.ingest import ingest
 from astrodl.store import BAND_FLAGS, FLAGS, Reader, check, open_store
-from tests.workflow.run import ENVIRONMENT, ROOT, snakemake, write_config
+from tests.workflow.run import ROOT, run_workflow, write_config
 
 Compare = Callable[[Reader, Path], None]
 
 
-def microjansky(counts: np.ndarray, zero_point: float) -> np.ndarray:
+def to_microjansky(counts: np.ndarray, zero_point: float) -> np.ndarray:
     return counts * 10 ** (-0.4 * (zero_point - 23.9))
 
 
-def middle(image: np.ndarray, size: int) -> np.ndarray:
-    """Cut out `size` pixels of which size // 2 is the pixel n // 2 of the image."""
+def cut_centre(image: np.ndarray, size: int) -> np.ndarray:
+    """Cut out `size` pixels; pixel n // 2 of the image becomes pixel size // 2."""
     top, left = (length // 2 - size // 2 for length in image.shape[-2:])
     return image[..., top : top + size, left : left + size]
 
@@ -33,7 +33,7 @@ def middle(image: np.ndarray, size: int) -> np.ndarray:
 def compare_kids_viking(store: Reader, folder: Path) -> None:
     with fits.open(folder / "multiband_9" / "cutouts" / "src0018.fits.gz") as file:
         native = np.stack(
-            [microjansky(file[band].data.astype(float), file[band].header["MAGZERO"]) for band in store.bands]
+            [to_microjansky(file[band].data.astype(float), file[band].header["MAGZERO"]) for band in store.bands]
         )
     (index,) = np.flatnonzero(store.object_id == "18")
     stored = store.images([index])[0] + store.background[index][:, None, None]
@@ -48,7 +48,7 @@ def compare_field(store: Reader, folder: Path) -> None:
     for position, (band, zero_point) in {2: ("r", 0.0), 8: ("Ks", 30.0)}.items():
         native = fits.getdata(folder / "multiband_9" / "field" / f"{band}.fits.fz", 1)[y - 32 : y + 32, x - 32 : x + 32]
         stored = store.images([index])[0, position] + store.background[index, position]
-        np.testing.assert_allclose(stored, microjansky(native.astype(float), zero_point), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(stored, to_microjansky(native.astype(float), zero_point), rtol=1e-4, atol=1e-4)
     assert len(store) == len(rows)
 
 
@@ -57,18 +57,18 @@ def compare_cosmos(store: Reader, folder: Path) -> None:
     index = int(np.argmax(table["flux_radius"]))
     native = fits.getdata(folder / "hst_cosmos_real" / "galaxy_images.fits", int(table["GAL_HDU"][index]))
     assert min(native.shape) >= 64
-    expected = microjansky(middle(native, 64), 25.937)
+    expected = to_microjansky(cut_centre(native, 64), 25.937)
     np.testing.assert_allclose(store.images([index])[0, 0], expected, rtol=1e-5, atol=1e-7)
     psf = fits.getdata(folder / "hst_cosmos_real" / "psf_images.fits", int(table["PSF_HDU"][index]))
     assert store.plane("psf", [index]).sum() == pytest.approx(psf.sum(), rel=0.02)
     difference = store.features(["magnitude_F814W_total"])[:, 0] - np.asarray(table["MAG"])
-    assert abs(np.nanmedian(difference)) < 0.4  # the footprint misses the wings
+    assert abs(np.nanmedian(difference)) < 0.4  # cutouts of COSMOS galaxies miss their wings
 
 
 def compare_legacy(store: Reader, folder: Path) -> None:
     cube = fits.getdata(folder / "legacy_survey" / "decals_dr5_grz_509.fits").astype(float)
     blocks = cube[:, :508, :508].reshape(3, 254, 2, 254, 2).sum((2, 4))
-    np.testing.assert_allclose(store.images()[0], microjansky(middle(blocks, 64), 22.5), rtol=1e-4)
+    np.testing.assert_allclose(store.images()[0], to_microjansky(cut_centre(blocks, 64), 22.5), rtol=1e-4)
     assert store.pixel_scale_arcsec == pytest.approx(0.524, rel=1e-3)
 
 
@@ -81,7 +81,7 @@ def compare_decam(store: Reader, folder: Path) -> None:
     cut = np.s_[y - 16 : y + 16, x - 16 : x + 16]
     np.testing.assert_allclose(store.images([0])[0, 1] + store.background[0, 1], native[cut], rtol=1e-4, atol=1e-2)
     np.testing.assert_allclose(store.plane("variance", [0])[0, 1], 1 / weight[cut], rtol=1e-5)
-    # three exposures show one galaxy at one place, whatever their grids
+    # The galaxy has the same position in the three exposures, although their grids differ.
     peaks = [np.unravel_index(np.nanargmax(band), band.shape) for band in store.images([0])[0]]
     assert np.ptp(peaks, axis=0).max() <= 1
     assert (store.band_flags & BAND_FLAGS["reprojected"] > 0).all(0).tolist() == [True, False, True]
@@ -93,75 +93,80 @@ def compare_gama(store: Reader, folder: Path) -> None:
         fits.getdata(folder / "gama_r_segm" / "SDSS" / f"G266033{kind}.fits") for kind in ("fitim", "sigma")
     )
     (index,) = np.flatnonzero(store.object_id == "266033")
-    np.testing.assert_allclose(store.images([index])[0, 0], microjansky(middle(image, 64), 0.0), rtol=1e-5)
+    np.testing.assert_allclose(store.images([index])[0, 0], to_microjansky(cut_centre(image, 64), 0.0), rtol=1e-5)
     np.testing.assert_allclose(
-        store.plane("variance", [index])[0, 0], microjansky(middle(sigma, 64), 0.0) ** 2, rtol=1e-4
+        store.plane("variance", [index])[0, 0], to_microjansky(cut_centre(sigma, 64), 0.0) ** 2, rtol=1e-4
     )
     assert store.plane("psf").shape == (6, 1, 25, 25)
-    # the noise measured on the border is what the sigma maps say
+    # The noise measured on the border agrees with the sigma maps.
     expected = np.sqrt(np.nanmedian(store.plane("variance"), axis=(1, 2, 3)))
     np.testing.assert_allclose(store.sky_sigma[:, 0], expected, rtol=0.25)
 
 
 def compare_hsc(store: Reader, folder: Path) -> None:
     with np.load(folder / "hsc_hst_scarlet" / "hsc_cosmos_35.npz") as file:
-        images, places, psf = file["images"], file["catalog"], file["psfs"]
-    x, y = int(places["x"][1]), int(places["y"][1])
-    expected = microjansky(images[:, y - 16 : y + 16, x - 16 : x + 16].astype(float), 27.0)
+        images, catalog, psf = file["images"], file["catalog"], file["psfs"]
+    x, y = int(catalog["x"][1]), int(catalog["y"][1])
+    expected = to_microjansky(images[:, y - 16 : y + 16, x - 16 : x + 16].astype(float), 27.0)
     stored, mask = store.images([1])[0], store.plane("mask", [1])[0] > 0
     np.testing.assert_allclose(stored[~mask], expected[~mask], rtol=1e-4, atol=1e-6)
     assert np.isnan(stored[mask]).all()
     np.testing.assert_allclose(store.plane("psf", [1])[0], psf, rtol=1e-5, atol=1e-12)
 
 
-KINDS: dict[str, tuple[str, str, str, Compare]] = {
-    "an extension per band": ("kids_viking.yaml", "multiband_9", "kids-viking", compare_kids_viking),
-    "a compressed mosaic": ("kids_viking_field.yaml", "multiband_9", "kids-viking-field", compare_field),
-    "an extension per object": ("cosmos.yaml", "hst_cosmos_real", "cosmos", compare_cosmos),
-    "a cube per object": ("legacy_survey.yaml", "legacy_survey", "legacy", compare_legacy),
-    "image, weight and mask on three grids": ("decam.yaml", "decam_ccd", "decam", compare_decam),
-    "image, sigma, mask and PSF": ("gama.yaml", "gama_r_segm", "gama-sdss", compare_gama),
-    "arrays": ("hsc_blend.yaml", "hsc_hst_scarlet", "hsc-blend", compare_hsc),
+@dataclass
+class Example:
+    """A configuration, its survey of real data, and the comparison of the store with the data."""
+
+    name: str
+    folder: str
+    survey: str
+    compare: Compare
+
+    @property
+    def config(self) -> Path:
+        return ROOT / "config" / "examples" / self.name
+
+
+EXAMPLES = {
+    "an extension per band": Example("kids_viking.yaml", "multiband_9", "kids-viking", compare_kids_viking),
+    "a compressed mosaic": Example("kids_viking_field.yaml", "multiband_9", "kids-viking-field", compare_field),
+    "an extension per object": Example("cosmos.yaml", "hst_cosmos_real", "cosmos", compare_cosmos),
+    "a cube per object": Example("legacy_survey.yaml", "legacy_survey", "legacy", compare_legacy),
+    "image, weight and mask on three grids": Example("decam.yaml", "decam_ccd", "decam", compare_decam),
+    "image, sigma, mask and PSF": Example("gama.yaml", "gama_r_segm", "gama-sdss", compare_gama),
+    "arrays": Example("hsc_blend.yaml", "hsc_hst_scarlet", "hsc-blend", compare_hsc),
 }
 
 
-@pytest.fixture(params=KINDS)
-def kind(
-    request: pytest.FixtureRequest, test_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Path, Path, str, Compare]:
-    """A configuration, the folder of real data, the survey of interest, the comparison with what lies there."""
-    name, needed, survey, compare = KINDS[request.param]
-    if not (test_data / needed).is_dir():
-        pytest.skip(f"no {test_data / needed}: set ASTRODL_TEST_DATA")
-    monkeypatch.setenv("ASTRODL_TEST_DATA", str(test_data.resolve()))
-    monkeypatch.chdir(ROOT)  # where `config/examples/catalogs` is
-    return ROOT / "config" / "examples" / name, test_data.resolve(), survey, compare
+@pytest.fixture(params=EXAMPLES)
+def example(request: pytest.FixtureRequest, test_data: Path, monkeypatch: pytest.MonkeyPatch) -> Example:
+    example = EXAMPLES[request.param]
+    if not (test_data / example.folder).is_dir():
+        pytest.skip(f"no {test_data / example.folder}: set ASTRODL_TEST_DATA")
+    monkeypatch.setenv("ASTRODL_TEST_DATA", str(test_data))
+    monkeypatch.chdir(ROOT)  # the configurations name their catalogues relative to the project
+    return example
 
 
-def test_the_store_holds_what_astropy_reads(kind: tuple[Path, Path, str, Compare], tmp_path: Path) -> None:
-    config, folder, survey, compare = kind
-    section: dict[str, Any] = yaml.safe_load(config.read_text())["surveys"][survey]
-    values = {"survey": survey, "data": section["data"], "split": section.get("split", {})}
+def test_the_store_contains_what_astropy_reads(example: Example, test_data: Path, tmp_path: Path) -> None:
+    section: dict[str, Any] = yaml.safe_load(example.config.read_text())["surveys"][example.survey]
+    values = {"survey": example.survey, "data": section["data"], "split": section.get("split", {})}
     summary = ingest(parse(IngestSettings, values), tmp_path / "store.h5")
     assert summary["n_refused"] == 0
     assert check(tmp_path / "store.h5") == []
     with open_store(tmp_path / "store.h5") as store:
-        compare(store, folder)
+        example.compare(store, test_data)
 
 
 @pytest.mark.slow
-def test_it_goes_through_ingestion_and_the_latent_task(
-    kind: tuple[Path, Path, str, Compare], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config, _, survey, _ = kind
-    values = yaml.safe_load(config.read_text())
+def test_the_workflow_runs_with_the_latent_task(example: Example, tmp_path: Path) -> None:
+    values = yaml.safe_load(example.config.read_text())
     values["tasks"]["latent"] = {"train": {**values["tasks"]["latent"]["train"], "epochs": 2}}
     for section in values["surveys"].values():
         if "simulate" in section:
             section["simulate"]["n_objects"] = 60
     (tmp_path / "config").symlink_to(ROOT / "config")
-    monkeypatch.setitem(ENVIRONMENT, "ASTRODL_TEST_DATA", os.environ["ASTRODL_TEST_DATA"])
-    done = snakemake(tmp_path, write_config(tmp_path / "run.yaml", **values))
-    assert done.returncode == 0, done.stdout + done.stderr
-    catalog = Table.read(tmp_path / "results" / survey / "catalog.fits")
+    run_workflow(tmp_path, write_config(tmp_path / "run.yaml", **values))
+    catalog = Table.read(tmp_path / "results" / example.survey / "catalog.fits")
     assert np.isfinite(catalog["latent_1"]).all()

@@ -1,13 +1,12 @@
-"""The two configurations of real data: what they ingest, against astropy and Pillow; and runs with little training."""
+"""Surveys of real data: the stores contain what astropy and Pillow read, and the workflow runs with little training."""
 
 import csv
 import json
 import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import yaml
@@ -15,48 +14,41 @@ from astropy.io import fits
 from astropy.table import Table
 from PIL import Image
 
-from astrodl.config import IngestSettings, parse
+from astrodl.config import DataSettings, IngestSettings, parse
 from astrodl.ingestion.ingest import ingest
 from astrodl.pipeline.schema import load_config
 from astrodl.store import open_store
-from tests.workflow.run import ENVIRONMENT, ROOT, command, planned, write_config
+from tests.workflow.run import ROOT, plan, run_workflow, write_config
 
 EXAMPLES = ROOT / "config" / "examples"
 EGS, GALAXYZOO = EXAMPLES / "egs.yaml", EXAMPLES / "galaxyzoo.yaml"
 
 
-@pytest.fixture
-def real_data(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folder of the real data, as the configurations name it."""
+@pytest.fixture(scope="module")
+def real_data(test_data: Path) -> Iterator[Path]:
+    """Folder of the real data, which the configurations find in the environment."""
     for name in ("hst_egs_specz", "gz1_morphology"):
         if not (test_data / name).is_dir():
             pytest.skip(f"no {test_data / name}: set ASTRODL_TEST_DATA")
-    monkeypatch.setenv("ASTRODL_TEST_DATA", str(test_data.resolve()))
-    return test_data.resolve()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASTRODL_TEST_DATA", str(test_data))
+        yield test_data
 
 
-def ingest_settings(config: Path, survey: str, **data: Any) -> IngestSettings:
-    """Give what the workflow ingests for a survey, all of it as test objects, with some keys of `data` replaced."""
+def ingest_as_test_split(config: Path, survey: str, out: Path, **changes: Any) -> tuple[DataSettings, dict[str, Any]]:
+    """Ingest a survey of a configuration with changed keys of `data`; return these settings and the summary."""
     section = load_config(config).surveys[survey].model_dump(exclude_unset=True)
-    values = {"survey": survey, "data": section["data"] | data, "split": {"validation": 0.0, "test": 1.0}}
-    return parse(IngestSettings, values)
-
-
-def run_workflow(folder: Path, config: Path, real_data: Path, *options: str) -> str:
-    environment = {**ENVIRONMENT, "ASTRODL_TEST_DATA": str(real_data)}
-    words = command(folder, config, *options)
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    values = {"survey": survey, "data": section["data"] | changes, "split": {"validation": 0.0, "test": 1.0}}
+    settings = parse(IngestSettings, values)
+    assert settings.data
+    return settings.data, ingest(settings, out)
 
 
 def read_metrics(folder: Path, survey: str, task: str) -> dict[str, Any]:
-    path = folder / "results" / survey / task / "metrics.json"
-    values: dict[str, Any] = json.loads(path.read_text())
-    return values
+    return json.loads((folder / "results" / survey / task / "metrics.json").read_text())
 
 
-def test_the_simulated_strip_has_the_bands_and_pixels_of_the_real_one() -> None:
+def test_the_simulated_egs_survey_has_the_bands_and_pixels_of_the_real_one() -> None:
     surveys = load_config(EGS).surveys
     simulated, real = surveys["egs-sim"].simulate, surveys["egs"].data
     assert simulated.bands == tuple(band.name for band in real.bands)
@@ -64,16 +56,21 @@ def test_the_simulated_strip_has_the_bands_and_pixels_of_the_real_one() -> None:
     assert 0.03 * real.rebin == pytest.approx(simulated.pixel_scale_arcsec)
 
 
-def test_strip_cutouts_are_what_astropy_reads_in_microjansky(real_data: Path, tmp_path: Path) -> None:
-    settings = ingest_settings(EGS, "egs")
-    summary = ingest(settings, tmp_path / "store.h5")
+@pytest.fixture(scope="module")
+def egs_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("egs") / "store.h5"
+    _, summary = ingest_as_test_split(EGS, "egs", path)
     assert summary["split"] == {"train": 0, "validation": 0, "test": 24, "rest": 0}
     assert summary["flags"]["partial_coverage"] == 1
+    return path
+
+
+def test_egs_images_are_those_of_astropy_in_microjansky(egs_store: Path, real_data: Path) -> None:
     with (real_data / "hst_egs_specz" / "redshifts.csv").open() as file:
         rows = {row["deep2_objno"]: row for row in csv.DictReader(file)}
-    # Sirianni et al. 2005, and 23.9 is the AB magnitude of a microjansky
+    # Sirianni et al. 2005; the AB magnitude of a microjansky is 23.9.
     zero_points = (26.486, 25.937)
-    with open_store(tmp_path / "store.h5") as store:
+    with open_store(egs_store) as store:
         assert store.unit == "uJy"
         assert store.pixel_scale_arcsec == pytest.approx(0.09, rel=1e-4)
         np.testing.assert_allclose(store.column("z"), [float(rows[name]["z_spec"]) for name in store.object_id])
@@ -86,54 +83,50 @@ def test_strip_cutouts_are_what_astropy_reads_in_microjansky(real_data: Path, tm
                 np.testing.assert_allclose(store.images([index])[0, position], expected, rtol=1e-5, atol=1e-7)
 
 
-def test_pixels_outside_the_mosaic_are_missing(real_data: Path, tmp_path: Path) -> None:
-    ingest(ingest_settings(EGS, "egs"), tmp_path / "store.h5")
-    with open_store(tmp_path / "store.h5") as store:
+def test_pixels_outside_the_egs_mosaic_are_nan(egs_store: Path, real_data: Path) -> None:
+    with open_store(egs_store) as store:
         (edge,) = np.flatnonzero(store.object_id == "12011504")
         missing = np.isnan(store.images([edge])[0])
-        assert 0.2 < missing.mean() < 0.5
-        counts = fits.getdata(real_data / "hst_egs_specz" / "cutouts" / "12011504.acs.v_6ac_.fits")
-        outside = (counts == 0).reshape(67, 3, 67, 3).sum((1, 3))[1:65, 1:65] > 4
-        np.testing.assert_array_equal(missing[0], outside)
+    assert 0.2 < missing.mean() < 0.5
+    counts = fits.getdata(real_data / "hst_egs_specz" / "cutouts" / "12011504.acs.v_6ac_.fits")
+    outside = (counts == 0).reshape(67, 3, 67, 3).sum((1, 3))[1:65, 1:65] > 4
+    np.testing.assert_array_equal(missing[0], outside)
 
 
-@pytest.fixture
-def few_galaxies(real_data: Path, tmp_path: Path) -> Path:
-    """Two galaxies of every class of Galaxy Zoo, in a folder of their own."""
-    source, folder = real_data / "gz1_morphology", tmp_path / "few"
+@pytest.fixture(scope="module")
+def galaxy_zoo_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DataSettings]:
+    """Two galaxies of every Galaxy Zoo class, and the settings of their ingestion."""
+    source, folder = real_data / "gz1_morphology", tmp_path_factory.mktemp("galaxy_zoo")
     (folder / "images").mkdir(parents=True)
     table = Table.read(source / "labels.csv", format="ascii.csv")
     chosen = np.concatenate([np.flatnonzero(table["class_name"] == name)[:2] for name in set(table["class_name"])])
     table[np.sort(chosen)].write(folder / "labels.csv", format="ascii.csv")
     for name in table["file"][chosen]:
         shutil.copyfile(source / name, folder / name)
-    return folder
+    settings, _ = ingest_as_test_split(GALAXYZOO, "galaxyzoo", folder / "store.h5", root=str(folder))
+    return folder / "store.h5", settings
 
 
-def test_galaxy_zoo_cutouts_are_what_pillow_reads(few_galaxies: Path, tmp_path: Path) -> None:
-    settings = ingest_settings(GALAXYZOO, "galaxyzoo", root=str(few_galaxies))
-    ingest(settings, tmp_path / "store.h5")
-    rebin, size = settings.data.rebin, settings.data.size
+def test_galaxy_zoo_images_are_those_of_pillow(galaxy_zoo_store: tuple[Path, DataSettings], real_data: Path) -> None:
+    path, settings = galaxy_zoo_store
+    rebin, size = settings.rebin, settings.size
     n_blocks = 423 // rebin
-    lost, first = (423 - n_blocks * rebin) // 2, n_blocks // 2 - size // 2
-    with h5py.File(tmp_path / "store.h5") as file:
-        background = file["background"][:]
-    with open_store(tmp_path / "store.h5") as store:
+    margin, first = (423 - n_blocks * rebin) // 2, n_blocks // 2 - size // 2
+    used = slice(margin, margin + n_blocks * rebin)
+    with open_store(path) as store:
         assert store.bands == ("g", "r", "i")
         for index, name in enumerate(store.object_id):
-            # the first row of a picture is its top, of a store its bottom; SDSS shows i, r, g as red, green, blue
-            picture = np.asarray(Image.open(few_galaxies / "images" / f"{name}.jpeg"), float)[::-1].transpose(2, 0, 1)
-            kept = picture[::-1, lost : lost + n_blocks * rebin, lost : lost + n_blocks * rebin]
-            blocks = kept.reshape(3, n_blocks, rebin, n_blocks, rebin).sum((2, 4))
+            picture = np.asarray(Image.open(real_data / "gz1_morphology" / "images" / f"{name}.jpeg"), float)
+            # The first row is the top of a picture and the bottom of a store; SDSS shows i, r, g as red, green, blue.
+            bands = picture[::-1].transpose(2, 0, 1)[::-1]
+            blocks = bands[:, used, used].reshape(3, n_blocks, rebin, n_blocks, rebin).sum((2, 4))
             expected = blocks[:, first : first + size, first : first + size]
-            stored = store.images([index])[0] + background[index][:, None, None]
+            stored = store.images([index])[0] + store.background[index][:, None, None]
             np.testing.assert_allclose(stored, expected, atol=1e-3)
 
 
-def test_galaxy_zoo_classes_are_renamed(few_galaxies: Path, tmp_path: Path) -> None:
-    settings = ingest_settings(GALAXYZOO, "galaxyzoo", root=str(few_galaxies))
-    ingest(settings, tmp_path / "store.h5")
-    with open_store(tmp_path / "store.h5") as store:
+def test_galaxy_zoo_classes_are_renamed(galaxy_zoo_store: tuple[Path, DataSettings]) -> None:
+    with open_store(galaxy_zoo_store[0]) as store:
         pairs = sorted(zip(store.column("class"), store.column("oddity"), strict=True))
     assert pairs == sorted(
         [("", "dont_know")] * 2
@@ -143,14 +136,12 @@ def test_galaxy_zoo_classes_are_renamed(few_galaxies: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("config", "n_trained"), [(EGS, 3), (GALAXYZOO, 7)])
-def test_a_dry_run_plans_the_training_of_one_survey(
-    config: Path, n_trained: int, real_data: Path, tmp_path: Path
-) -> None:
-    jobs = planned(run_workflow(tmp_path, config, real_data, "--dry-run"))
-    assert jobs["train"] == n_trained
+def test_networks_are_trained_on_one_survey_only(config: Path, n_trained: int, real_data: Path, tmp_path: Path) -> None:
+    assert plan(tmp_path, config)["train"] == n_trained
 
 
-def with_little_training(config: Path, folder: Path) -> dict[str, Any]:
+def shorten_training(config: Path) -> dict[str, Any]:
+    """Read a configuration and reduce its trainings to two epochs of one seed."""
     values: dict[str, Any] = yaml.safe_load(config.read_text())
     for section in values["tasks"].values():
         section["train"] = {"epochs": 2, "batch_size": 32}
@@ -159,10 +150,10 @@ def with_little_training(config: Path, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_networks_of_the_simulated_strip_predict_the_real_one(real_data: Path, tmp_path: Path) -> None:
-    values = with_little_training(EGS, tmp_path)
+def test_networks_trained_on_the_simulated_egs_survey_predict_the_real_one(real_data: Path, tmp_path: Path) -> None:
+    values = shorten_training(EGS)
     values["surveys"]["egs-sim"]["simulate"]["n_objects"] = 150
-    run_workflow(tmp_path, write_config(tmp_path / "config.yaml", **values), real_data)
+    run_workflow(tmp_path, write_config(tmp_path / "config.yaml", **values))
     photoz = read_metrics(tmp_path, "egs", "photoz")
     assert photoz["n_objects"] == 24
     assert np.isfinite(photoz["network"]["sigma_mad"]["value"])
@@ -173,9 +164,9 @@ def test_networks_of_the_simulated_strip_predict_the_real_one(real_data: Path, t
 
 
 @pytest.mark.slow
-def test_galaxy_zoo_goes_through_the_workflow(real_data: Path, tmp_path: Path) -> None:
-    values = with_little_training(GALAXYZOO, tmp_path)
-    run_workflow(tmp_path, write_config(tmp_path / "config.yaml", **values), real_data)
+def test_the_workflow_runs_on_galaxy_zoo(real_data: Path, tmp_path: Path) -> None:
+    values = shorten_training(GALAXYZOO)
+    run_workflow(tmp_path, write_config(tmp_path / "config.yaml", **values))
     morphology = read_metrics(tmp_path, "galaxyzoo", "morphology")
     assert morphology["baselines"]["forest"]["accuracy"]["value"] > 0.6
     assert "accuracy" in morphology["network"]

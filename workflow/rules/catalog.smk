@@ -1,4 +1,4 @@
-# From all tasks to one catalogue and the figures of the whole survey.
+# Catalogue, products and figures of a survey from the predictions of all tasks.
 
 
 rule catalog:
@@ -21,7 +21,7 @@ rule catalog:
         "astrodl catalog {input.store:q} {input.predictions:q} --out {output.catalog:q} > {log:q} 2>&1"
 
 
-# Files that a task writes beside the catalogue, such as the redshift PDFs.
+# A file of a task beside the catalogue, such as the redshift PDFs.
 rule product:
     input:
         store=f"{RESULTS}/{{survey}}/store.h5",

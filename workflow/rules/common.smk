@@ -1,4 +1,4 @@
-# Shared by the rules: the validated configuration, and functions of the wildcards.
+# The validated configuration, and input functions of the rules.
 import json
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-# A `snakemake` that was started by its path, without activating its environment, still finds the astrodl beside it.
+# The rules find astrodl beside the Python of snakemake, also if its environment is not activated.
 os.environ.update(
     PATH=os.pathsep.join(
         [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)]
@@ -26,7 +26,7 @@ def stop(message):
 def first_error(schema):
     """Return the most relevant error of the merged configuration (files and --config), or None.
 
-    `snakemake.utils.validate` is not used: its message is a page long, and filling in defaults would change `config`.
+    Not `snakemake.utils.validate`: its message is a page long, and the defaults that it fills in would change `config`.
     """
     return best_match(Draft202012Validator(schema).iter_errors(config))
 
@@ -58,7 +58,7 @@ def validate_config():
 
 
 def validate_names():
-    """Check the names of the surveys, which become folders; a schema does not refuse a key that YAML reads as a number."""
+    """Check the names of the surveys, which become folders; a schema accepts a key that YAML reads as a number."""
     for name in config.get("surveys") or {}:
         if not re.fullmatch(
             r"[A-Za-z0-9][A-Za-z0-9_.+-]*", str(name)
@@ -113,12 +113,12 @@ def check_folds(name, n_folds):
 
 
 def one_of(names):
-    """Return the regular expression of a wildcard; without names, one that matches nothing."""
+    """Return a regular expression that matches the names, or nothing if there are none."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def canonical(section):
-    """Return the same text for equal sections, so that a job runs again only when its own section changes."""
+    """Return the same text for equal sections: a job runs again only if its section changes."""
     return json.dumps(section, sort_keys=True, separators=(",", ":"))
 
 
@@ -156,7 +156,7 @@ def shard_names(survey):
 
 
 def task_settings(wildcards):
-    """Return a task's section without folds and seeds: one more seed must not train the others again."""
+    """Return the section of a task without folds and seeds: another seed must not repeat the existing trainings."""
     return canonical(
         {
             key: value
@@ -167,9 +167,9 @@ def task_settings(wildcards):
 
 
 def survey_catalog(wildcards):
-    """Return the input catalogue, relative to the root of the data or else to the working directory.
+    """Return the input catalogue, relative to the root of the data or to the working directory.
 
-    The images are not inputs (there may be a million): `touch` the catalogue after changing them.
+    The images are not inputs, because there may be a million: `touch` the catalogue after changing them.
     """
     survey = SURVEYS[wildcards.survey]
     if survey.get("simulate") is not None:
@@ -220,7 +220,7 @@ def histories(wildcards):
 
 
 def baselines(wildcards):
-    """Return the baseline; a survey with the models of another one has no training split for it."""
+    """Return the baseline; a survey with the models of another survey has no training split for one."""
     survey, task = wildcards.survey, wildcards.task
     return (
         []
@@ -244,14 +244,14 @@ def shard_predictions(wildcards):
 
 
 def catalogs_of(survey):
-    """List the catalogues of a survey: those of its shards, or the only one."""
+    """List the catalogues of the shards of a survey, or its only catalogue."""
     shards = shard_names(survey)
     parts = [f"{RESULTS}/{survey}/shards/{shard}/catalog.fits" for shard in shards]
     return parts or [f"{RESULTS}/{survey}/catalog.fits"]
 
 
 def products_of(survey):
-    """List the products of the tasks of a survey, per shard where it is divided."""
+    """List the products of the tasks of a survey, for every shard if it has shards."""
     folders = [f"{RESULTS}/{survey}/shards/{shard}" for shard in shard_names(survey)]
     return [
         f"{folder}/{product}"
@@ -283,7 +283,7 @@ def metrics(wildcards):
 
 
 def growing(amount):
-    """Return a resource that grows with every attempt: a job killed for lack of memory or time asks for more."""
+    """Return a resource that grows with every attempt, for jobs that are killed for lack of memory or time."""
     return lambda wildcards, attempt: amount * attempt
 
 
@@ -293,7 +293,7 @@ def train_priority(wildcards):
 
 
 def targets():
-    """List all results; with the metrics, so that a task whose folder was removed runs again."""
+    """List all results, including the metrics: a task whose folder was removed runs again."""
     files = []
     for survey in SURVEYS:
         files += [*catalogs_of(survey), *products_of(survey)]

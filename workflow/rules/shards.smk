@@ -1,12 +1,12 @@
-# A survey with the key `shards`: parts of the sky as jobs of their own. Networks are trained on a sample, by the usual
-# rules; here every shard is ingested, predicted and joined, and the catalogues become one in the HATS format.
+# Surveys with the key `shards`. The usual rules train the networks on a sample; the rules below ingest and predict each
+# shard, and merge the catalogues of the shards into one in the HATS format.
 
 
 rule shard:
     input:
         catalog=survey_catalog,
     output:
-        # Written last; the files of the shards lie beside it, and Snakemake knows them by this one.
+        # Written last: it stands for the files of the shards beside it.
         summary=f"{RESULTS}/{{survey}}/shards/shards.json",
         sample=f"{RESULTS}/{{survey}}/shards/sample.fits",
     log:
@@ -29,7 +29,7 @@ rule shard:
         "astrodl shard --out {params.out:q} --settings {params.settings:q} {params.simulated:q} > {log:q} 2>&1"
 
 
-# What networks are trained, validated and measured on.
+# The objects with which networks are trained, validated and tested.
 use rule ingest as ingest_sample with:
     input:
         catalog=f"{RESULTS}/{{survey}}/shards/sample.fits",

@@ -1,4 +1,4 @@
-# From the sky, simulated or real, to a store.
+# Stores of simulated or real surveys.
 
 
 rule simulate:

@@ -1,4 +1,4 @@
-# From a store to predictions and metrics: the same rules for every task, a job for every fold and seed.
+# Models, predictions and metrics: the same rules for every task, one training for every fold and seed.
 
 
 rule train:
@@ -13,7 +13,7 @@ rule train:
     benchmark:
         f"{RESULTS}/{{survey}}/benchmarks/{{task}}/train-fold{{fold}}-seed{{seed}}.tsv"
     priority: train_priority
-    # Fixed: trainings run side by side, and the weights do not depend on the number of cores.
+    # One thread: trainings run in parallel, and the weights do not depend on the number of cores.
     threads: 1
     resources:
         gpu=1,
@@ -24,7 +24,7 @@ rule train:
         settings=task_settings,
     message:
         "{wildcards.survey}: train {wildcards.task}, fold {wildcards.fold}, seed {wildcards.seed}"
-    # `exec`: a scheduler's SIGTERM ends the shell at once, and the job with it; the training must outlive it to save.
+    # `exec` replaces the shell, which would exit at the SIGTERM of a scheduler before the training saves its state.
     shell:
         "exec astrodl train {wildcards.task} {input.store:q} --out {params.out:q} --settings {params.settings:q}"
         " --fold {wildcards.fold} --seed {wildcards.seed} --threads {threads} --processes {resources.gpu} > {log:q} 2>&1"

@@ -34,6 +34,8 @@ from astrodl.tasks.photoz.settings import PhotozSettings
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["FLAGS", "TASK", "Photoz"]
+
 FLOOR = 1e-9
 """Smallest probability of a bin, so that no average of p(z) is zero everywhere."""
 ODD = 0.01

@@ -23,7 +23,9 @@ from astrodl.tasks.metric import Metrics, bootstrap_metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RIVALS: Mapping[str, Callable[..., Arrays]] = {"trainz": trainz, "knn": knn, "forest": forest, "svm": svm, "mlp": mlp}
+__all__ = ["METHODS", "baselines", "draw", "score", "summaries"]
+
+METHODS: Mapping[str, Callable[..., Arrays]] = {"trainz": trainz, "knn": knn, "forest": forest, "svm": svm, "mlp": mlp}
 """Classical methods; `trainz` predicts n(z) for every object."""
 AGAINST = {
     "magnitude": "magnitude (AB)",
@@ -63,7 +65,7 @@ def baselines(
     train_x: np.ndarray, z: np.ndarray, test_x: np.ndarray, edges: np.ndarray
 ) -> dict[str, tuple[Arrays, Arrays]]:
     """Fit the classical methods on the training objects and predict the test objects."""
-    predicted = {name: method(train_x, z, test_x, edges) for name, method in RIVALS.items()}
+    predicted = {name: method(train_x, z, test_x, edges) for name, method in METHODS.items()}
     return {name: ({"pdf": found["pdf"], **summaries(found["pdf"], edges)}, {}) for name, found in predicted.items()}
 
 

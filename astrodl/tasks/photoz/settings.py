@@ -6,6 +6,8 @@ from pydantic import Field
 
 from astrodl.config import Fraction, PluginName, TaskSettings, TrainSettings
 
+__all__ = ["PhotozSettings", "PhotozTraining"]
+
 NETWORKS = ("apertures", "resnet", "branches", "inception", "none")
 
 

@@ -64,7 +64,8 @@ class Brightness(Task[BrightnessSettings, nn.Sequential]):
         return [Column("brightness_magnitude", predictions["magnitude"], "mag", "predicted magnitude", "phot.mag")]
 
     def write_product(self, name: str, path: Path, store: Reader, blocks: Iterator[tuple[np.ndarray, Arrays]]) -> None:
-        best = min((float(m), str(i)) for names, arrays in blocks for i, m in zip(names, arrays["magnitude"], strict=True))
+        pairs = (zip(arrays["magnitude"], names, strict=True) for names, arrays in blocks)
+        best = min((float(magnitude), str(name)) for pair in pairs for magnitude, name in pair)
         write_text(path, best[1])
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:

@@ -3,17 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
 from astrodl.baselines import morphology as classical
 from astrodl.calibration import levels
-from astrodl.config import Fraction, TrainSettings
 from astrodl.data.augment import apply_symmetry, mirror_randomly, mixup
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.errors import ConfigError, DataError
@@ -37,65 +35,17 @@ from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import network_input, scale_free_features
 from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 from astrodl.tasks.model import Model, load_model
+from astrodl.tasks.morphology.settings import MorphologySettings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+__all__ = ["TASK", "Morphology"]
 
 COVERAGES = (90, 95)
 """Coverage of the conformal sets in per cent of the objects."""
 FLOOR = 1e-12
 MIXED = ("image", "coverage", "features", "target")
-
-
-class MorphologyTraining(TrainSettings):
-    """Training loop of morphology."""
-
-    epochs: Annotated[int, Field(ge=1)] = 30
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-2
-    ema: Fraction = 0.99
-
-
-class MorphologySettings(image_network.ImageSettings):
-    """Morphological classes."""
-
-    unused_augmentations: ClassVar = ()
-
-    target: str = "class"
-    """Column with the class name; objects with an empty name, or one not in `classes`, are predicted only."""
-    classes: tuple[str, ...] | None = None
-    """Class names in order; by default all that the training split has, sorted."""
-    loss: Literal["cross_entropy", "focal", "mse", "l1", "triplet"] = "cross_entropy"
-    """Cross-entropy; focal loss (Lin et al. 2017); squared or absolute error of the probabilities; or batch-hard
-    triplets (Hermans et al. 2017) with the class of the nearest prototype."""
-    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
-    """Exponent of the focal loss."""
-    margin: Annotated[float, Field(gt=0)] = 0.3
-    """Margin of the triplets, between vectors of length one."""
-    label_smoothing: Fraction = 0.05
-    """Share of the target spread over all classes while training."""
-    balance: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Exponent of the inverse class frequency in the loss; 0: no weights."""
-    sampling: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Exponent of the inverse class frequency with which training objects are drawn; 0: each once an epoch."""
-    mirror: dict[str, str] = Field(default={})
-    """Pairs of classes that a reflection exchanges, `{spiral_cw: spiral_acw}`. Half of the training images are
-    reflected and get the other class; so do the reflected views of a prediction."""
-    teacher: str | None = None
-    """Model file of a morphology network whose predictions serve as labels of unlabelled training objects (noisy
-    student, Xie et al. 2020)."""
-    train: MorphologyTraining = MorphologyTraining()
-
-    @model_validator(mode="after")
-    def _mirrors_once(self) -> Self:
-        if self.mirror and (self.augment.symmetries or self.loss == "triplet"):
-            raise ValueError(
-                "mirror flips images itself and exchanges class probabilities; set augment.symmetries: false, and a "
-                "loss other than triplet"
-            )
-        paired = [*self.mirror, *self.mirror.values()]
-        if twice := {name for name in paired if paired.count(name) > 1}:
-            raise ValueError(f"mirror has class '{min(twice)}' twice; each belongs to one pair")
-        return self
 
 
 class Morphology(Task[MorphologySettings, HybridNetwork]):
