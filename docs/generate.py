@@ -7,16 +7,17 @@ import atexit
 import re
 import shutil
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from astrodl import ingest, open_store, simulate, tasks
 from astrodl.config import IngestSettings, SimulateSettings, TrainSettings
-from astrodl.data.batches import Cutouts
-from astrodl.pipeline.objects import fit_context
+from astrodl.data.batches import ResidentDataset
+from astrodl.pipeline.objects import fit_context, labelled, training_arrays
 from astrodl.pipeline.schema import schema as json_schema
 from astrodl.simulator.survey import data_settings
 from astrodl.tasks.model import Model
@@ -110,7 +111,12 @@ def columns(task: str) -> str:
         task_class = tasks.get(task)
         settings = task_class.Settings()
         made = task_class(settings, fit_context(task_class, settings, store))
-        predicted = Model(made, made.build()).raw(Cutouts.from_store(store, np.arange(1)))
+        network = made.build().eval()
+        indices = labelled(task_class, settings, store, "train")
+        train = ResidentDataset.load(partial(training_arrays, made, store), indices, torch.device("cpu"))
+        with torch.no_grad():
+            made.context.constants.update(made.calibrate(network, train, train))
+        predicted = Model(made, network).raw(made.read(store, np.arange(1)))
         rows = [[f"`{c.name}`", c.description, f"`{c.ucd}`"] for c in made.columns(made.finish(predicted))]
     return _table(["column", "content", "UCD"], rows)
 

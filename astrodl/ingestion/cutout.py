@@ -163,8 +163,8 @@ def _labels(images: ObjectImages, zero_points: NDArray[np.float64], calibrated: 
     data = images.data
     if data.labels is None:
         return {}
-    known = np.unique(zero_points[np.isfinite(zero_points)])
-    common = float(known[0]) if len(known) == 1 else None
+    known = {float(value) for value in zero_points if np.isfinite(value)}
+    common = known.pop() if len(known) == 1 else None
     labels = {}
     for name, extension in data.labels.extensions.items():
         image = images.label(name, extension)
@@ -191,19 +191,20 @@ def _band_flags(
     """Return the reasons why pixels have no data, per band: not observed, beyond the edge, masked, not covered."""
     size = image.shape[-1]
     missing = np.isnan(image)
-    masked = np.zeros_like(missing) if mask is None else mask
-    inside = fit_size(np.zeros(shape, np.float32), size) == 0
+    not_covered = np.zeros(len(image), bool)
+    if missing.any():
+        inside = fit_size(np.zeros(shape, np.float32), size) == 0
+        not_covered = (missing & inside if mask is None else missing & inside & ~mask).any(axis=(1, 2))
     flags = np.zeros(len(image), np.uint8)
+    if mask is not None:
+        flags[mask.any(axis=(1, 2))] = BAND_FLAGS["masked_pixels"]
     for number, band_image in enumerate(band_images):
-        if masked[number].any():
-            flags[number] |= BAND_FLAGS["masked_pixels"]
         if missing[number].all():
             flags[number] |= BAND_FLAGS["not_observed"]
             continue
         assert band_image is not None
         padded = band_image.padded or min(shape) < size
-        not_covered = missing[number] & inside & ~masked[number]
         flags[number] |= BAND_FLAGS["padded"] if padded else 0
-        flags[number] |= BAND_FLAGS["partial_coverage"] if not_covered.any() and not band_image.padded else 0
+        flags[number] |= BAND_FLAGS["partial_coverage"] if not_covered[number] and not band_image.padded else 0
         flags[number] |= BAND_FLAGS["reprojected"] if band_image.reprojected else 0
     return flags

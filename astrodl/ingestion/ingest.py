@@ -7,12 +7,11 @@ and `ingest.json` summarizes the ingestion.
 """
 
 import hashlib
-import multiprocessing
-import os
-import threading
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,21 @@ from numpy.typing import NDArray
 from astrodl.config import IngestSettings, canonical_json
 from astrodl.errors import DataError
 from astrodl.ingestion.blocks import BlockRecord, block_length, close_shared_files, ingest_block
-from astrodl.ingestion.objects import Objects, read_objects
+from astrodl.ingestion.objects import ObjectEntry, Objects, read_objects
 from astrodl.ingestion.properties import SurveyProperties, find_properties
 from astrodl.ingestion.report import BlockRecords, require_enough_objects, summarize, write_quarantine, write_summary
 from astrodl.ingestion.shard import read_shard_properties, shard_settings
 from astrodl.ingestion.splits import split_objects
 from astrodl.ingestion.tables import find_catalog
+from astrodl.ingestion.workers import WorkerPool
 from astrodl.photometry.features import feature_names
 from astrodl.progress import progress_bar
 from astrodl.splits.assign import check_splits
-from astrodl.store import FORMAT_VERSION, Writer, write_rows
+from astrodl.store import FORMAT_VERSION, RowLocation, Writer, write_rows
 
 __all__ = ["ingest"]
+
+_MIN_SECONDS_FOR_WORKERS = 4.0  # a worker starts in one or two seconds
 
 _CATALOG_DATASETS = ("split", "fold", "catalog/")  # known before the images are read; blocks write all others
 
@@ -58,7 +60,7 @@ def ingest(
     shard
         File from `astrodl shard`: ingest only its objects.
     workers
-        Number of processes.
+        Largest number of processes that ingest at the same time; a small survey is ingested in one.
     strict
         Raise an error if a single object cannot be used.
     progress
@@ -166,22 +168,43 @@ def _feature_names(survey: SurveyProperties) -> tuple[str, ...]:
 def _ingest_blocks(
     survey: SurveyProperties, objects: Objects, records: BlockRecords, writer: Writer, workers: int
 ) -> Iterator[BlockRecord]:
-    """Ingest the unfinished blocks, in this process or in others, and yield their records as they finish."""
+    """Ingest the unfinished blocks and yield their records as they finish.
+
+    This process ingests blocks until workers have started in the background. They are only started if the remaining
+    blocks would take this process longer than a few seconds.
+    """
     length = block_length(survey.data)
     starts = [start for start in range(0, len(objects), length) if start not in records]
     locations = {name: rows for name, rows in writer.locations.items() if not name.startswith(_CATALOG_DATASETS)}
     blocks = (objects.entries(range(start, min(start + length, len(objects)))) for start in starts)
-    if workers <= 1 or len(starts) <= 1:
-        for block in blocks:
-            yield ingest_block(survey, block, writer.partial, locations)
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(starts)), context, initializer=_exit_with_parent)
+    seconds = np.inf
+    with ExitStack() as stack:
+        pool: WorkerPool | None = None
+        for n_left, block in zip(reversed(range(len(starts))), blocks, strict=True):
+            begin = time.perf_counter()
+            record = ingest_block(survey, block, writer.partial, locations)
+            seconds = min(seconds, time.perf_counter() - begin)
+            yield record
+            if pool is None and workers > 1 and n_left > 1 and seconds * n_left > _MIN_SECONDS_FOR_WORKERS:
+                pool = WorkerPool(min(workers, n_left))
+                stack.callback(pool.shutdown, cancel_futures=True)
+            if pool is not None and pool.ready:
+                yield from _ingest_in_pool(pool, survey, blocks, writer.partial, locations)
+                return
+
+
+def _ingest_in_pool(
+    pool: WorkerPool,
+    survey: SurveyProperties,
+    blocks: Iterable[Sequence[ObjectEntry]],
+    partial: Path,
+    locations: Mapping[str, RowLocation],
+) -> Iterator[BlockRecord]:
     pending: set[Future[BlockRecord]] = set()
     try:
         for block in blocks:
-            pending.add(pool.submit(ingest_block, survey, block, writer.partial, locations))
-            if len(pending) > 2 * workers:  # bounds the memory of the queue
+            pending.add(pool.submit(ingest_block, survey, block, partial, locations))
+            if len(pending) > 2 * pool.n_workers:  # bounds the memory of the queue
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         while pending:
@@ -191,20 +214,6 @@ def _ingest_blocks(
         raise DataError(
             "a process that read images died (out of memory, or killed); finished blocks are kept; use fewer workers"
         ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _exit_with_parent() -> None:
-    """Make a worker exit when its parent is killed; otherwise it would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _open_writer(

@@ -53,7 +53,7 @@ class ObjectFiles(ObjectImages):
         band = self.data.bands[position]
         name = self.path(band)
         try:
-            if not path_exists(self.root, name):
+            if not self._exists(name):
                 return None
             if self.data.layout == "rgb":
                 return BandImage(self._channel(name, band, position), band.zero_point)
@@ -69,7 +69,7 @@ class ObjectFiles(ObjectImages):
         assert self.data.labels is not None
         path = self.templates.path(self.data.labels.path, "", label=name)
         try:
-            if not path_exists(self.root, path):
+            if not self._exists(path):
                 return None
             file = self._file(path, self.data.labels.path)
             pixels = require_2d(
@@ -91,7 +91,7 @@ class ObjectFiles(ObjectImages):
     def describe_missing(self) -> str:
         """Return the reason why no band was found."""
         band = self.data.bands[0]
-        if not path_exists(self.root, self.path(band)):
+        if not self._exists(self.path(band)):
             return "the file does not exist"
         return f"none of the bands is in the file (images there: {', '.join(self.extensions(band)) or 'none'})"
 
@@ -156,7 +156,7 @@ class ObjectFiles(ObjectImages):
         name = self.templates.path(template, band.name)
         extension = self.templates.extension(settings.extension, band.name)
         try:
-            if not path_exists(self.root, name):
+            if not self._exists(name):
                 raise UnreadableError("the file does not exist")
             file = self._file(name, template)
             n_axes = 3 if settings.plane is not None or self.data.layout in ("cube", "arrays") else 2
@@ -188,6 +188,9 @@ class ObjectFiles(ObjectImages):
                 self._open[name] = open_image_file(Path(path))
                 self._digests[name] = self._open[name].checksum
         return self._open[name]
+
+    def _exists(self, name: str) -> bool:
+        return name in self._open or path_exists(self.root, name)
 
     def _is_shared(self, template: str) -> bool:
         extensions = [band.extension for band in self.data.bands] + [self.data.extension]

@@ -23,25 +23,28 @@ def border_sky(image: NDArray[np.float32]) -> tuple[float, float]:
     level, sigma
         NaN if the border has no data; sigma is also NaN if all border pixels are equal.
     """
-    values = _border(image)
-    if not len(values):
+    border = _border(image)
+    if not len(border):
         return np.nan, np.nan
+    values = np.sort(border)
     for _ in range(_MAX_CLIPS):
         level = _median(values)
         distance = np.abs(values - level)
-        sigma = _MAD_TO_SIGMA * _median(distance)
-        kept = values[distance <= _CLIP_SIGMA * sigma]
-        if sigma == 0 or len(kept) == len(values):
+        sigma = _MAD_TO_SIGMA * _median(np.sort(distance))
+        kept = distance <= _CLIP_SIGMA * sigma
+        n_kept = np.count_nonzero(kept)
+        if sigma == 0 or n_kept == len(values):
             break
-        values = kept
+        first = kept.argmax()
+        values = values[first : first + n_kept]  # contiguous, because the values are sorted
     if sigma == 0:
-        sigma = values.std()
+        sigma = border[(border >= values[0]) & (border <= values[-1])].std()
     return float(level), float(sigma) if sigma > 0 else np.nan
 
 
-def _median(values: NDArray[np.float32]) -> float:
-    """Return the median of finite values; for a thousand values five times faster than `numpy.median`."""
-    ordered, n = np.sort(values), len(values)
+def _median(ordered: NDArray[np.float32]) -> float:
+    """Return the median of sorted values; for a thousand values five times faster than `numpy.median`."""
+    n = len(ordered)
     return 0.5 * (float(ordered[(n - 1) // 2]) + float(ordered[n // 2]))
 
 

@@ -169,20 +169,6 @@ def test_labels_have_the_unit_of_the_images(survey: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "other.h5").exists()
 
 
-def test_the_store_has_the_same_bytes_for_any_number_of_processes(
-    survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("astrodl.ingestion.ingest.block_length", lambda data: 5)
-    image_file(survey, 6).write_bytes(b"broken")
-    results = []
-    for workers in (1, 2):
-        folder = tmp_path / str(workers)
-        ingest(settings(survey), folder / "store.h5", workers=workers)
-        results.append({path.name: path.read_bytes() for path in folder.iterdir()})
-    assert set(results[0]) == {"store.h5", "ingest.json", "quarantine.ecsv"}
-    assert results[0] == results[1]
-
-
 def test_moving_the_data_does_not_change_the_store(survey: Path, tmp_path: Path) -> None:
     ingest(settings(survey), tmp_path / "a.h5")
     survey.rename(tmp_path / "elsewhere")

@@ -50,7 +50,7 @@ def pairs(test_data: Path) -> dict[str, np.ndarray]:
         for name, column in COLUMNS.items():
             pairs[name].append((measured[column], getattr(reference, names[name])))
         same = np.abs(reference._cutout_stamp_maskzeroed[reference._segmap_gini])
-        pairs["gini"].append((gini(same), reference.gini))
+        pairs["gini"].append((gini(same)[0], reference.gini))
     return {name: np.array(values).T for name, values in pairs.items()}
 
 
