@@ -49,9 +49,7 @@ class Brightness(Task[BrightnessSettings, nn.Sequential]):
         trunk = build(self.n_channels, self.context.size)
         return nn.Sequential(trunk, nn.Linear(trunk.out_features, 1))
 
-    def loss(
-        self, network: nn.Sequential, batch: Batch, phase: str, done: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, network: nn.Sequential, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         return (self._magnitude(network, batch) - batch["magnitude"]).square().mean(), {}
 
     def _magnitude(self, network: nn.Sequential, batch: Batch) -> Tensor:
