@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from astrodl.config import DataSettings
+from astrodl.config import LAYOUTS, DataSettings
 from astrodl.ingestion.image_files import ImageFileCache
 from astrodl.ingestion.object_files import ObjectFiles
 from astrodl.ingestion.object_images import ObjectImages
 from astrodl.ingestion.objects import ObjectEntry
 from astrodl.ingestion.templates import Templates
+from astrodl.plugins import find_plugins
 
 if TYPE_CHECKING:
     from astrodl.ingestion.mosaic import MosaicCache
@@ -39,5 +40,8 @@ class SurveyImages:
 
             self._mosaics = self._mosaics or MosaicCache()
             return MosaicCutout(self.data, templates, entry.position, entry.pixel, self._mosaics)
+        if self.data.layout not in LAYOUTS:
+            images: ObjectImages = find_plugins("astrodl.layouts")[self.data.layout].load()(self.data, templates, entry)
+            return images
         index = entry.index if self.data.layout == "arrays" else None
         return ObjectFiles(self.data, templates, index, self._files)
