@@ -1,4 +1,4 @@
-# make demo | test | test-slow | test-slurm | lint | docs | bench | clean | pins; each creates or updates .venv first.
+# make demo | test | test-slow | test-slurm | lint | docs | bench | gpu | clean | pins; each creates or updates .venv first.
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 SURVEY ?= demo
@@ -7,7 +7,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow test-slurm lint docs bench clean pins
+.PHONY: demo test test-slow test-slurm lint docs bench gpu clean pins
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -52,6 +52,10 @@ docs: $(READY)
 # Speed and memory. benchmarks/studies measures accuracy, which takes hours.
 bench: $(READY)
 	for name in read ingest simulate dag memory gpu; do python "benchmarks/speed/$$name.py"; done
+
+# Tests and speed on a CUDA device, in eight minutes; docs/performance.md has the way without installation.
+gpu: $(READY)
+	bash benchmarks/speed/gpu_check.sh results/gpu --record
 
 clean:
 	rm -rf results .snakemake docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache

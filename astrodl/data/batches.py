@@ -251,8 +251,9 @@ class StreamedDataset(Dataset):
         pool = ThreadPoolExecutor(1, "batches")
         pending: deque[Future[Batch]] = deque()
         try:
-            for indices in parts:
-                pending.append(pool.submit(self._load, indices.cpu().numpy()))
+            # all at once, since a copy from a GPU waits for the updates before it
+            for positions in [indices.cpu().numpy() for indices in parts]:
+                pending.append(pool.submit(self._load, positions))
                 if len(pending) > PREFETCH:
                     yield self._to_device(pending.popleft().result())
             while pending:

@@ -163,8 +163,12 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     def _latents(self, network: EncoderGAN, real: Tensor) -> Tensor:
         """Return codes of generated galaxies: half are encoded galaxies, half are drawn from the prior."""
         codes = network.encoder(real)
-        half = len(codes) // 2
-        return torch.cat([codes[:half], distributed.randn_like(codes[half:])])
+        rank, n_ranks = distributed.rank(), distributed.world_size()
+        n_objects = n_ranks * len(codes)
+        n_encoded = n_objects // 2  # the first rows of the whole batch
+        own = len(range(rank, n_encoded, n_ranks))
+        drawn = torch.randn(n_objects - n_encoded, codes.shape[1], device=codes.device)
+        return torch.cat([codes[:own], drawn[rank + own * n_ranks - n_encoded :: n_ranks]])
 
     def _noisy(self, clean: Tensor, sky: Tensor) -> Tensor:
         """Add the sky noise to noise-free images, in linear flux."""

@@ -21,8 +21,8 @@ packages=(
 )
 for package in "$@"; do
   case $package in
-    matplotlib) packages+=(matplotlib contourpy cycler fonttools kiwisolver pillow pyparsing python-dateutil six) ;;
-    scikit-learn) packages+=(scikit-learn joblib threadpoolctl) ;;
+    matplotlib) packages+=(matplotlib contourpy cycler fonttools kiwisolver pillow pyparsing python-dateutil) ;;
+    scikit-learn) packages+=(scikit-learn joblib narwhals threadpoolctl) ;;
     *) packages+=("$package") ;;
   esac
 done

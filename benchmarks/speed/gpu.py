@@ -9,8 +9,8 @@
 - *busy* (on a GPU): share of the time in which the device runs a kernel; the rest is the launching of kernels.
 
 The measurements take turns; a ratio is the median of the ratios within a round. `python benchmarks/speed/gpu.py` prints
-the tables, `--record` writes them into docs/performance.md (about seventeen minutes on two cores). `gpu_check.py` runs
-this with the tests of the GPU, larger batches, compiled networks and larger surveys.
+the tables, `--record` writes those of a CPU into docs/performance.md (about seventeen minutes on two cores).
+`gpu_check.py` measures the same on a GPU, and more, and records it.
 """
 
 import argparse
@@ -85,9 +85,11 @@ def main() -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads on a CPU (default: 1 2)")
     parser.add_argument("--tasks", nargs="+", default=tasks.NAMES, choices=tasks.NAMES, metavar="TASK")
-    parser.add_argument("--record", action="store_true", help="write the tables into docs/performance.md")
+    parser.add_argument("--record", action="store_true", help="write the tables of a CPU into docs/performance.md")
     options = parser.parse_args()
     device, effort = choose_device(options.device), Effort()
+    if options.record and device.type == "cuda":
+        parser.error("gpu_check.py records the results of a GPU; give --device cpu here")
     report = []
     with tempfile.TemporaryDirectory() as folder:
         store = write_store(Path(folder) / "store.h5", effort.n_objects)
@@ -98,7 +100,7 @@ def main() -> None:
     text = "\n".join(report)
     print(text)
     if options.record:
-        record(DOCS / "performance.md", f"device-{device.type}", text)
+        record(DOCS / "performance.md", "device-cpu", text)
 
 
 def record(page: Path, block: str, text: str) -> None:
@@ -109,10 +111,12 @@ def record(page: Path, block: str, text: str) -> None:
     page.write_text(write_block(page.read_text("utf-8"), block, text), "utf-8")
 
 
-def describe(device: torch.device, threads: int) -> str:
+def describe(device: torch.device, threads: int, *, small: bool = False) -> str:
     """Describe device, machine and versions, and measure the rates of a large matrix product."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} thread{'s' * (threads > 1)}"
-    rates = [f"{matmul_rate(device, dtype) / 1e9:,.0f} GFLOP/s in {label}" for label, dtype in DTYPES.items()]
+    rates = [
+        f"{matmul_rate(device, dtype, small=small) / 1e9:,.0f} GFLOP/s in {label}" for label, dtype in DTYPES.items()
+    ]
     versions = f"torch {torch.__version__}, {date.today():%d %B %Y}"
     return f"**{name}**; {processor()}; {versions}; matrix products: {', '.join(rates)}.\n"
 
@@ -125,9 +129,9 @@ def processor() -> str:
     return f"{n_cores()} cores of {model}"
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+def matmul_rate(device: torch.device, dtype: torch.dtype, *, small: bool = False) -> float:
     """Measure the floating-point operations per second of a large matrix product."""
-    side = 8192 if device.type == "cuda" else 2048
+    side = 256 if small else 8192 if device.type == "cuda" else 2048
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = 0.0
     for _ in range(6):
@@ -171,13 +175,12 @@ def measure_training(task: Any, data: Dataset, effort: Effort) -> Row:
     }
     speeds = take_turns(works, data.device, effort)
     rate = statistics.median(speeds["astrodl"])
+    highest = matmul_rate(data.device, precision_of(task, data.device), small=effort.small)
     return {
         "batch": task.settings.train.batch_size,
         "images": rate,
         **{name: ratio(speeds, "astrodl", name) for name in ("limit", "loop", "step")},
-        "matmul": count_flops(task, data)
-        * speeds["limit"][0]
-        / matmul_rate(data.device, precision_of(task, data.device)),
+        "matmul": count_flops(task, data) * statistics.median(speeds["limit"]) / highest,
         "busy": busy_share(works["astrodl"], rate, data.device),
     }
 

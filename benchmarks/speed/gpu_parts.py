@@ -29,9 +29,8 @@ from astrodl.store import Writer
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST_BATCH = 1024
-SURVEYS = (20_000, 200_000)
-"""Numbers of objects of the synthetic surveys."""
-SURVEY_PIXELS = 32
+SURVEYS = ((20_000, 64), (20_000, 32), (200_000, 32))
+"""Synthetic surveys: number of objects and side of the images; streaming costs more per image, the larger it is."""
 MODES = {"off": False, "default": True, "reduce-overhead": "reduce-overhead"}
 """Values of `train.compile`."""
 
@@ -52,10 +51,12 @@ class Rows:
         Messages of what failed, by key; tried again the next time.
     complete : bool
         Whether all keys have a row.
+    names : list of str
+        Tasks that were asked for.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, names: Iterable[str] = ()) -> None:
+        self.path, self.names = path, list(names)
         saved = json.loads(path.read_text()) if path.exists() else {}
         self.rows: dict[str, Row] = saved.get("rows", {})
         self.errors: dict[str, str] = {}
@@ -63,7 +64,8 @@ class Rows:
 
     def save(self) -> None:
         """Write the file."""
-        write_json(self.path, {"complete": self.complete, "rows": self.rows, "errors": self.errors})
+        shown = {"complete": self.complete, "names": self.names, "rows": self.rows, "errors": self.errors}
+        write_json(self.path, shown)
 
     def measure(self, keys: Iterable[str], function: Callable[[str], Row], deadline: float) -> None:
         """Call a function for every key without a row, until the deadline."""
@@ -107,9 +109,11 @@ class Run:
 
 def run_part(part: str, out: Path, device: str, *, quick: bool, names: Iterable[str], seconds: float) -> None:
     """Run a part in this process."""
-    effort = Effort(0.02, 1, 256, small=True) if quick else Effort(0.3, 3)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("no CUDA device on this machine; --device cpu --quick rehearses the check")
+    effort = Effort(0.02, 1, 256, small=True) if quick else Effort(0.25, 3)
     run = Run(choose_device(device, 1 if quick else None), tuple(names), effort, time.monotonic() + seconds)
-    PARTS[part](Rows(out / f"{part}.json"), run)
+    PARTS[part](Rows(out / f"{part}.json", run.names), run)
 
 
 @contextmanager
@@ -135,7 +139,9 @@ def check_device(results: Rows, run: Run) -> None:
         raise SystemExit(f"{results.path.parent} holds results of {saved}, this is {identity}; give another folder")
     results.rows["identity"] = identity
     threads = torch.get_num_threads()
-    results.measure(["description"], lambda key: {"text": describe(run.device, threads)}, run.deadline)
+    results.measure(
+        ["description"], lambda key: {"text": describe(run.device, threads, small=run.effort.small)}, run.deadline
+    )
 
 
 def run_tests(results: Rows, run: Run) -> None:
@@ -225,12 +231,13 @@ def measure_batches(results: Rows, run: Run) -> None:
 
 def measure_surveys(results: Rows, run: Run) -> None:
     """Measure the training of photo-z on surveys of growing size, resident and streamed from the disk."""
-    sizes = (512, 2048) if run.effort.small else SURVEYS
+    scale = 80 if run.effort.small else 1
+    surveys = {f"{n // scale:,} objects of {size} pixels": (n // scale, size) for n, size in SURVEYS}
 
     def measure_survey(key: str) -> Row:
-        n_objects = int(key.replace(",", ""))
+        n_objects, size = surveys[key]
         with tempfile.TemporaryDirectory() as folder:
-            store = write_survey(Path(folder) / "store.h5", n_objects)
+            store = write_survey(Path(folder) / "store.h5", n_objects, size)
             with DirectReader(store) as reader:
                 task = open_task("photoz", reader, run.effort)
                 start = clock(run.device)
@@ -242,20 +249,26 @@ def measure_surveys(results: Rows, run: Run) -> None:
                 works = {"resident": train_with_loop(task, resident), "streamed": train_with_loop(task, streamed)}
                 speeds = take_turns(works, run.device, run.effort)
         medians = {name: float(np.median(values)) for name, values in speeds.items()}
-        return {"objects": n_objects, **medians, "share": ratio(speeds, "streamed", "resident"), "loading": loading}
+        return {
+            "objects": n_objects,
+            "pixels": size,
+            **medians,
+            "share": ratio(speeds, "streamed", "resident"),
+            "loading": loading,
+        }
 
-    results.measure([f"{size:,}" for size in sizes], measure_survey, run.deadline)
+    results.measure(surveys, measure_survey, run.deadline)
 
 
-def write_survey(path: Path, n_objects: int, n_block: int = 1000) -> Path:
+def write_survey(path: Path, n_objects: int, size: int, n_block: int = 1000) -> Path:
     """Write a store of synthetic objects for photo-z, whose images repeat after `n_block` objects."""
     random = np.random.default_rng(0)
-    shape, sky = (n_block, len(BANDS), SURVEY_PIXELS, SURVEY_PIXELS), np.ones((n_block, len(BANDS)), np.float32)
+    shape, sky = (n_block, len(BANDS), size, size), np.ones((n_block, len(BANDS)), np.float32)
     image = random.standard_normal(shape, dtype=np.float32)
     features, names = measure(image, sky_sigma=sky, pixel_scale_arcsec=0.2, bands=BANDS)
     if shutil.disk_usage(path.parent).free < 1.1 * n_objects * image[0].nbytes:
         raise OSError(f"{path.parent}: too little space for {n_objects:,} objects; set TMPDIR to a larger disk")
-    attributes = {"bands": BANDS, "size": SURVEY_PIXELS, "feature_names": names, "pixel_scale_arcsec": 0.2}
+    attributes = {"bands": BANDS, "size": size, "feature_names": names, "pixel_scale_arcsec": 0.2}
     with Writer(path, n_objects=n_objects, **attributes) as writer:
         for start in range(0, n_objects, n_block):
             n = min(n_block, n_objects - start)

@@ -2,15 +2,17 @@
 
 The input comes from `astrodl simulate`: a file per object with five bands of 64 x 64 pixels in float32, which are read,
 and five PSFs. All files are in the disk cache. The readers take turns, and their ratios are medians over the turns.
-`--record docs/performance.md` writes the tables to the page.
+`--record docs/performance.md` writes the tables to the page. Whole ingestions run in processes of their own; catalogues
+longer than `--n` list the files repeatedly.
 
-    python benchmarks/speed/ingest.py --n 2000 --json ingest.json --record docs/performance.md
+    python benchmarks/speed/ingest.py --n 2000 --lengths 2000 20000 --json ingest.json --record docs/performance.md
 """
 
 import argparse
 import importlib.util
 import json
 import multiprocessing
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,12 +28,12 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from astrodl.config import IngestSettings, SimulateSettings
 from astrodl.fits import FitsFile, open_fits, read_bytes, zero_point
 from astrodl.fits.header import parse_layout
-from astrodl.ingestion.ingest import ingest
 from astrodl.simulator.survey import data_settings, simulate
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -190,24 +192,47 @@ def check_agreement(readers: dict[str, Reader], paths: list[str], out: Cube) -> 
                 raise SystemExit(f"benchmark: {name} reads other pixels than astropy")
 
 
-def time_ingestion(
-    folder: Path, settings: SimulateSettings, workers: tuple[int, ...], turns: int
-) -> dict[str, list[float]]:
-    """Time the whole ingestion, with calibration, sky, photometry, checksums and the store."""
-    task = IngestSettings(survey="benchmark", data=data_settings(settings, folder))
-    seconds: dict[str, list[float]] = {f"ingest, {n} worker{'s' * (n > 1)}": [] for n in workers}
+INGESTION = """
+import sys, time
+from pathlib import Path
+from astrodl.config import IngestSettings
+from astrodl.ingestion.ingest import ingest
+settings = IngestSettings.model_validate_json(sys.argv[1])
+start = time.perf_counter()
+ingest(settings, Path(sys.argv[2]), workers=int(sys.argv[3]), progress=False)
+print(time.perf_counter() - start)
+"""
+"""Ingestion in a process of its own, which has no workers from before; prints its seconds without imports."""
+
+
+def repeated_survey(folder: Path, settings: SimulateSettings, n_objects: int) -> IngestSettings:
+    """Write a catalogue that lists the files repeatedly, and return the settings of its ingestion."""
+    catalog = Table.read(folder / "catalog.fits")
+    catalog = catalog[np.arange(n_objects) % len(catalog)]
+    catalog["file"], catalog["object_id"] = catalog["object_id"], [f"R{row:09d}" for row in range(n_objects)]
+    catalog["ra"] = np.random.default_rng(0).uniform(0, 360, n_objects)
+    catalog.write(folder / f"catalog_{n_objects}.fits", overwrite=True)
+    data = data_settings(settings, folder).model_dump_json().replace("{object_id}", "{file}")
+    changed = {"survey": "benchmark", "data": json.loads(data) | {"catalog": f"catalog_{n_objects}.fits"}}
+    return IngestSettings.model_validate(changed)
+
+
+def time_ingestion(settings: IngestSettings, workers: tuple[int, ...], turns: int) -> dict[int, list[float]]:
+    """Time the whole ingestion, with calibration, sky, photometry, checksums and the store, by number of workers."""
+    seconds: dict[int, list[float]] = {n: [] for n in workers}
     with tempfile.TemporaryDirectory() as scratch:
-        for _ in range(turns):
-            for name, n in zip(seconds, workers, strict=True):
-                start = time.perf_counter()
-                ingest(task, Path(scratch, "store.h5"), workers=n, progress=False)
-                seconds[name].append((time.perf_counter() - start) / settings.n_objects)
-                Path(scratch, "store.h5").unlink()
+        line = [sys.executable, "-c", INGESTION, settings.model_dump_json(), f"{scratch}/store.h5"]
+        for turn in range(turns):
+            for n in workers if turn % 2 == 0 else workers[::-1]:
+                seconds[n].append(float(subprocess.run([*line, str(n)], check=True, capture_output=True).stdout))
     return seconds
 
 
-def measure(folder: Path, n_objects: int, turns: int, processes: int, *, ingestion: bool) -> dict[str, Any]:
-    """Run the benchmark on a simulated survey, which is made if it does not exist."""
+def measure(folder: Path, n_objects: int, turns: int, processes: int, lengths: list[int]) -> dict[str, Any]:
+    """Run the benchmark on a simulated survey, which is made if it does not exist.
+
+    `lengths` are the lengths of the catalogues that are ingested.
+    """
     settings = SimulateSettings(n_objects=n_objects, size=SIZE, bands=list(BANDS))
     if not (folder / "catalog.fits").is_file():
         simulate(settings, folder, workers=processes, progress=False)
@@ -220,8 +245,13 @@ def measure(folder: Path, n_objects: int, turns: int, processes: int, *, ingesti
         check_agreement(readers, paths, out)
         seconds = time_in_turns(readers, paths, out, turns)
         steps = time_in_turns(STEPS, paths, out, turns)
-    if ingestion:
-        seconds |= time_ingestion(folder, settings, (1, processes) if processes > 1 else (1,), max(1, turns // 10))
+    workers = (1, processes) if processes > 1 else (1,)
+    by_length = {
+        length: time_ingestion(repeated_survey(folder, settings, length), workers, max(1, turns // 8))
+        for length in lengths
+    }
+    if lengths:
+        seconds["ingest, 1 worker"] = [turn / lengths[0] for turn in by_length[lengths[0]][1]]
     n_bytes = sum(Path(path).stat().st_size for path in paths)
     return {
         "n_objects": n_objects,
@@ -232,6 +262,7 @@ def measure(folder: Path, n_objects: int, turns: int, processes: int, *, ingesti
         "median_objects_per_second": {name: 1 / median(turn) for name, turn in seconds.items()},
         "ratios": {reference: ratios(seconds, reference) for reference in ("astropy", "raw bytes", "astrodl")},
         "microseconds": increments(steps),
+        "ingestion_seconds": by_length,
     }
 
 
@@ -275,13 +306,33 @@ def step_rows(result: dict[str, Any]) -> list[list[str]]:
     return [[name, f"{value:.1f}", f"{value / total:.0%}"] for name, value in result["microseconds"].items()]
 
 
+def worker_rows(result: dict[str, Any]) -> list[list[str]]:
+    """Return the rows of the table of workers: median rates, and the median over turns of their ratio."""
+    rows = []
+    for length, seconds in result["ingestion_seconds"].items():
+        rates = [f"{length / median(turns):,.0f}" for turns in seconds.values()]
+        alone, *_, most = seconds.values()
+        rows.append([f"{length:,}", *rates, f"{median(a / b for a, b in zip(alone, most, strict=True)):.2f}"])
+    return rows
+
+
+def worker_head(result: dict[str, Any]) -> list[str]:
+    """Return the head of the table of workers."""
+    return ["objects", "objects/s, 1 worker", f"{result['processes']} workers", "ratio"]
+
+
 RATE_HEAD = ["way", "objects/s, best", "median", "x astropy", "x raw bytes", "x astrodl"]
 STEP_HEAD = ["step", "µs per object", "share"]
 
 
 def show(result: dict[str, Any]) -> None:
     """Print the tables."""
-    for head, rows in ((RATE_HEAD, rate_rows(result)), (STEP_HEAD, step_rows(result))):
+    tables = [
+        (RATE_HEAD, rate_rows(result)),
+        (STEP_HEAD, step_rows(result)),
+        (worker_head(result), worker_rows(result)),
+    ]
+    for head, rows in tables:
         widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
         for row in [head, *rows]:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -296,12 +347,15 @@ def record(result: dict[str, Any], page: Path) -> None:
     from generate import write_block
     from record import machine, table
 
+    lengths = "".join(f" {length}" for length in result["ingestion_seconds"])
+    lengths = f" --lengths{lengths}" if lengths else ""
     about = (
         f"{result['n_objects']:,} files of {result['bytes_per_object']:,} bytes on {machine()}, no GPU; "
-        f"`python benchmarks/speed/ingest.py --n {result['n_objects']} --record docs/performance.md`."
+        f"`python benchmarks/speed/ingest.py --n {result['n_objects']}{lengths} --record docs/performance.md`."
     )
     rates, steps = table(RATE_HEAD, rate_rows(result)), table(STEP_HEAD, step_rows(result))
     text = write_block(page.read_text("utf-8"), "ingestion", f"{about}\n\n{rates}")
+    text = write_block(text, "ingestion-workers", table(worker_head(result), worker_rows(result)))
     page.write_text(write_block(text, "ingestion-steps", steps), "utf-8")
 
 
@@ -312,13 +366,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--folder", type=Path, help="simulated survey, made if missing (default: temporary)")
     parser.add_argument("--turns", type=int, default=40, help="turns of each reader (default: 40)")
     parser.add_argument("--processes", type=int, default=2, help="processes of the parallel readers (default: 2)")
-    parser.add_argument("--no-ingestion", action="store_true", help="do not time the whole ingestion")
+    parser.add_argument(
+        "--lengths", type=int, nargs="*", help="objects of the whole ingestions (default: --n; none: skip)"
+    )
     parser.add_argument("--json", type=Path, help="write the numbers to a JSON file")
     parser.add_argument("--record", type=Path, metavar="PAGE", help="write the tables to a page of the documentation")
     args = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
+    lengths = [args.n] if args.lengths is None else args.lengths
     with tempfile.TemporaryDirectory() if args.folder is None else nullcontext(args.folder) as folder:
-        result = measure(Path(folder), args.n, args.turns, args.processes, ingestion=not args.no_ingestion)
+        result = measure(Path(folder), args.n, args.turns, args.processes, lengths)
     show(result)
     if args.json is not None:
         args.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")

@@ -1,10 +1,15 @@
 """Residuals of the outlier network."""
 
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
+from astrodl import distributed
+from astrodl.tasks.outliers import Outliers
 from tests.small_task import make_task, read_cutouts, small_settings
 
 
@@ -18,3 +23,19 @@ def test_pixels_without_data_have_no_residual(store: Path) -> None:
     # Three regions of three bands each; the logarithm of a zero residual is that of the floor.
     band_residuals = residuals.reshape(3, 3)[:, 1]
     assert torch.equal(band_residuals, torch.full((3,), float(np.log(np.float32(1e-4)))))
+
+
+@pytest.mark.parametrize("n_objects", [16, 18])
+def test_ranks_divide_encoded_and_drawn_latents_like_one_process(
+    n_objects: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, network = torch.randn(n_objects, 4), SimpleNamespace(encoder=lambda images: images)
+    latents = partial(Outliers._latents, None, network)
+    torch.manual_seed(1)
+    whole = latents(codes)
+    assert int((whole == codes).all(1).sum()) == n_objects // 2
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        torch.manual_seed(1)
+        torch.testing.assert_close(latents(codes[rank::2]), whole[rank::2], rtol=0, atol=0)
