@@ -7,7 +7,6 @@ and `ingest.json` summarizes the ingestion.
 """
 
 import hashlib
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -27,15 +26,13 @@ from astrodl.ingestion.report import BlockRecords, require_enough_objects, summa
 from astrodl.ingestion.shard import read_shard_properties, shard_settings
 from astrodl.ingestion.splits import split_objects
 from astrodl.ingestion.tables import find_catalog
-from astrodl.ingestion.workers import WorkerPool
+from astrodl.ingestion.workers import StartRule, WorkerPool
 from astrodl.photometry.features import feature_names
 from astrodl.progress import progress_bar
 from astrodl.splits.assign import check_splits
 from astrodl.store import FORMAT_VERSION, RowLocation, Writer, write_rows
 
 __all__ = ["ingest"]
-
-_MIN_SECONDS_FOR_WORKERS = 4.0  # a worker starts in one or two seconds
 
 _CATALOG_DATASETS = ("split", "fold", "catalog/")  # known before the images are read; blocks write all others
 
@@ -170,27 +167,23 @@ def _ingest_blocks(
 ) -> Iterator[BlockRecord]:
     """Ingest the unfinished blocks and yield their records as they finish.
 
-    This process ingests blocks until workers have started in the background. They are only started if the remaining
-    blocks would take this process longer than a few seconds.
+    This process ingests blocks itself until workers have started in the background, if they start at all.
     """
     length = block_length(survey.data)
     starts = [start for start in range(0, len(objects), length) if start not in records]
     locations = {name: rows for name, rows in writer.locations.items() if not name.startswith(_CATALOG_DATASETS)}
     blocks = (objects.entries(range(start, min(start + length, len(objects)))) for start in starts)
-    seconds = np.inf
+    pool: WorkerPool | None = None
+    rule = StartRule()
     with ExitStack() as stack:
-        pool: WorkerPool | None = None
-        for n_left, block in zip(reversed(range(len(starts))), blocks, strict=True):
-            begin = time.perf_counter()
-            record = ingest_block(survey, block, writer.partial, locations)
-            seconds = min(seconds, time.perf_counter() - begin)
-            yield record
-            if pool is None and workers > 1 and n_left > 1 and seconds * n_left > _MIN_SECONDS_FOR_WORKERS:
+        for n_done, block in enumerate(blocks, start=1):
+            yield ingest_block(survey, block, writer.partial, locations)
+            n_left = len(starts) - n_done
+            if pool is None and workers > 1 and rule.workers_pay(n_done, n_left):
                 pool = WorkerPool(min(workers, n_left))
                 stack.callback(pool.shutdown, cancel_futures=True)
             if pool is not None and pool.ready:
                 yield from _ingest_in_pool(pool, survey, blocks, writer.partial, locations)
-                return
 
 
 def _ingest_in_pool(
@@ -200,6 +193,7 @@ def _ingest_in_pool(
     partial: Path,
     locations: Mapping[str, RowLocation],
 ) -> Iterator[BlockRecord]:
+    """Ingest blocks in worker processes and yield their records as they finish."""
     pending: set[Future[BlockRecord]] = set()
     try:
         for block in blocks:

@@ -20,8 +20,11 @@ from astrodl.config import parse
 from astrodl.photometry.features import photometric_features, structural_features
 from astrodl.pipeline.objects import fit_context, labelled
 from astrodl.store import Reader
+from astrodl.tasks.base import AnyTask, Arrays
 from astrodl.tasks.inputs import scale_free_features
 from astrodl.tasks.photoz.report import METHODS, summaries
+
+__all__ = ["MORPHOLOGY", "fit_classes"]
 
 SEEDED = ("forest", "mlp", "forest_no_colour")
 """Methods that a seed changes."""
@@ -34,44 +37,42 @@ MORPHOLOGY = {
 """Each method of morphology with the features that it reads."""
 
 
-def seed_options(name: str, seed: int) -> dict[str, int]:
-    """Return the seed of a method; ten apart, because the networks of an ensemble take consecutive seeds."""
-    return {"seed": 10 * seed} if name in SEEDED else {}
-
-
 def fit_classes(name: str, store: Reader, train: np.ndarray, label: np.ndarray, x: np.ndarray, **options: Any) -> Any:
     """Fit a method of morphology to the objects `train`; return the class probabilities of others with features `x`."""
     method, features = MORPHOLOGY[name]
     return method(store.features(features(store.feature_names), train), label, x, **options)
 
 
-def main(task: str, store: str, test: str, settings: str, seed: str, out: str, *methods: str) -> None:
+def predict(task: AnyTask, name: str, seed: int, store: Reader, train: np.ndarray, test: Reader, rows: Any) -> Arrays:
+    """Fit a method to the objects `train` of a store; predict the objects `rows` of the test store."""
+    # Ten apart, because the networks of an ensemble take consecutive seeds.
+    options = {"seed": 10 * seed} if name in SEEDED else {}
+    truth = task.truth(store, train)
+    if task.name == "photoz":
+        names, edges = photometric_features(store.feature_names), np.asarray(task.context.constants["edges"])
+        x, y = store.features(names, train), test.features(names, rows)
+        pdf = METHODS[name](x, truth["z"], y, edges, **options)["pdf"]
+        return {"pdf": pdf, **summaries(pdf, edges)}
+    y = test.features(MORPHOLOGY[name][1](test.feature_names), rows)
+    n_classes = len(task.context.constants["classes"])
+    return {"probability": fit_classes(name, store, train, truth["label"], y, n_classes=n_classes, **options)}
+
+
+def main(name: str, store: str, test: str, settings: str, seed: str, out: str, *methods: str) -> None:
     torch.set_num_threads(1)
-    kind = tasks.get(task)
-    parsed = parse(kind.Settings, json.loads(settings))
+    task_class = tasks.get(name)
+    parsed = parse(task_class.Settings, json.loads(settings))
     report: dict[str, Any] = {"baselines": {}, "predictions": {}, "seconds": {}}
     with open_store(store) as reader, open_store(test) as other:
-        job = kind(parsed, fit_context(kind, parsed, reader))
-        train, rows = labelled(kind, parsed, reader, "train"), labelled(kind, parsed, other, "test")
-        known, truth = job.truth(reader, train), job.truth(other, rows)
-        for name in methods if seed == "0" else [name for name in methods if name in SEEDED]:
-            options, started = seed_options(name, int(seed)), time.process_time()
-            if task == "photoz":
-                names, edges = photometric_features(reader.feature_names), np.asarray(job.context.constants["edges"])
-                x, y = reader.features(names, train), other.features(names, rows)
-                pdf = METHODS[name](x, known["z"], y, edges, **options)["pdf"]
-                predicted = {"pdf": pdf, **summaries(pdf, edges)}
-            else:
-                y = other.features(MORPHOLOGY[name][1](other.feature_names), rows)
-                n_classes = len(job.context.constants["classes"])
-                predicted = {
-                    "probability": fit_classes(name, reader, train, known["label"], y, n_classes=n_classes, **options)
-                }
-            report["seconds"][name] = time.process_time() - started
-            report["baselines"][name] = job.score(predicted, truth, {})
-            report["predictions"][name] = {
-                key: values.tolist() for key, values in predicted.items() if values.ndim == 1 or values.shape[1] <= 20
-            }
+        task = task_class(parsed, fit_context(task_class, parsed, reader))
+        train, rows = labelled(task_class, parsed, reader, "train"), labelled(task_class, parsed, other, "test")
+        for method in methods if seed == "0" else [method for method in methods if method in SEEDED]:
+            started = time.process_time()
+            predicted = predict(task, method, int(seed), reader, train, other, rows)
+            report["seconds"][method] = time.process_time() - started
+            report["baselines"][method] = task.score(predicted, task.truth(other, rows), {})
+            small = {key: values for key, values in predicted.items() if values.ndim == 1 or values.shape[1] <= 20}
+            report["predictions"][method] = {key: values.tolist() for key, values in small.items()}
     write_json(Path(out), report)
 
 

@@ -19,7 +19,6 @@ from astrodl.plots.photoz.bins import imbalance_bias
 from astrodl.plots.style import SHADES
 from astrodl.store import Reader
 from astrodl.tasks.colour import colour
-from astrodl.tasks.photoz import Photoz
 
 STORE, TEST = "surveys/main/store.h5", "surveys/main/test.h5"
 runs_of = partial(study.read_runs, __file__)
@@ -52,7 +51,7 @@ def headline() -> str:
     images = study.show_ensemble(ensemble, "photoz-study", tomography="Tomographic bins")
     caption = "Galaxies and the apertures that the network draws"
     images.append(study.show(caption, "photoz-apertures.png", apertures(runs[0])))
-    return "\n".join([about, study.metric_table(columns, *Photoz.metric_names, "seconds"), limit, bins, *images])
+    return "\n".join([about, study.metric_table(columns, *columns["network"][0]), limit, bins, *images])
 
 
 def true_fluxes(noisy: bool, edges: np.ndarray) -> study.Metrics:

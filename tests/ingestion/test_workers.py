@@ -12,7 +12,7 @@ import pytest
 from astrodl.errors import DataError
 from astrodl.ingestion.blocks import ingest_block
 from astrodl.ingestion.ingest import ingest
-from astrodl.ingestion.workers import WorkerPool
+from astrodl.ingestion.workers import StartRule, WorkerPool
 from tests.ingestion.toy import image_file, settings
 
 
@@ -34,7 +34,7 @@ def submitted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start workers also for a small survey, and wait for them."""
-    monkeypatch.setattr("astrodl.ingestion.ingest._MIN_SECONDS_FOR_WORKERS", 0)
+    monkeypatch.setattr(StartRule, "workers_pay", lambda self, n_done, n_left: True)
     monkeypatch.setattr(WorkerPool, "ready", property(lambda self: self._first_started.wait()))
 
 
@@ -64,6 +64,20 @@ def test_the_store_has_the_same_bytes_for_any_number_of_processes(
 def test_a_small_survey_starts_no_workers(survey: Path, tmp_path: Path, submitted: list[str]) -> None:
     ingest(settings(survey), tmp_path / "store.h5", workers=2)
     assert submitted == []
+
+
+@pytest.mark.parametrize(
+    ("waited", "seconds", "n_left", "pays"),
+    [(0.0, 1.0, 3, False), (0.0, 1.0, 10, True), (0.5, 1.0, 10, False), (0.5, 1.0, 100, True), (0.0, 100.0, 1, False)],
+)
+def test_workers_pay_if_much_is_left_and_a_core_is_free(
+    waited: float, seconds: float, n_left: int, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([0.0, 2 * seconds])
+    without_core = iter([0.0, waited * 2 * seconds])
+    monkeypatch.setattr("astrodl.ingestion.workers.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("astrodl.ingestion.workers._seconds_without_core", lambda: next(without_core))
+    assert StartRule().workers_pay(2, n_left) == pays
 
 
 def _die_in_a_worker(*arguments: Any) -> Any:
