@@ -248,10 +248,10 @@ def measure(folder: Path, n_objects: int, turns: int, processes: int, lengths: l
     workers = (1, processes) if processes > 1 else (1,)
     by_length = {
         length: time_ingestion(repeated_survey(folder, settings, length), workers, max(1, turns // 8))
-        for length in lengths
+        for length in sorted(lengths)
     }
-    if lengths:
-        seconds["ingest, 1 worker"] = [turn / lengths[0] for turn in by_length[lengths[0]][1]]
+    if n_objects in by_length:
+        seconds["ingest, 1 worker"] = [turn / n_objects for turn in by_length[n_objects][1]]
     n_bytes = sum(Path(path).stat().st_size for path in paths)
     return {
         "n_objects": n_objects,
