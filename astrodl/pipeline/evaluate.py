@@ -75,7 +75,10 @@ def evaluate(
     with open_store(store) as reader:
         _check_objects(reader, predicted)
         test = labelled(type(scored), scored.settings, reader, "test")
+        described = {metric.name: metric.describe() for metric in scored.describe_metrics()}
         metrics = _score(scored, reader, predicted, test) if len(test) else {}
+        if undescribed := metrics.keys() - described.keys():
+            raise ValueError(f"task {task} scores '{min(undescribed)}', which describe_metrics does not list")
         if figures is not None:
             arrays = {
                 name: {key: np.asarray(values, float) for key, values in kept.items()}
@@ -88,7 +91,7 @@ def evaluate(
         "split": "test",
         "n_objects": len(test),
         "headline": list(scored.headline),
-        "metrics": {metric.name: metric.describe() for metric in scored.describe_metrics()},
+        "metrics": described,
         "constant_baselines": list(scored.constant_baselines),
         "products": dict(scored.products),
         "network": metrics,

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,10 +40,11 @@ def validate_config():
     error = first_error(schema)
     if error is None:
         return schema
-    listed = subprocess.run(["astrodl", "schema"], capture_output=True, text=True)
-    if listed.returncode == 0:
-        schema = json.loads(listed.stdout)
-        error = first_error(schema)
+    if shutil.which("astrodl"):
+        listed = subprocess.run(["astrodl", "schema"], capture_output=True, text=True)
+        if listed.returncode == 0:
+            schema = json.loads(listed.stdout)
+            error = first_error(schema)
     if error is None:
         return schema
     key = ".".join(str(part) for part in error.absolute_path) or "(root)"
