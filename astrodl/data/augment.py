@@ -15,9 +15,9 @@ from torch.nn import functional
 from astrodl import distributed
 from astrodl.config import AugmentSettings
 from astrodl.data.normalize import N_SIGMA
+from astrodl.models.symmetries import N_SYMMETRIES, apply_symmetry
 
 __all__ = [
-    "apply_symmetry",
     "blur",
     "degrade",
     "draw_kept_bands",
@@ -31,12 +31,6 @@ __all__ = [
 
 BINARY_MAPS = ("coverage", "mask")
 """Maps of zeros and ones, which are resampled without interpolation."""
-
-
-def apply_symmetry(images: Tensor, element: int) -> Tensor:
-    """Apply a symmetry of the square to (..., y, x): `element % 4` quarter turns, then a flip if `element >= 4`."""
-    turned = torch.rot90(images, element % 4, (-2, -1))
-    return turned.flip(-1) if element >= 4 else turned
 
 
 def transform_maps(batch: Mapping[str, Tensor], settings: AugmentSettings) -> dict[str, Tensor]:
@@ -214,4 +208,4 @@ def _gather_pixels(maps: Tensor, sources: Tensor) -> Tensor:
 def _source_pixels(side: int, device: torch.device) -> Tensor:
     """Return the flat index of the source of each pixel of a square under each symmetry, (8, side, side)."""
     pixels = torch.arange(side * side, device=device).view(side, side)
-    return torch.stack([apply_symmetry(pixels, element) for element in range(8)])
+    return torch.stack([apply_symmetry(pixels, element) for element in range(N_SYMMETRIES)])

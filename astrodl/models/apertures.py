@@ -1,6 +1,6 @@
 """Networks that measure photometry in learned apertures: a CNN predicts the weights for each galaxy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from astrodl.models.blocks import ConvBlock, ImageNetwork, ResidualBlock, initialize
 from astrodl.models.style import PUBLISHED, Style
+from astrodl.models.symmetries import apply_symmetry, undo_symmetry
 
 __all__ = ["ApertureResNet", "LearnedApertures"]
 
@@ -66,15 +67,23 @@ class LearnedApertures(ImageNetwork):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return magnitudes, colours and noise of all apertures."""
+        return self.views(image, 1)[0]
+
+    def views(self, image: Tensor, n_views: int) -> Tensor:
+        """Return the photometry of each orientation; only the CNN sees the oriented images."""
         linear = self._linear(image)
-        return _measure(linear, self._weights(image, linear))
+        return torch.stack([_measure(linear, weight) for weight in self._weights(image, linear, n_views)])
 
     def apertures(self, image: Tensor) -> Tensor:
         """Return the weights of each image, (B, K, H, W), which sum to one over the pixels."""
-        return self._weights(image, self._linear(image))
+        return next(self._weights(image, self._linear(image), 1))
 
-    def _weights(self, image: Tensor, linear: Tensor) -> Tensor:
-        return _aperture_weights(self.weights(self.body(_append_radius(image))), linear)
+    def _weights(self, image: Tensor, linear: Tensor, n_views: int) -> Iterator[Tensor]:
+        """Yield the weights that each orientation gives, in the frame of the image."""
+        maps, start = _append_radius(image), _start(linear)
+        for element in range(n_views):
+            correction = self.weights(self.body(apply_symmetry(maps, element)))
+            yield _aperture_weights(undo_symmetry(correction, element), start)
 
     def _linear(self, image: Tensor) -> Tensor:
         return _linear_bands(image, self.n_bands, self.stretch, self.noise)
@@ -129,11 +138,19 @@ class ApertureResNet(ImageNetwork):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the features of the residual network, then magnitudes, colours and noise of all apertures."""
-        maps = self.body(_append_radius(image))
+        return self.views(image, 1)[0]
+
+    def views(self, image: Tensor, n_views: int) -> Tensor:
+        """Return features and photometry of each orientation; only the CNN sees the oriented images."""
         linear = _linear_bands(image, self.n_bands, self.stretch, self.noise)
-        measured = _measure(linear, _aperture_weights(self.weights(maps), linear))
-        features = self.dropout(self.mix(self.pool(self.rest(maps))))
-        return torch.cat([features.float(), measured], dim=1)
+        with_radius, start = _append_radius(image), _start(linear)
+        vectors = []
+        for element in range(n_views):
+            maps = self.body(apply_symmetry(with_radius, element))
+            measured = _measure(linear, _aperture_weights(undo_symmetry(self.weights(maps), element), start))
+            features = self.dropout(self.mix(self.pool(self.rest(maps))))
+            vectors.append(torch.cat([features.float(), measured], dim=1))
+        return torch.stack(vectors)
 
 
 def _append_radius(image: Tensor) -> Tensor:
@@ -141,13 +158,19 @@ def _append_radius(image: Tensor) -> Tensor:
     return torch.cat([image, _radius(image).to(image.dtype).expand(len(image), 1, *image.shape[2:])], dim=1)
 
 
-def _aperture_weights(correction: Tensor, linear: Tensor) -> Tensor:
-    """Turn a predicted correction (B, K, H', W') of the smoothed light into weights (B, K, H, W)."""
+def _start(linear: Tensor) -> Tensor:
+    """Return the logarithm of the weights that the CNN corrects, (B, 1, H, W): the smoothed light of all bands."""
     with torch.autocast(linear.device.type, enabled=False):
-        correction = functional.interpolate(correction.float(), size=linear.shape[-2:], mode="bilinear")
         profile = _smooth(linear.sum(1, keepdim=True)).clamp_min(1e-3).log()
         # neighbours and noise far from the centre start with little weight
-        return (profile - 0.3 * _radius(linear).square() + correction).flatten(2).softmax(2).view_as(correction)
+        return profile - 0.3 * _radius(linear).square()
+
+
+def _aperture_weights(correction: Tensor, start: Tensor) -> Tensor:
+    """Apply a predicted correction (B, K, H', W') to the logarithm of the weights: (B, K, H, W)."""
+    with torch.autocast(start.device.type, enabled=False):
+        correction = functional.interpolate(correction.float(), size=start.shape[-2:], mode="bilinear")
+        return (start + correction).flatten(2).softmax(2).view_as(correction)
 
 
 def _measure(linear: Tensor, weight: Tensor) -> Tensor:

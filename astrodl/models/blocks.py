@@ -1,13 +1,17 @@
 """Building blocks of the networks, and their initialisation."""
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from astrodl import distributed
+from astrodl.models.symmetries import apply_symmetry
 
 __all__ = [
     "ACTIVATIONS",
@@ -20,6 +24,7 @@ __all__ = [
     "ImageNetwork",
     "ResidualBlock",
     "count_parameters",
+    "fold_batch_norm",
     "freeze",
     "initialize",
     "look_up",
@@ -56,6 +61,10 @@ class ImageNetwork(nn.Module):
     """Base class of networks that turn images into feature vectors: (B, in, H, W) -> (B, out_features)."""
 
     out_features: int
+
+    def views(self, image: Tensor, n_views: int) -> Tensor:
+        """Return the feature vectors of the first `n_views` orientations of each image, (n_views, B, out_features)."""
+        return torch.stack([self(apply_symmetry(image, element)) for element in range(n_views)])
 
 
 def look_up(noun: str, name: str, table: Mapping[str, T]) -> T:
@@ -132,6 +141,17 @@ def set_training_mode(network: nn.Module) -> nn.Module:
 def make_normalization(kind: str, channels: int) -> nn.Module:
     """Make a normalisation layer; `group` has eight channels in a group, or more if eight do not divide them."""
     return look_up("normalisation", kind, NORMALIZATIONS)(channels)
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """Return a copy for prediction, in which batch norms that follow a convolution are part of its weights."""
+    folded = copy.deepcopy(network).eval()
+    for sequence in folded.modules():
+        if isinstance(sequence, nn.Sequential):
+            for i, (conv, norm) in enumerate(pairwise(list(sequence))):
+                if type(conv) is nn.Conv2d and isinstance(norm, nn.BatchNorm2d):
+                    sequence[i], sequence[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return folded
 
 
 class BatchNorm2d(nn.BatchNorm2d):

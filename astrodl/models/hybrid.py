@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from astrodl.models.blocks import MLP, ImageNetwork, initialize
+from astrodl.models.symmetries import N_SYMMETRIES
 
 __all__ = ["HybridNetwork"]
 
@@ -52,3 +53,14 @@ class HybridNetwork(nn.Module):
         """Return the vector of each galaxy before the head, (B, widths[-1])."""
         parts = [] if self.trunk is None else [self.trunk(image)]
         return self.join(torch.cat([*parts, *([] if features is None else [features])], dim=1))
+
+    def views(self, image: Tensor, features: Tensor | None = None, *, n_views: int = N_SYMMETRIES) -> Tensor:
+        """Return the vector of each orientation of each galaxy before the head, (n_views, B, widths[-1]).
+
+        Under autocast, the convolutions of the image network have its precision, and all that follows has float32.
+        """
+        parts = [] if self.trunk is None else [self.trunk.views(image, n_views)]
+        with torch.autocast(image.device.type, enabled=False):
+            if features is not None:
+                parts.append(features.expand(n_views, -1, -1))
+            return self.join(torch.cat([part.float() for part in parts], dim=2))

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -14,6 +15,7 @@ from astrodl.config import AugmentSettings, TaskSettings
 from astrodl.data.augment import degrade, draw_kept_bands, transform_maps
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.normalize import Normalization
+from astrodl.device import autocast
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.inputs import fill_missing
@@ -227,6 +229,10 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
         return {}
 
     # -- prediction ---------------------------------------------------------------------------------------------------
+
+    def precision(self, like: Tensor) -> AbstractContextManager:
+        """Return the autocast of the training on the device of a tensor."""
+        return autocast(like.device, self.settings.train.precision)
 
     @abstractmethod
     def predict(self, network: NetworkT, batch: Batch) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from astrodl.config import parse
 from astrodl.data.batches import Batch, Cutouts, ResidentDataset
 from astrodl.device import choose_device, choose_memory_format, to_memory_format
 from astrodl.errors import DataError, StoreError
+from astrodl.models.blocks import fold_batch_norm
 from astrodl.photometry.features import measure
 from astrodl.tasks.base import AnyTask, Arrays, Context
 
@@ -25,8 +27,8 @@ __all__ = ["Model", "load_model"]
 
 FORMAT = "astrodl-model"
 FORMAT_VERSION = 3
-CPU_BATCH = 32
-"""Objects that a CPU predicts at a time: the maps of more do not fit into its caches."""
+CPU_PIXELS = 32 * 64**2
+"""Pixels of a band that a CPU predicts at a time: the maps of more do not fit into its caches."""
 
 
 class Model:
@@ -47,6 +49,10 @@ class Model:
         self.layout = choose_memory_format(network)
         self.network = network.eval().to(memory_format=self.layout)  # type: ignore[call-overload]
         self.metadata = dict(metadata or {})
+
+    @cached_property
+    def _predictor(self) -> nn.Module:
+        return fold_batch_norm(self.network).to(memory_format=self.layout)  # type: ignore[call-overload]
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -120,11 +126,11 @@ class Model:
         On a CUDA device the copy of the float32 results to the host is asynchronous: synchronise before reading them.
         """
         size = len(next(iter(batch.values())))
-        step = CPU_BATCH if self.device.type == "cpu" else size
+        step = max(1, CPU_PIXELS // batch["image"][0, 0].numel()) if self.device.type == "cpu" else size
         parts = []
         for start in range(0, size, step):
             part = {name: tensor[start : start + step] for name, tensor in batch.items()}
-            parts.append(self.task.predict(self.network, to_memory_format(part, self.layout)))
+            parts.append(self.task.predict(self._predictor, to_memory_format(part, self.layout)))
         return {
             name: torch.cat([part[name] for part in parts]).float().to("cpu", non_blocking=True) for name in parts[0]
         }

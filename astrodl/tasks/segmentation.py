@@ -11,11 +11,10 @@ from torch.nn import functional
 
 from astrodl.baselines import segmentation as classical
 from astrodl.config import Fraction, Name, TaskSettings, TrainSettings
-from astrodl.data.augment import apply_symmetry
 from astrodl.data.batches import Batch, Dataset
-from astrodl.device import autocast
 from astrodl.losses import gaussian_nll, pooled_mean, soft_dice
 from astrodl.metrics import segmentation as metrics_of
+from astrodl.models.symmetries import N_SYMMETRIES, apply_symmetry, undo_symmetry
 from astrodl.models.unet import DecompositionUNet, sum_fractions
 from astrodl.plots.segmentation import bulge_to_total, clump_detection, segmentation_gallery
 from astrodl.products import Column
@@ -167,20 +166,19 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         """Predict maps and ratio, averaged over the eight symmetries."""
         sums: dict[str, Tensor] = {}
         maps = network_input(batch)
-        for element in range(8):
-            # in the precision of the training, since eight views in float32 cost as much as several epochs
-            with autocast(batch["image"].device, self.settings.train.precision):
+        for element in range(N_SYMMETRIES):
+            with self.precision(maps):
                 output = network(apply_symmetry(maps, element))
             parts = {
                 "clump": torch.sigmoid(output["clump"].float()),
                 "fraction": output["fraction"].float().softmax(1),
                 "light": output["light"].float(),
             }
-            views = {name: _undo(value, element) for name, value in parts.items()}
+            views = {name: undo_symmetry(value, element) for name, value in parts.items()}
             views["bt"] = output["bt"][:, 0]
             views["bt_variance"] = (2 * output["bt"][:, 1]).exp()
             for name, value in views.items():
-                sums[name] = sums.get(name, 0.0) + value / 8
+                sums[name] = sums.get(name, 0.0) + value / N_SYMMETRIES
         summed = sum_fractions(sums["fraction"].clamp_min(1e-6).log(), sums["light"])
         scale = self.context.constants.get("bt_scale", 1.0)
         return {
@@ -296,12 +294,6 @@ def _examples(truth: Arrays) -> np.ndarray:
     bright = truth["signal"].sum((1, 2)).argsort(kind="stable")[::-1][: max(4, len(truth["bt"]) // 4)]
     distance = np.abs(truth["bt"][bright] - np.array([0.2, 0.4, 0.6, 0.9])[:, None])
     return np.concatenate([clumpy, bright[distance.argmin(1)]])
-
-
-def _undo(maps: Tensor, element: int) -> Tensor:
-    """Invert the symmetry: flip first, then rotate back."""
-    maps = maps.flip(-1) if element >= 4 else maps
-    return torch.rot90(maps, -(element % 4), (-2, -1))
 
 
 def _dice(predicted: Tensor, truth: Tensor) -> float:

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from astrodl.baselines.votes import forest, mean_fractions
 from astrodl.config import Fraction, TrainSettings, VoteTree, read_tree
-from astrodl.data.augment import apply_symmetry
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.losses import dirichlet_multinomial_nll, multinomial_nll
 from astrodl.metrics import votes as vote_metrics
@@ -170,14 +169,12 @@ class Votes(Task[VotesSettings, HybridNetwork]):
     def _concentration(self, network: HybridNetwork, batch: Batch) -> Tensor:
         """Return the parameters of the Dirichlet distributions, (B, A), averaged over the views."""
         maps = network_input(batch)
-        views = [
-            network(apply_symmetry(maps, element), batch.get("features")).float()
-            for element in range(self.settings.views)
-        ]
+        with self.precision(maps):
+            vectors = network.views(maps, batch.get("features"), n_views=self.settings.views)
+        views = network.head(vectors)
         if self.settings.likelihood == "dirichlet_multinomial":
-            return torch.stack([_positive(view) for view in views]).mean(0)
-        fractions = [torch.cat([view[:, part].softmax(1) for part in self.parts], 1) for view in views]
-        return torch.stack(fractions).mean(0)
+            return _positive(views).mean(0)
+        return torch.cat([views[..., part].softmax(2) for part in self.parts], 2).mean(0)
 
     def predict(self, network: HybridNetwork, batch: Batch) -> dict[str, Tensor]:
         """Predict the calibrated parameters of the Dirichlet distribution of each question."""

@@ -6,7 +6,6 @@ import torch
 from astrodl import distributed
 from astrodl.config import AugmentSettings, TaskSettings, parse
 from astrodl.data.augment import (
-    apply_symmetry,
     blur,
     degrade,
     draw_kept_bands,
@@ -22,13 +21,6 @@ from astrodl.errors import ConfigError
 
 STRETCH = 2.0
 EVERYTHING = AugmentSettings(rotate=180, zoom=0.3, noise=1.0, blur=1.5, cutout=0.25, shift_pixels=3)
-
-
-def test_the_eight_symmetries_are_distinct_and_keep_the_pixels() -> None:
-    image = torch.arange(9.0).view(1, 3, 3)
-    views = [apply_symmetry(image, element) for element in range(8)]
-    assert len({tuple(view.flatten().tolist()) for view in views}) == 8
-    assert all(torch.equal(view.flatten().sort().values, image.flatten()) for view in views)
 
 
 def test_image_and_mask_move_together() -> None:
@@ -50,14 +42,6 @@ def test_the_same_seed_gives_the_same_images() -> None:
     first = flip_turn_shift(image)[0]
     torch.manual_seed(3)
     assert torch.equal(flip_turn_shift(image)[0], first)
-
-
-@pytest.mark.parametrize("element", range(8))
-def test_segmentation_undoes_every_symmetry(element: int) -> None:
-    from astrodl.tasks.segmentation import _undo
-
-    maps = torch.randn(2, 3, 8, 8)
-    assert torch.equal(_undo(apply_symmetry(maps, element), element), maps)
 
 
 def galaxies(n: int = 12, side: int = 32) -> torch.Tensor:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from astrodl.config import parse
-from astrodl.data.augment import apply_symmetry
 from astrodl.data.batches import Cutouts
 from astrodl.errors import ConfigError, DataError
+from astrodl.models.symmetries import apply_symmetry
 from astrodl.pipeline import objects
 from astrodl.store import open_store
 from astrodl.tasks.base import Evaluation

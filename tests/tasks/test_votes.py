@@ -46,8 +46,10 @@ def test_an_untrained_network_predicts_the_mean_of_the_training_galaxies(store: 
 class EqualFractions(torch.nn.Module):
     """Predicts the fraction one half for both answers."""
 
-    def forward(self, image: torch.Tensor, features: Any = None) -> torch.Tensor:
-        return torch.zeros(len(image), 2)
+    head = torch.nn.Identity()
+
+    def views(self, image: torch.Tensor, features: Any, *, n_views: int) -> torch.Tensor:
+        return torch.zeros(n_views, len(image), 2)
 
 
 @pytest.mark.parametrize("likelihood", ["dirichlet_multinomial", "mse"])

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from astrodl.baselines import morphology as classical
 from astrodl.calibration import levels
-from astrodl.data.augment import apply_symmetry, mirror_randomly, mixup
+from astrodl.data.augment import mirror_randomly, mixup
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.errors import ConfigError, DataError
 from astrodl.losses import focal_loss, pooled_mean, triplet_batch_hard
@@ -235,13 +235,8 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
             prototypes = self.constant("prototypes", next(network.parameters()).device)
             # unit vectors are at most 2 apart; the temperature fits the scale
             return -10 * torch.cdist(self.vectors(network, batch).mean(0), prototypes).square()
-        maps = network_input(batch)
-        views = [
-            network(apply_symmetry(maps, element), batch.get("features")) for element in range(self.settings.views)
-        ]
-        views = [view.float().log_softmax(1) for view in views]
-        views[4:] = [view[:, self._reflected] for view in views[4:]]
-        return torch.stack(views).mean(0)
+        views = network.head(self._views(network, batch)).log_softmax(2)
+        return torch.cat([views[:4], views[4:, :, self._reflected]]).mean(0)
 
     @cached_property
     def _reflected(self) -> list[int]:
@@ -251,12 +246,13 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
         return [self.classes.index(both[name]) for name in self.classes]
 
     def vectors(self, network: HybridNetwork, batch: Batch) -> Tensor:
-        """Return the unit vector of each view, (8, B, D)."""
-        maps, extra = network_input(batch), batch.get("features")
-        views = [
-            network.represent(apply_symmetry(maps, element), extra).float() for element in range(self.settings.views)
-        ]
-        return functional.normalize(torch.stack(views), dim=2)
+        """Return the unit vector of each view, (views, B, D)."""
+        return functional.normalize(self._views(network, batch), dim=2)
+
+    def _views(self, network: HybridNetwork, batch: Batch) -> Tensor:
+        maps = network_input(batch)
+        with self.precision(maps):
+            return network.views(maps, batch.get("features"), n_views=self.settings.views)
 
     def finish(self, predictions: Arrays) -> Arrays:
         """Derive the conformal sets, which always contain the most probable class."""

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from astrodl import distributed
 from astrodl.calibration import levels
-from astrodl.data.augment import apply_symmetry, draw_kept_bands
+from astrodl.data.augment import draw_kept_bands
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.normalize import N_SIGMA
 from astrodl.losses import crps_bins, mixture_bins, mixture_nll, smear_targets, soft_cross_entropy
@@ -255,10 +255,9 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
     def _views(self, network: RedshiftNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return log probabilities (8, B, K) and vectors before the head (8, B, D) of the eight views of each image."""
         maps = network_input(batch)
-        vectors = torch.stack(
-            [network.represent(apply_symmetry(maps, element), batch["features"]).float() for element in range(8)]
-        )
-        return self._log_probability(network.head(vectors).float()), vectors
+        with self.precision(maps):
+            vectors = network.views(maps, batch["features"])
+        return self._log_probability(network.head(vectors)), vectors
 
     def _levels(self, like: Tensor) -> Tensor:
         halves = [0.5 + sign * share / 2 for share in COVERAGES for sign in (-1, 1)]
