@@ -185,7 +185,8 @@ def _measure(linear: Tensor, weight: Tensor) -> Tensor:
 
 def _linear_bands(image: Tensor, n_bands: int, stretch: float, noise: float) -> Tensor:
     """Return the linear bands in units of the noise; the clamp prevents overflow."""
-    return torch.sinh((stretch * image[:, :n_bands].float()).clamp(-12, 12)) / noise
+    scaled = (stretch * image[:, :n_bands].float()).contiguous()  # bands first, for the product with the weights
+    return torch.sinh(scaled.clamp(-12, 12)) / noise
 
 
 def _radius(image: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Segmentation of star-forming clumps and of bulge and disk light, with the bulge-to-total ratio."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from astrodl.config import Fraction, Name, TaskSettings, TrainSettings
 from astrodl.data.batches import Batch, Dataset
 from astrodl.losses import gaussian_nll, pooled_mean, soft_dice
 from astrodl.metrics import segmentation as metrics_of
-from astrodl.models.symmetries import N_SYMMETRIES, apply_symmetry, undo_symmetry
+from astrodl.models.symmetries import apply_symmetry, undo_symmetry
 from astrodl.models.unet import DecompositionUNet, sum_fractions
 from astrodl.plots.segmentation import bulge_to_total, clump_detection, segmentation_gallery
 from astrodl.products import Column
@@ -36,7 +36,7 @@ class SegmentationTraining(TrainSettings):
     """Training loop of segmentation."""
 
     epochs: Annotated[int, Field(ge=1)] = 20
-    batch_size: Annotated[int, Field(ge=2)] = 32
+    batch_size: Annotated[int, Field(ge=2)] = 16
     ema: Fraction = 0.99
 
 
@@ -50,9 +50,12 @@ class SegmentationSettings(TaskSettings):
     clump_contrast: Annotated[float, Field(ge=0)] = 0.3
     """... and this many times the flux of bulge and disk below it."""
     widths: tuple[int, ...] = (16, 32, 64, 128)
-    """Channels of the U-Net, from full resolution downwards."""
+    """Channels of the U-Net, from half the resolution downwards."""
     dropout: Fraction = 0.1
     """Dropout in the bulge-to-total head."""
+    views: Literal[8, 4, 1] = 8
+    """Number of views that a prediction averages: flips and quarter turns (8), quarter turns (4), or the image alone
+    (1)."""
     train: SegmentationTraining = SegmentationTraining()
 
 
@@ -163,10 +166,10 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         }
 
     def predict(self, network: DecompositionUNet, batch: Batch) -> dict[str, Tensor]:
-        """Predict maps and ratio, averaged over the eight symmetries."""
+        """Predict maps and ratio, averaged over the views."""
         sums: dict[str, Tensor] = {}
         maps = network_input(batch)
-        for element in range(N_SYMMETRIES):
+        for element in range(self.settings.views):
             with self.precision(maps):
                 output = network(apply_symmetry(maps, element))
             parts = {
@@ -178,7 +181,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             views["bt"] = output["bt"][:, 0]
             views["bt_variance"] = (2 * output["bt"][:, 1]).exp()
             for name, value in views.items():
-                sums[name] = sums.get(name, 0.0) + value / N_SYMMETRIES
+                sums[name] = sums.get(name, 0.0) + value / self.settings.views
         summed = sum_fractions(sums["fraction"].clamp_min(1e-6).log(), sums["light"])
         scale = self.context.constants.get("bt_scale", 1.0)
         return {

@@ -161,8 +161,9 @@ def measure_task(name: str, store: Path, device: torch.device, threads: int, eff
         network = task.build().to(device)
         estimate = estimate_memory(task, network, first_two(data), effort.n_objects, task.settings.train).total
         speeds = take_turns(prediction_works(task, reader, data), device, effort)
-    predicted = {"predict": statistics.median(speeds["store"]), "predict_limit": ratio(speeds, "store", "limit")}
-    return {**row, "start": start, "peak": peak, "estimate": estimate, **predicted}
+    predicted = {f"predict_{name}": ratio(speeds, "store", name) for name in ("limit", "one_view")}
+    rate = statistics.median(speeds["store"])
+    return {**row, "start": start, "peak": peak, "estimate": estimate, "predict": rate, **predicted}
 
 
 def measure_training(task: Any, data: Dataset, effort: Effort) -> Row:
@@ -202,10 +203,13 @@ def speed_tables(rows: Sequence[Row]) -> list[str]:
     ]
     means = [f"{statistics.geometric_mean([row[name] for row in rows]):.2f}" for name in ("loop", "step")]
     lines.append(["geometric mean", "", "", *means, *[""] * 4])
-    predicted = [[row["task"], f"{row['predict']:,.0f}", f"{row['predict_limit']:.2f}"] for row in rows]
+    predicted = [
+        [row["task"], f"{row['predict']:,.0f}", *(f"{row[name]:.2f}" for name in ("predict_limit", "predict_one_view"))]
+        for row in rows
+    ]
     return [
         *table([*head, "peak MB (estimated)", "start s"], lines),
-        *table(["prediction", "images/s", "of the limit"], predicted),
+        *table(["prediction", "images/s", "of the limit", "x one view"], predicted),
     ]
 
 

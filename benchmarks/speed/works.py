@@ -1,5 +1,6 @@
 """What the benchmarks of training and prediction measure: the loop of astrodl, its limit, and plain PyTorch code."""
 
+import copy
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -179,8 +180,9 @@ def plain_step(task: Any, data: Dataset) -> Work:
 
 
 def prediction_works(task: Any, reader: DirectReader, data: Dataset) -> dict[str, Work]:
-    """Predict a store, without writing the result, and one batch repeatedly."""
+    """Predict a store, without writing the result; one batch repeatedly; and one view of it in float32 with its loss."""
     network = initial_state(task, data.device).network
+    plain = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
     with torch.no_grad():
         task.context.constants.update(task.calibrate(network.eval(), data, data))
     model = Model(task, network)
@@ -198,4 +200,9 @@ def prediction_works(task: Any, reader: DirectReader, data: Dataset) -> dict[str
         model.predict_batch(batch)
         return size
 
-    return {"store": lambda: next(sizes), "limit": predict_batch}
+    @torch.no_grad()
+    def predict_one_view() -> int:
+        task.validate(plain, batch)
+        return size
+
+    return {"store": lambda: next(sizes), "limit": predict_batch, "one_view": predict_one_view}

@@ -18,8 +18,7 @@ from astrodl import open_store
 from astrodl.atomic import replacing, write_json
 from astrodl.config import SimulateSettings
 from astrodl.simulator.survey import data_settings
-from astrodl.store.layout import list_datasets
-from astrodl.store.writer import dataset_digest
+from astrodl.store.layout import dataset_digest, list_datasets
 
 N_FEW = 300
 """Training objects that keep their class in `class_few`."""

@@ -35,9 +35,14 @@ def test_unet_returns_maps_of_the_input_size_and_a_bottleneck() -> None:
     assert bottleneck.shape == (2, 32)
 
 
-def test_sides_that_cannot_be_halved_are_an_error() -> None:
-    with pytest.raises(ValueError, match="multiples of 4"):
-        UNet(3, 5, widths=(8, 16, 32))(torch.randn(1, 3, 30, 30))
+def test_unet_takes_any_size() -> None:
+    network, image = UNet(3, 5, widths=(8, 16, 32)).eval(), torch.randn(1, 3, 31, 27)
+    maps, bottleneck = network(image)
+    padded = torch.zeros(1, 3, 32, 32)
+    padded[..., :31, :27] = image
+    assert maps.shape == (1, 5, 31, 27)
+    torch.testing.assert_close(maps, network(padded)[0][..., :31, :27])
+    torch.testing.assert_close(bottleneck, network(padded)[1])
 
 
 def test_an_unknown_normalisation_is_an_error() -> None:

@@ -62,6 +62,9 @@ class PhotozSettings(TaskSettings):
     """Probability that a training object loses a band."""
     dropout: Fraction = 0.2
     """Dropout in the dense layers."""
+    views: Literal[8, 4, 1] = 8
+    """Number of views that a prediction averages: flips and quarter turns (8), quarter turns (4), or the image alone
+    (1)."""
     feature_noise: Annotated[float, Field(ge=0)] = 0.02
     """Gaussian noise on the standardised features while training."""
     train: PhotozTraining = PhotozTraining()
