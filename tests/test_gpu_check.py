@@ -135,7 +135,8 @@ def test_results_of_fewer_tasks_are_not_complete(gpu_check: ModuleType) -> None:
 
 SPEED_ROW: dict[str, Any] = {
     "task": "photoz", "batch": 64, "images": 9e3, "limit": 0.97, "loop": 3.5, "step": 1.2, "matmul": 0.2, "busy": 0.6,
-    "start": 8.0, "peak": 2e9, "estimate": 2e9, "predict": 5e3, "predict_limit": 0.95, "predict_one_view": 0.4, "gain": 2.0,
+    "start": 8.0, "peak": 2e9, "estimate": 2e9, "predict": 5e3, "predict_limit": 0.95, "gain": 2.0,
+    "predict_one_view": 0.4,
 }  # fmt: skip
 SURVEY_ROWS = [
     {"objects": n, "pixels": p, "resident": 9e3, "streamed": 9e3, "share": 1.0, "loading": 2.0}

@@ -180,7 +180,7 @@ def plain_step(task: Any, data: Dataset) -> Work:
 
 
 def prediction_works(task: Any, reader: DirectReader, data: Dataset) -> dict[str, Work]:
-    """Predict a store, without writing the result; one batch repeatedly; and one view of it in float32 with its loss."""
+    """Predict a store, without writing the result; one batch repeatedly; one view of it in float32, with its loss."""
     network = initial_state(task, data.device).network
     plain = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
     with torch.no_grad():
