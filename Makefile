@@ -1,4 +1,5 @@
-# make demo | test | test-slow | test-slurm | lint | docs | bench | gpu | clean | pins; each creates or updates .venv first.
+# make demo | test | test-slow | test-science | test-slurm | lint | wheel | docs | bench | gpu | clean | pins; each creates or updates
+# .venv first.
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 SURVEY ?= demo
@@ -7,7 +8,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow test-slurm lint docs bench gpu clean pins
+.PHONY: demo test test-slow test-science test-slurm lint wheel docs bench gpu clean pins
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -35,6 +36,10 @@ test: $(READY)
 test-slow: $(READY)
 	pytest -n 2 --dist loadfile -m "not slurm"
 
+# Every network beside its baselines on one simulated survey; part of test-slow.
+test-science: $(READY)
+	pytest -m slow tests/workflow/test_science.py
+
 # Starts a one-node Slurm on this machine and stops it afterwards; needs root, and installs missing Debian packages.
 test-slurm: $(READY)
 	pytest -m slurm tests/slurm
@@ -45,6 +50,10 @@ lint: $(READY)
 	mypy
 	snakefmt --check workflow
 	snakemake --lint
+
+# sdist and wheel, and the wheel in a fresh environment; half a minute.
+wheel: $(READY)
+	bash .ci/wheel
 
 docs: $(READY)
 	sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -6,6 +6,8 @@ The names below are imported when they are first used, so that `import astrodl` 
 import importlib
 from typing import Any
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "AstrodlError": "astrodl.errors",
     "baseline": "astrodl.pipeline.baseline",
@@ -34,12 +36,8 @@ __all__ = ["__version__", *_HOMES, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        value: Any = version("astrodl")
-    elif name in _MODULES:
-        value = importlib.import_module(f"astrodl.{name}")
+    if name in _MODULES:
+        value: Any = importlib.import_module(f"astrodl.{name}")
     elif name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
     else:

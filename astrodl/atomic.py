@@ -1,29 +1,53 @@
 """Atomic file replacement, and locks between processes."""
 
+import errno
 import fcntl
+import hashlib
+import io
 import json
 import math
 import os
+import re
+import socket
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FilePath", "exclusive_lock", "replacing", "write_json", "write_text"]
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = [
+    "FilePath",
+    "error_number",
+    "exclusive_lock",
+    "final_name",
+    "replacing",
+    "replacing_hdf5",
+    "write_json",
+    "write_text",
+]
 
 
 FilePath = str | os.PathLike[str]
 """Path of a file or folder as functions accept it."""
 
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-)?[0-9a-f]{32}\.tmp")
+_WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_LARGE_WRITE = 2**16  # bytes; HDF5 collects its own records in smaller blocks
+_LONGEST_WRITE = 24 * 3600.0  # seconds after which a temporary file of an unknown process counts as left over
+
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
+def replacing(path: FilePath, *, durable: bool = True) -> Iterator[Path]:
     """Write to a temporary file beside `path`, which replaces `path` when the block ends without an error.
 
     Processes that write the same file do not disturb each other: each has its own temporary file, and the last one
-    wins. A killed process leaves a hidden file.
+    wins. A killed process leaves a hidden file; the next process that writes into the folder removes it.
 
     Parameters
     ----------
@@ -39,18 +63,128 @@ def replacing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    _sweep(target.parent.absolute())
+    temporary = target.with_name(f".{target.name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         if durable:
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
         os.replace(temporary, target)
+    except OSError as error:
+        if error.filename is None and error_number(error) in _WRITE_ERRORS:
+            error.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def error_number(error: OSError) -> int | None:
+    """Return the number of a system error, which some libraries give in the text alone."""
+    if error.errno is not None:
+        return error.errno
+    if re.search(r"\d+ requested and \d+ written", str(error)):  # numpy's words for a full disk
+        return errno.ENOSPC
+    found = re.search(r"\berrno\W+(\d+)", str(error), re.IGNORECASE)
+    return int(found[1]) if found else None
+
+
+def final_name(path: FilePath) -> Path:
+    """Return the name that a temporary file of `replacing` will have; other paths are returned unchanged."""
+    path = Path(path)
+    found = _TEMPORARY.fullmatch(path.name)
+    return path.with_name(found["name"]) if found else path
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder, once for each process."""
+    with suppress(OSError):  # another process has removed the file, or the folder cannot be read
+        for entry in os.scandir(folder):
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found and _is_left_over(entry, found["machine"], found["process"]):
+                os.unlink(entry.path)
+
+
+def _is_left_over(entry: os.DirEntry[str], machine: str | None, process: str | None) -> bool:
+    """Return whether the process that wrote a file has ended; on another machine, whether the file is old."""
+    if machine == _machine() and process is not None:
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):
+            return False
+        return False
+    with suppress(OSError):
+        return time.time() - entry.stat().st_mtime > _LONGEST_WRITE
+    return False
+
+
+@cache
+def _machine() -> str:
+    """Return a text that differs between machines, boots and containers, whose process numbers are not comparable."""
+    try:
+        place = Path("/proc/sys/kernel/random/boot_id").read_text("ascii") + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        place = socket.gethostname()
+    return hashlib.sha256(place.encode()).hexdigest()[:8]
+
+
+@contextmanager
+def replacing_hdf5(path: FilePath) -> Iterator["h5py.File"]:
+    """Write an HDF5 file as `replacing` does; a full disk raises an `OSError`.
+
+    HDF5 cannot close a file that it cannot write, and then crashes at the end of the process.
+
+    Yields
+    ------
+    h5py.File
+        The new, empty file.
+    """
+    import h5py
+
+    with replacing(path) as temporary, _ClosableFile(temporary, "w+") as raw:
+        try:
+            # a fixed format (1.10), so that other versions of the library write the same bytes
+            with h5py.File(raw, "w", libver=("v110", "v110")) as file:
+                yield file
+        finally:
+            if raw.failure is not None:
+                raise raw.failure  # also instead of an error that follows from it
+
+
+class _ClosableFile(io.FileIO):
+    """File that notes the first error of writing, and then accepts and ignores what is written.
+
+    The error is raised at once where much is written, so that a verb does not go on in vain; HDF5 could not flush its
+    own, small records if each of them raised an error.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        left = memoryview(data).cast("B")
+        length = len(left)
+        try:
+            while left and self.failure is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.failure = error
+            if length > _LARGE_WRITE:
+                raise
+        return length
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            if self.failure is None:
+                return super().truncate(size)
+        except OSError as error:
+            self.failure = error
+        return size or 0
+
+
+def write_text(path: FilePath, text: str) -> None:
     """Write a text file in UTF-8, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

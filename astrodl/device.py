@@ -12,6 +12,12 @@ from astrodl.errors import AstrodlError
 
 __all__ = ["autocast", "choose_device", "choose_memory_format", "memory_bytes", "to_memory_format"]
 
+_CONTROL_GROUP_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "memory"),
+    2: ("memory.max", "memory.current", "inactive_file", ""),
+}
+"""Version of the control groups -> files of limit and use, entry of `memory.stat`, folder."""
+
 
 def choose_device(name: str, threads: int | None = None) -> torch.device:
     """Return the device for `auto`, `cpu` or `cuda`, and set the number of CPU threads if one is given.
@@ -67,28 +73,44 @@ def to_memory_format(batch: Mapping[str, Tensor], memory_format: torch.memory_fo
 
 
 def memory_bytes(device: torch.device) -> int:
-    """Return the memory available to the process: the free memory of a CUDA device, or that of its control group."""
+    """Return the free memory: of a CUDA device, or of the machine and of the control groups of the process.
+
+    What other jobs hold on the same machine is not free, nor is what this process holds already.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_control_group_limits()])
+    return max(0, min([_free_memory(), *_control_group_limits()]))
+
+
+def _free_memory(root: Path = Path("/")) -> int:
+    """Return the memory that the machine can give without swapping; all of it where the system does not say."""
+    available = _read_number(root / "proc/meminfo", "MemAvailable:")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if available is None else 1024 * available
 
 
 def _control_group_limits(root: Path = Path("/")) -> Iterator[int]:
-    """Yield the memory limits of the process's Linux control groups (version 1 or 2) and of all groups above them.
+    """Yield what the memory limits of the process's Linux control groups, and of all groups above them, leave.
 
-    Batch systems such as Slurm limit the memory of a job with them.
+    Batch systems such as Slurm limit the memory of a job with them. Files in the cache, which the kernel drops when
+    memory is needed, do not count.
     """
     listing = root / "proc/self/cgroup"
     for line in listing.read_text().splitlines() if listing.is_file() else ():
         _, controllers, group = line.split(":", 2)
         if controllers not in ("", "memory"):
             continue
-        name, top = ("memory.limit_in_bytes", "memory") if controllers else ("memory.max", "")
+        limit, usage, cached, top = _CONTROL_GROUP_FILES[1 if controllers else 2]
         folder = root / "sys/fs/cgroup" / top
         for parent in (folder / group.lstrip("/"), *(folder / group.lstrip("/")).parents):
-            path = parent / name
-            text = path.read_text().strip() if path.is_file() else "max"
-            if text.isdigit():
-                yield int(text)
+            if (total := _read_number(parent / limit)) is not None:
+                used = (_read_number(parent / usage) or 0) - (_read_number(parent / "memory.stat", cached) or 0)
+                yield max(0, total - max(0, used))
             if parent == folder:
                 break
+
+
+def _read_number(path: Path, key: str = "") -> int | None:
+    """Return the number in a file of the kernel, or the one after `key`; None where there is none."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    words = next((line.removeprefix(key).split() for line in lines if line.startswith(key)), [])
+    return int(words[0]) if words and words[0].isdigit() else None

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from astrodl.errors import AstrodlError
+from astrodl.workers import stop_with_launcher
 
 __all__ = [
     "all_reduce",
@@ -39,6 +40,9 @@ __all__ = [
 
 _FIRST_PORT = 20000
 """Ranks of a Slurm job meet at one of the ports from this one to twice its number, chosen by the job's id."""
+
+_LAUNCHER = "ASTRODL_LAUNCHER"
+"""Environment variable with the number of the process that `launch` runs in."""
 
 _single_process = False
 
@@ -180,6 +184,7 @@ def launch(n_processes: int, command: Sequence[str]) -> int:
         max_restarts=0,
         monitor_interval=0.1,
     )
+    os.environ[_LAUNCHER] = str(os.getpid())
     try:
         elastic_launch(config, sys.executable)("-m", "astrodl", *command)
     except ChildFailedError as error:
@@ -200,6 +205,8 @@ def process_group(device: str) -> Iterator[None]:
     if launcher is None:
         yield
         return
+    if _LAUNCHER in os.environ:
+        stop_with_launcher(int(os.environ[_LAUNCHER]))
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(launcher["local_rank"] % torch.cuda.device_count())

@@ -1,9 +1,9 @@
-from importlib.metadata import version as installed
+import astrodl
 
 project = "astrodl"
 author = "The astrodl developers"
 copyright = author
-release = installed("astrodl")
+release = astrodl.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 source_suffix = {".md": "markdown"}

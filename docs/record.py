@@ -1,7 +1,7 @@
 """Record a finished run: tables and figures of the pages, and the headline table of the README.
 
 `python docs/record.py results/demo` (the default) rewrites everything between the markers. Run it on the machine of the
-run.
+run. A second folder is that of the same run in float32 throughout (`benchmarks/speed/float32.yaml`), for its times.
 """
 
 import csv
@@ -30,19 +30,20 @@ SURVEY_FIGURES = {
 Rows = list[list[str]]
 
 
-def record(results: Path) -> None:
+def record(results: Path, in_float32: Path | None = None) -> None:
     """Rewrite the blocks of all pages, and the copies of the figures."""
     files = {task: results / task / "metrics.json" for task in tasks.NAMES}
     documents = {task: read_metrics(path) for task, path in files.items() if path.exists()}
     jobs = list(read_jobs(results / "benchmarks"))
+    slower = list(read_jobs(in_float32 / "benchmarks")) if in_float32 else []
     copy_figures(results)
     headline = headline_table(documents)
-    edit(DOCS.parent / "README.md", results=f"{headline}\n{time_line(results, jobs)}")
-    edit(DOCS / "quickstart.md", time=time_line(results, jobs))
+    edit(DOCS.parent / "README.md", results=f"{headline}\n{time_line(results, jobs, slower)}")
+    edit(DOCS / "quickstart.md", time=time_line(results, jobs, slower))
     edit(DOCS / "index.md", figures=figures("", "", ["objects"]))
     page = [about(results), figures("", "", ["metrics"])]
     page += [f"## {tasks.get(task).title}\n\n{task_table(document)}" for task, document in documents.items()]
-    edit(DOCS / "results.md", results="\n\n".join([*page, job_table(jobs)]))
+    edit(DOCS / "results.md", results="\n\n".join([*page, job_table(jobs, slower)]))
     for task, document in documents.items():
         shown = f"{task_table(document)}\n{figures(task, '../')}"
         edit(DOCS / "tasks" / f"{task}.md", results=shown)
@@ -121,20 +122,36 @@ def _float(text: str) -> float:
         return float("nan")
 
 
-def job_table(jobs: list[dict[str, Any]]) -> str:
-    """Return the table of time and memory of every job."""
+def job_table(jobs: list[dict[str, Any]], slower: list[dict[str, Any]]) -> str:
+    """Return the table of time and memory of every job, and the processor time of the run in float32."""
     rows = [[job["name"], *(f"{job[key]:.0f}" for key in ("s", "cpu_time", "max_rss"))] for job in jobs]
-    return "## Jobs\n\n" + table(["job", "seconds", "CPU seconds", "peak memory (MB)"], rows)
+    head, total = ["job", "seconds", "CPU seconds", "peak memory (MB)"], ["all", "", cpu_seconds(jobs), ""]
+    if slower:
+        by_name = {job["name"]: job for job in slower}
+        rows = [[*row, f"{by_name[row[0]]['cpu_time']:.0f}" if row[0] in by_name else "–"] for row in rows]
+        head, total = [*head, "CPU seconds in float32"], [*total, cpu_seconds(slower)]
+    return "## Jobs\n\n" + table(head, [*rows, total])
 
 
-def time_line(results: Path, jobs: list[dict[str, Any]]) -> str:
+def cpu_seconds(jobs: list[dict[str, Any]]) -> str:
+    """Return the processor time of all jobs."""
+    return f"{sum(job['cpu_time'] for job in jobs if job['cpu_time'] == job['cpu_time']):,.0f}"
+
+
+def duration(jobs: list[dict[str, Any]]) -> float:
+    """Return the minutes from the start of the first job to the end of the last."""
+    return (max(job["end"] for job in jobs) - min(job["end"] - job["s"] for job in jobs)) / 60
+
+
+def time_line(results: Path, jobs: list[dict[str, Any]], slower: list[dict[str, Any]]) -> str:
     """Return duration and machine of the run."""
-    minutes = (max(job["end"] for job in jobs) - min(job["end"] - job["s"] for job in jobs)) / 60
+    in_float32 = f" ({duration(slower):.0f} in float32, as on processors without bfloat16)" if slower else ""
     memory = max(job["max_rss"] for job in jobs if job["max_rss"] == job["max_rss"]) / 1000
     with open_store(results / "store.h5") as store:
         survey = f"{store.n_objects:,} galaxies of {store.size} × {store.size} pixels in {len(store.bands)} bands"
     return (
-        f"{survey}: {minutes:.0f} minutes from first to last job on {machine()}; no job used more than {memory:.1f} GB."
+        f"{survey}: {duration(jobs):.0f} minutes from first to last job on {machine()}{in_float32}; no job used more "
+        f"than {memory:.1f} GB."
     )
 
 
@@ -221,4 +238,4 @@ def table(head: list[str], rows: Rows) -> str:
 
 
 if __name__ == "__main__":
-    record(Path(sys.argv[1] if len(sys.argv) > 1 else "results/demo"))
+    record(*map(Path, sys.argv[1:] or ["results/demo"]))

@@ -20,6 +20,7 @@ from astrodl.errors import ConfigError
 from astrodl.tasks import NAMES
 
 VERBS = {
+    "run",
     "simulate",
     "init",
     "shard",

@@ -95,6 +95,98 @@ def test_damaged_yaml_is_an_error(tmp_path: Path, content: str, message: str) ->
         read_yaml(tmp_path / "c.yaml")
 
 
+_BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n"
+    for before, name in zip("abcdefghijk", "bcdefghijkl", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (_BOMB, "more than 200,000 values, aliases included"),
+        ("a: &a [*a]", "nested more than 50 deep"),
+        ("? &a [*a]\n: 3", "nested more than 50 deep"),
+        ("a: " + "[" * 60 + "]" * 60, "nested more than 50 deep"),
+        ("[" * 3000, "nested more than 50 deep"),
+        ("a: 1\nb: 2\na: 3", "key 'a' is given twice, at lines 1 and 3"),
+        ("a: 1\n'a': 3", "key 'a' is given twice"),
+        ("b: {c: [{d: 1, d: 2}]}", "key 'd' is given twice"),
+        ("a: 1\n---\na: 2", "not valid YAML at line 2"),
+        ("a: \0", "not valid YAML .*character #x0000"),
+        ("a: 2024-99-99", "a value that cannot be read"),
+        ("a: " + "9" * 5000, "a value that cannot be read"),
+        ("? [1]\n: 2", "unhashable key"),
+        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("#" * (16 * 2**20 + 1), "more than 16 MiB"),
+    ],
+)
+def test_yaml_without_limits_or_with_a_key_twice_is_an_error(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_aliases_and_merged_keys_are_accepted(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("base: &base {a: 1, b: 2}\nother: {<<: *base, a: 3}\nlist: [*base, *base]")
+    values = read_yaml(tmp_path / "c.yaml")
+    assert values["other"] == {"a": 3, "b": 2}
+    assert values["list"] == [{"a": 1, "b": 2}] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "a": 2}', "key 'a' is given twice"),
+        ('{"b": {"a": 1, "a": 2}}', "key 'a' is given twice"),
+        ('{"a":' * 3000 + "1" + "}" * 3000, "nested more than 50 deep"),
+        ('{"a": ' + "9" * 5000 + "}", "a value that cannot be read"),
+    ],
+)
+def test_json_settings_have_the_limits_of_a_file(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_settings(text)
+
+
+def test_the_error_of_a_large_value_is_short_and_takes_no_time() -> None:
+    value: list[object] = ["x"] * 10
+    for _ in range(12):
+        value = [value] * 10
+    for values in ({"n_objects": value}, {"n_objects": "a\n" * 10_000}, {"x\n" * 10_000: 1}):
+        with pytest.raises(ConfigError) as caught:
+            parse(SimulateSettings, values)
+        assert len(str(caught.value)) < 600
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "results", ["", "/", ".", "./", "{x}", "a/{survey}", "~no-such-user/x", "$ASTRODL_NOWHERE/x", "a\nb"]
+)
+def test_results_without_a_folder_are_an_error(results: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASTRODL_NOWHERE", raising=False)
+    with pytest.raises(ConfigError):
+        parse(root(), {**MINIMAL, "results": results})
+
+
+@pytest.mark.parametrize("results", ["results", "../r", "/scratch/r", "~/r", "a b"])
+def test_folders_of_results_are_accepted(results: str) -> None:
+    assert parse(root(), {**MINIMAL, "results": results}).results == results
+
+
+@pytest.mark.parametrize(("names", "message"), [(["logs"], "'logs' is the name"), (["sky", "Sky"], "are one folder")])
+def test_surveys_whose_folders_would_collide_are_an_error(names: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(root(), {**MINIMAL, "surveys": {name: {"simulate": {}} for name in names}})
+
+
+def test_the_home_of_nobody_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="there is no user 'no-such-user'"):
+        expand("~no-such-user/images")
+
+
 def test_environment_variables_are_expanded_and_unset_ones_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASTRODL_SKY", "sky")
     monkeypatch.delenv("ASTRODL_NOWHERE", raising=False)
@@ -109,3 +201,9 @@ def test_a_repeated_band_and_a_missing_path_are_errors() -> None:
         parse(IngestSettings, {"data": {**data, "bands": [{"name": "g"}, {"name": "g"}]}})
     with pytest.raises(ConfigError, match="`path` for each band"):
         parse(IngestSettings, {"data": {**data, "path": None, "bands": [{"name": "g"}]}})
+
+
+@pytest.mark.parametrize("values", [{"n_objects": 10**12}, {"size": 80_000}, {"votes": 10**9}, {"n_objects": 10**40}])
+def test_sizes_of_a_simulation_have_a_limit(values: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="must be less than or equal to"):
+        parse(SimulateSettings, values)

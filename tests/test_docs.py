@@ -103,7 +103,7 @@ def test_commands_of_the_pages_are_valid(page: str, line: str) -> None:
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
         assert words[1] in targets
     else:
-        assert words[0] in ("snakemake", "pip")
+        assert words[0] in ("snakemake", "pip", "git", "cp")
     for word in words:
         path = word.rpartition("=")[2]
         if path.startswith(("config/", "workflow/")):

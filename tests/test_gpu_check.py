@@ -273,7 +273,13 @@ for name in ("galsim", "photutils", "reproject", "snakemake", "pyarrow"):
 
 def test_training_and_prediction_need_only_the_collected_packages_and_no_simulator(tmp_path: Path) -> None:
     collected = collect(tmp_path, "matplotlib", "scikit-learn")[1]
-    allowed = {"astrodl", "setuptools", *collected, *with_requirements("torch", "numpy", "h5py", "scipy")}
+    allowed = {
+        "astrodl",
+        "astrodl-survey",
+        "setuptools",
+        *collected,
+        *with_requirements("torch", "numpy", "h5py", "scipy"),
+    }
     command = [sys.executable, "-c", LIMITED, ",".join(allowed), str(SPEED), str(ROOT), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

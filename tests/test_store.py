@@ -163,6 +163,13 @@ def test_an_index_beyond_the_store_raises_an_index_error(path: Path) -> None:
         store.images([60])
 
 
+def test_a_closed_store_says_so(path: Path) -> None:
+    store = open_store(path)
+    store.close()
+    with pytest.raises(StoreError, match="is closed; open it again"):
+        store.images()
+
+
 def test_each_object_is_in_one_subset(path: Path) -> None:
     with open_store(path) as store:
         parts = [store.select(name) for name in ("train", "validation", "test")]

@@ -12,6 +12,8 @@ _Array = NDArray[np.float64]
 
 _PIT_FLOOR = 1e-4
 """PIT values are clipped to this distance from 0 and 1, where the likelihood of a beta distribution diverges."""
+_ROUNDING = 1e-9
+"""Rounding error that must not change a rank by one."""
 _MIN_OBJECTS = 30
 """Smallest number of objects for a fit; with fewer the probabilities are not changed."""
 
@@ -66,7 +68,7 @@ def conformal_levels(pit: ArrayLike, coverage: float) -> tuple[float, float]:
         Cumulative probabilities; 0 and 1 for too few objects.
     """
     ordered = np.sort(np.asarray(pit, np.float64))
-    rank = int((1 - coverage) / 2 * (len(ordered) + 1))
+    rank = int((1 - coverage) / 2 * (len(ordered) + 1) + _ROUNDING)
     if rank < 1:
         return 0.0, 1.0
     return float(ordered[rank - 1]), float(ordered[-rank])
@@ -123,6 +125,5 @@ def conformal_threshold(probability: ArrayLike, label: ArrayLike, coverage: floa
     """
     truth = np.asarray(label)
     falling = np.sort(np.asarray(probability, np.float64)[np.arange(len(truth)), truth])[::-1]
-    # A rounding error must not raise the rank by one.
-    rank = int(np.ceil((len(falling) + 1) * coverage - 1e-9))
+    rank = int(np.ceil((len(falling) + 1) * coverage - _ROUNDING))
     return float(falling[rank - 1]) if 0 < rank <= len(falling) else float(rank <= 0)

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fit_score", "percentile", "score"]
+__all__ = ["fit_ranks", "fit_score", "percentile", "score"]
 
 _Array = NDArray[np.floating[Any]]
 
 _N_LEVELS = 64
 """Number of quantiles that describe the distribution of a part of the score."""
+_N_PARTS = 5
+"""Number of parts of the held-out objects, each of which has scores from fits without it."""
 _N_RANKS = 128
 """Number of quantiles that describe the distribution of the score, and as many again for its tail."""
 
@@ -23,7 +25,7 @@ _N_RANKS = 128
 def fit_score(
     residuals: _Array, light: _Array, features: _Array | None = None, *, n_regions: int
 ) -> dict[str, list[Any]]:
-    """Fit the distributions that `score` and `percentile` compare with, without labels.
+    """Fit the distributions that `score` compares with, without labels.
 
     The fits clip the outermost 5 %, so that outliers among the reference objects have little effect.
 
@@ -43,7 +45,7 @@ def fit_score(
     dict
         Lists of numbers: `middle` and `scatter` (6, n_regions * n_bands), polynomials of `light`; `centre` (F,) and
         `precision` (F, F) of the features; `surprise` (L,) and the values `table` (P, L) of each part with that
-        surprise; `scores` and the fraction `below` each of them.
+        surprise.
     """
     middle, scatter = _robust_fit(_design(light), residuals)
     constants = {"middle": middle.tolist(), "scatter": scatter.tolist()}
@@ -54,7 +56,40 @@ def fit_score(
     levels = np.geomspace(1, 1 / len(parts), _N_LEVELS)
     constants["surprise"] = (-np.log(levels)).tolist()
     constants["table"] = np.quantile(parts, 1 - levels, axis=0).T.tolist()
-    return constants | _rank_table(_sum_surprise(parts, constants))
+    return constants
+
+
+def fit_ranks(
+    residuals: _Array, light: _Array, features: _Array | None, held_out: NDArray[np.bool_], *, n_regions: int
+) -> dict[str, list[float]]:
+    """Fit the distribution that `percentile` compares with: scores of objects on which nothing was fitted.
+
+    Objects that a network was trained on have smaller residuals than others, and all that served for a fit are closer
+    to it. Each of the held-out objects therefore has the score of constants that were fitted without it.
+
+    Parameters
+    ----------
+    residuals, light, features, n_regions
+        As for `fit_score`.
+    held_out
+        Objects that the network was not trained on, (N,).
+
+    Returns
+    -------
+    dict
+        `scores`, and the fraction `below` each of them.
+    """
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(held_out))
+    scores = []
+    for part in np.array_split(rows, min(_N_PARTS, len(rows))):
+        others = np.ones(len(residuals), bool)
+        others[part] = False
+        fitted, judged = (
+            (residuals[chosen], light[chosen], None if features is None else features[chosen])
+            for chosen in (others, part)
+        )
+        scores.append(score(*judged, fit_score(*fitted, n_regions=n_regions), n_regions=n_regions))
+    return _rank_table(np.concatenate(scores))
 
 
 def score(
@@ -73,7 +108,12 @@ def score(
 
 
 def percentile(scores: _Array, constants: Mapping[str, Any]) -> _Array:
-    """Interpolate the fraction of the reference objects with a lower score, (N,); independent of the other objects."""
+    """Interpolate the fraction of the held-out objects with a lower score, (N,); NaN where there were none.
+
+    `constants` has the result of `fit_ranks`. The fraction does not depend on the other objects.
+    """
+    if "scores" not in constants:
+        return np.full(len(scores), np.nan)
     return np.interp(scores, constants["scores"], constants["below"])
 
 

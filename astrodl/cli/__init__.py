@@ -1,7 +1,7 @@
 """The command line: one verb per step of the pipeline.
 
-Exit status: 0 done; 1 `check` found problems; 2 an error that the user can fix, as one line on stderr; 130 interrupted;
-143 terminated. Unexpected errors keep their traceback.
+Exit status: 0 done; 1 `check` found problems; 2 an error that the user can fix, or a failure of disk, permissions or
+memory, as one line on stderr; 130 interrupted; 143 terminated. Unexpected errors keep their traceback.
 """
 
 import argparse
@@ -14,7 +14,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import astrodl
-from astrodl.cli import data, reports, tasks
+from astrodl.cli import data, reports, run, tasks
+from astrodl.cli.failures import describe
 from astrodl.errors import AstrodlError
 
 __all__ = ["main", "parser"]
@@ -31,19 +32,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            return args.run(args) or 0
-    except AstrodlError as error:
-        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0:  # only the main process reports
-            print(f"astrodl: {error}", file=sys.stderr)
-        return 2
+            status = args.run(args) or 0
+            sys.stdout.flush()  # an error of writing belongs to this verb, not to the end of the process
+            return status
     except KeyboardInterrupt:
         print("astrodl: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of the output has closed it, like `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_unwritable_output()
         return 128 + signal.SIGPIPE
+    except Exception as error:
+        line = describe(error)
+        if line is None:
+            raise
+        # An error of the input is that of all ranks; any of them may run out of memory or space.
+        if not isinstance(error, AstrodlError) or _is_main():
+            print(f"astrodl: {line}", file=sys.stderr)
+        _discard_unwritable_output()
+        return 2
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _is_main() -> bool:
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0
+
+
+def _discard_unwritable_output() -> None:
+    """Discard what cannot be written to standard output, so that Python does not fail with it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
@@ -56,14 +76,27 @@ def _show_warning(message: Warning | str, category: type[Warning], *place: Any, 
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of all verbs."""
-    root = argparse.ArgumentParser(
-        prog="astrodl", description="Deep learning for galaxy surveys, from FITS to catalogue."
-    )
+    root = _Parser(prog="astrodl", description="Deep learning for galaxy surveys, from FITS to catalogue.")
     root.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    verbs = root.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    for add in (*data.VERBS, *tasks.VERBS, *reports.VERBS):
+    verbs = root.add_subparsers(
+        title="verbs", dest="verb", metavar="VERB", required=True, parser_class=argparse.ArgumentParser
+    )
+    for add in (*run.VERBS, *data.VERBS, *tasks.VERBS, *reports.VERBS):
         add(verbs)
     return root
+
+
+class _Parser(argparse.ArgumentParser):
+    """Parser that finds the targets of `run` after its options as well, which argparse does not."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        parsed, left = self.parse_known_args(args, namespace)
+        after = left.index("--") if "--" in left else len(left)
+        if left and (parsed.verb != "run" or any(word.startswith("-") for word in left[:after])):
+            self.error(f"unrecognized arguments: {' '.join(left)}")
+        if left:
+            parsed.targets += left[:after] + left[after + 1 :]
+        return parsed
 
 
 class _Version(argparse.Action):

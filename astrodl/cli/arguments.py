@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_machine", "add_settings", "add_task", "add_threads", "add_verb", "add_workers", "count", "index"]
+__all__ = ["add_machine", "add_task", "add_threads", "add_verb", "add_workers", "count", "index"]
 
 
 def add_verb(verbs: Any, run: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
@@ -48,13 +48,6 @@ def add_task(verb: argparse.ArgumentParser) -> None:
 
     verb.add_argument("task", metavar="TASK", choices=NAMES, help=", ".join(NAMES))
     verb.add_argument("store", metavar="STORE", type=Path, help="store.h5 that `astrodl ingest` wrote")
-
-
-def add_settings(verb: argparse.ArgumentParser, what: str, *, required: bool = False) -> None:
-    """Add `--settings`."""
-    verb.add_argument(
-        "--settings", metavar="S", required=required, help=f"{what}: JSON text, or the path of a YAML file"
-    )
 
 
 def add_machine(verb: argparse.ArgumentParser) -> None:

@@ -2,14 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import astrodl
-from astrodl.cli.arguments import add_settings, add_verb, add_workers, count
+from astrodl.cli.arguments import add_verb, add_workers, count
+from astrodl.cli.settings import add_settings, add_survey, read_simulation, read_survey
 from astrodl.errors import ConfigError
-
-if TYPE_CHECKING:
-    from astrodl.config import IngestSettings
 
 __all__ = ["VERBS"]
 
@@ -19,6 +17,7 @@ def add_simulate(verbs: Any) -> None:
     verb = add_verb(verbs, _simulate)
     verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the survey")
     add_settings(verb, "keys of `simulate`")
+    add_survey(verb)
     add_workers(verb)
 
 
@@ -27,10 +26,7 @@ def _simulate(args: argparse.Namespace) -> None:
 
     astrodl simulate --out survey --settings '{"n_objects": 100, "size": 32}' --workers 2
     """
-    from astrodl.config import SimulateSettings, parse, read_settings
-
-    settings = parse(SimulateSettings, *read_settings(args.settings))
-    print(astrodl.simulate(settings, args.out, workers=args.workers, progress=args.progress))
+    print(astrodl.simulate(read_simulation(args), args.out, workers=args.workers, progress=args.progress))
 
 
 def add_init(verbs: Any) -> None:
@@ -64,7 +60,7 @@ def add_shard(verbs: Any) -> None:
     verb = add_verb(verbs, _shard)
     verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the shards")
     verb.add_argument("--shards", metavar="N", type=count, help="number of shards (default: the key `shards`)")
-    _add_survey(verb)
+    _add_source(verb)
 
 
 def _shard(args: argparse.Namespace) -> None:
@@ -72,7 +68,7 @@ def _shard(args: argparse.Namespace) -> None:
 
     astrodl shard --out shards --settings survey.yaml --shards 100
     """
-    settings, n_shards = _read_survey(args)
+    settings, n_shards = read_survey(args)
     number = n_shards if args.shards is None else args.shards
     if not isinstance(number, int) or number < 1:
         raise ConfigError(
@@ -86,7 +82,7 @@ def add_ingest(verbs: Any) -> None:
     """Add `ingest`."""
     verb = add_verb(verbs, _ingest)
     verb.add_argument("--out", metavar="STORE", type=Path, required=True, help="store to write (HDF5)")
-    _add_survey(verb)
+    _add_source(verb)
     verb.add_argument(
         "--shard",
         metavar="FILE",
@@ -102,59 +98,23 @@ def _ingest(args: argparse.Namespace) -> None:
 
     astrodl ingest --out store.h5 --settings survey.yaml --workers 2
     """
-    settings, _ = _read_survey(args)
+    settings, _ = read_survey(args)
     astrodl.ingest(
         settings, args.out, shard=args.shard, workers=args.workers, strict=args.strict, progress=args.progress
     )
     print(args.out)
 
 
-def _add_survey(verb: argparse.ArgumentParser) -> None:
+def _add_source(verb: argparse.ArgumentParser) -> None:
     """Add the options that say which survey."""
-    add_settings(verb, "keys `survey`, `data` and `split`, or a whole configuration", required=True)
-    verb.add_argument("--survey", metavar="NAME", help="which survey of a configuration that has several")
+    add_settings(verb, "keys `survey`, `data` and `split`", required=True)
+    add_survey(verb)
     verb.add_argument(
         "--simulated",
         metavar="DIR",
         type=Path,
         help="folder that `astrodl simulate` wrote; settings then hold `simulate`, not `data`",
     )
-
-
-def _read_survey(args: argparse.Namespace) -> "tuple[IngestSettings, int | None]":
-    """Read the settings of a survey, and its number of shards."""
-    from astrodl.config import IngestSettings, SimulateSettings, parse, read_settings
-    from astrodl.simulator.survey import data_settings
-
-    values, source = read_settings(args.settings)
-    values = _one_survey(values, source, args.survey)
-    n_shards = values.pop("shards", None)
-    if args.simulated is not None:
-        if "data" in values:
-            raise ConfigError(
-                f"{source}: key 'data' does not go with --simulated; give `simulate` instead, or leave --simulated out"
-            )
-        simulated = parse(SimulateSettings, values.pop("simulate", {}), source)
-        values["data"] = data_settings(simulated, args.simulated).model_dump()
-    return parse(IngestSettings, values, source), n_shards
-
-
-_OF_SURVEY = ("data", "simulate", "split", "shards")
-"""Keys of a survey that `astrodl ingest` needs."""
-
-
-def _one_survey(values: dict[str, Any], source: str, name: str | None) -> dict[str, Any]:
-    """Return the settings of one survey of a configuration; settings of a single survey are returned unchanged."""
-    surveys = values.get("surveys")
-    if not isinstance(surveys, dict):
-        return values
-    if name is None and len(surveys) == 1:
-        (name,) = surveys
-    if name not in surveys:
-        asked = "several surveys" if name is None else f"no survey '{name}'"
-        raise ConfigError(f"{source}: holds {asked} (has {', '.join(map(str, surveys))}); choose one with --survey")
-    chosen = surveys[name] if isinstance(surveys[name], dict) else {}
-    return {"survey": name} | {key: value for key, value in chosen.items() if key in _OF_SURVEY}
 
 
 def add_inspect(verbs: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import astrodl
+from astrodl.atomic import write_text
 from astrodl.cli.arguments import add_verb
 
 __all__ = ["VERBS"]
@@ -66,7 +67,7 @@ def _schema(args: argparse.Namespace) -> None:
     if args.out is None:
         sys.stdout.write(text)
     else:
-        args.out.write_text(text, encoding="utf-8")
+        write_text(args.out, text)
 
 
 def add_summary(verbs: Any) -> None:

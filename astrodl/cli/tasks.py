@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import astrodl
-from astrodl.cli.arguments import add_machine, add_settings, add_task, add_threads, add_verb, count, index
+from astrodl.cli.arguments import add_machine, add_task, add_threads, add_verb, count, index
+from astrodl.cli.settings import add_settings, read_task
 
 __all__ = ["VERBS"]
 
@@ -29,6 +30,7 @@ def add_train(verbs: Any) -> None:
         default=1,
         help="train in so many processes on this machine, one per GPU, among which each batch is divided (default: 1)",
     )
+    verb.add_argument("--force", action="store_true", help="replace a model of other settings or data in DIR")
     add_machine(verb)
 
 
@@ -38,7 +40,6 @@ def _train(args: argparse.Namespace) -> int | None:
     astrodl train photoz store.h5 --out models/photoz --settings '{"train": {"epochs": 5}}'
     """
     from astrodl import distributed
-    from astrodl.config import read_settings
 
     if args.processes > 1 and distributed.read_launcher() is None:
         return distributed.launch(args.processes, args.command)
@@ -47,12 +48,13 @@ def _train(args: argparse.Namespace) -> int | None:
         args.task,
         args.store,
         args.out,
-        settings=read_settings(args.settings)[0],
+        settings=read_task(args),
         fold=args.fold,
         seed=args.seed,
         device=args.device,
         threads=args.threads,
         progress=args.progress,
+        force=args.force,
     )
     return None
 
@@ -90,9 +92,7 @@ def _baseline(args: argparse.Namespace) -> None:
 
     astrodl baseline photoz store.h5 --out baseline.json
     """
-    from astrodl.config import read_settings
-
-    astrodl.baseline(args.task, args.store, args.out, settings=read_settings(args.settings)[0], threads=args.threads)
+    astrodl.baseline(args.task, args.store, args.out, settings=read_task(args), threads=args.threads)
 
 
 def add_evaluate(verbs: Any) -> None:
@@ -116,8 +116,6 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     astrodl evaluate photoz store.h5 predictions.h5 --baseline baseline.json --out metrics.json --figures figures
     """
-    from astrodl.config import read_settings
-
     astrodl.evaluate(
         args.task,
         args.store,
@@ -126,7 +124,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         args.out,
         figures=args.figures,
         history=args.history,
-        settings=read_settings(args.settings)[0],
+        settings=read_task(args),
     )
 
 

@@ -5,6 +5,7 @@ configuration.
 """
 
 from astrodl.config.augmentation import AugmentSettings
+from astrodl.config.reading import read_settings, read_yaml
 from astrodl.config.section import (
     Fraction,
     Name,
@@ -13,8 +14,6 @@ from astrodl.config.section import (
     canonical_json,
     expand,
     parse,
-    read_settings,
-    read_yaml,
 )
 from astrodl.config.simulation import SURVEY_DEFAULTS, InstrumentSettings, SimulateSettings
 from astrodl.config.split import IngestSettings, SplitSettings

@@ -1,14 +1,13 @@
-"""Base of all sections (frozen, typed, unknown keys refused), and reading of settings."""
+"""Base of all sections (frozen, typed, unknown keys refused), and errors in one line."""
 
 import json
 import os
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import core_schema
 
@@ -23,8 +22,6 @@ __all__ = [
     "canonical_json",
     "expand",
     "parse",
-    "read_settings",
-    "read_yaml",
 ]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -63,6 +60,11 @@ class PluginName:
         return {**handler(schema), "enum": self.names}
 
 
+_LONGEST = 80
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 4, _LONGEST, _LONGEST, _LONGEST
+_REPR.maxdict = _REPR.maxlist = _REPR.maxtuple = 10
+
 SectionT = TypeVar("SectionT", bound=Section)
 
 
@@ -82,7 +84,7 @@ def parse(section: type[SectionT], values: Mapping[str, Any], source: str = "set
 
 def _explain(section: type[Section], error: ValidationError, source: str) -> str:
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"]) or "(root)"
+    key = ".".join(_shorten(str(part)) for part in first["loc"]) or "(root)"
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         known = ", ".join(_siblings(section, first["loc"]))
@@ -90,7 +92,14 @@ def _explain(section: type[Section], error: ValidationError, source: str) -> str
     if first["type"] == "missing":
         return f"{source}: key '{key}' is missing; add it{more}"
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    return f"{source}: {key} = {first['input']!r:.80}: {message}; correct the value{more}"
+    # not `repr`, which takes for ever where a value holds the same list many times
+    value = _shorten(_REPR.repr(first["input"]))
+    return f"{source}: {key} = {value}: {' '.join(message.split())}; correct the value{more}"
+
+
+def _shorten(text: str) -> str:
+    """Return the beginning of a text, on one line."""
+    return " ".join(text[:_LONGEST].split())
 
 
 def _siblings(section: type[Section], location: tuple[int | str, ...]) -> list[str]:
@@ -109,52 +118,6 @@ def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return schema["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
 
 
-def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a YAML or JSON mapping from a file.
-
-    Raises
-    ------
-    ConfigError
-        The file is missing, is not valid YAML, or does not hold a mapping.
-    """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: cannot be read ({reason}); give an existing YAML file") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", error)
-        raise ConfigError(f"{path}: not valid YAML{where} ({problem}); correct the file") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        found = type(values).__name__
-        raise ConfigError(f"{path}: holds a {found}, must hold a mapping of keys to values; correct the file")
-    return values
-
-
-def read_settings(text: str | None) -> tuple[dict[str, Any], str]:
-    """Read settings given on the command line: JSON text, the path of a YAML file, or nothing.
-
-    Returns
-    -------
-    values, source
-        The mapping and how to name it in messages.
-    """
-    if not text:
-        return {}, "settings"
-    if not text.lstrip().startswith("{"):
-        return read_yaml(text), text
-    try:
-        return json.loads(text), "settings"
-    except json.JSONDecodeError as error:
-        raise ConfigError(
-            f"settings: not valid JSON at character {error.pos} ({error.msg}); correct the text"
-        ) from None
-
-
 def canonical_json(section: Section) -> str:
     """Return a JSON text that is the same for equal sections (sorted keys, no spaces)."""
     return json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
@@ -166,12 +129,16 @@ def expand(path: str) -> str:
     Raises
     ------
     ConfigError
-        A variable is not set.
+        A variable is not set, or there is no such user.
     """
     expanded = os.path.expanduser(os.path.expandvars(path))
     unset = re.findall(r"\$\{?(\w+)", expanded)
     if unset:
         raise ConfigError(
             f"path '{path}': the environment variable {unset[0]} is not set; set it or write the path itself"
+        )
+    if expanded.startswith("~"):
+        raise ConfigError(
+            f"path '{path}': there is no user '{expanded[1:].split('/')[0]}'; correct it, or write ./~ for a folder"
         )
     return expanded

@@ -59,9 +59,9 @@ class SimulateSettings(Section):
     survey: Literal["candels", "lsst", "hst"] = "candels"
     """Whose bands, depths and point-spread functions, and the defaults of `bands`, `pixel_scale_arcsec` and
     `magnitude_limit`: HST's CANDELS, ten years of Rubin's LSST, or one orbit of HST in any band."""
-    n_objects: Annotated[int, Field(ge=1)] = 3000
+    n_objects: Annotated[int, Field(ge=1, le=100_000_000)] = 3000
     """Number of galaxies."""
-    size: Annotated[int, Field(ge=16, multiple_of=8)] = 64
+    size: Annotated[int, Field(ge=16, le=4096, multiple_of=8)] = 64
     """Side of a cutout in pixels."""
     pixel_scale_arcsec: Annotated[float, Field(gt=0)] = 0.06
     """Pixel scale in arcsec; 0.2 for `lsst`."""
@@ -90,7 +90,7 @@ class SimulateSettings(Section):
     """Correlate the noise of neighbouring pixels as drizzling does, with the same variance."""
     variance: bool = False
     """Write the variance of each pixel as extensions `VAR_{band}`, which the ingestion then reads."""
-    votes: Annotated[int, Field(ge=0)] = 0
+    votes: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Number of volunteers who vote on the class of each galaxy, in columns `votes_{class}`."""
     oddity_fraction: Fraction = 0.05
     """Fraction of objects that carry an injected oddity."""

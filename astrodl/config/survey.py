@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from astrodl.config.section import Fraction, Name, PluginName, Section
+from astrodl.config.templates import Template, template_fields
 
 __all__ = [
     "LAYOUTS",
@@ -26,14 +27,14 @@ class BandSettings(Section):
 
     name: Name
     """Name of the band."""
-    extension: str | int | None = None
+    extension: Template | int | None = None
     """Extension of the FITS file or array (name or number, `{column}` is filled in); by default the band's name where
     files hold several bands, the survey's `extension`, or the first image."""
     plane: Annotated[int, Field(ge=0)] | None = None
     """Plane of a cube or channel of an RGB image; by default the position of the band in the list."""
-    path: str | None = None
+    path: Template | None = None
     """Path template of this band's file, instead of the survey's."""
-    zero_point: float | None = None
+    zero_point: Annotated[float, Field(ge=-60, le=45)] | None = None
     """AB magnitude of one count per pixel; without it the header's, else fluxes stay relative."""
     background: float = 0.0
     """Constant to subtract from every pixel, in the counts of the file."""
@@ -42,11 +43,11 @@ class BandSettings(Section):
 class PlaneSettings(Section):
     """Planes that belong to the images, on the same pixel grid."""
 
-    path: str | None = None
+    path: Template | None = None
     """Path template, `{band}` and `{column}` are filled in; by default the file of the band."""
     replace: tuple[str, str] | None = None
     """Instead of a path: a text in the path of the band's image, and what stands there in that of the plane."""
-    extension: str | int | None = None
+    extension: Template | int | None = None
     """Extension of the FITS file or array, `{band}` and `{column}` are filled in; by default the first image."""
     plane: Annotated[int, Field(ge=0)] | None = None
     """Plane of a cube; by default the position of the band in the list."""
@@ -87,14 +88,14 @@ class MaskSettings(PlaneSettings):
 class PsfSettings(PlaneSettings):
     """Point-spread function of each object and band, centred on its pixel n // 2."""
 
-    size: Annotated[int, Field(ge=3)] | None = None
+    size: Annotated[int, Field(ge=3, le=1024)] | None = None
     """Side in pixels of the stored PSF: central crop, or pad with zeros; by default that of the first object."""
 
 
 class LabelSettings(Section):
     """Pixel labels: one FITS file per object with an extension per label."""
 
-    path: str
+    path: Template
     """Path template of the label file."""
     extensions: dict[Name, str | int]
     """Label name -> extension (name or number)."""
@@ -110,11 +111,11 @@ class DataSettings(Section):
     layout: Annotated[str, PluginName("astrodl.layouts", LAYOUTS)]
     """Per object one FITS with an extension per band, one FITS (or one extension) per band, a cube, a JPEG or PNG; or
     for all objects an array (objects, bands, y, x) in an HDF5 or NPZ file; or images of the sky to cut from."""
-    path: str | None = None
+    path: Template | None = None
     """Path template relative to `root`; `{column}` stands for a catalogue column, `{band}` for the band's name."""
     bands: Annotated[tuple[BandSettings, ...], Field(min_length=1)]
     """Bands in the order of the store."""
-    extension: str | int | None = None
+    extension: Template | int | None = None
     """Extension or array of all bands that name none."""
     id_column: str = "object_id"
     """Catalogue column with the unique identifier."""
@@ -142,6 +143,9 @@ class DataSettings(Section):
     """Columns to keep: name in the store -> catalogue column (for example `z: z_spec`)."""
     replace: dict[Name, dict[str, str]] = Field(default={})
     """Per kept text column: values to rename."""
+    missing: dict[Name, tuple[float | str, ...]] = Field(default={})
+    """Per kept column, `ra`, `dec`, `x`, `y` or `ebv`: values that stand for a missing one, instead of the usual
+    placeholders (-99, 9999, 1e20, N/A ...); an empty list keeps all."""
     labels: LabelSettings | None = None
     """Pixel labels, where there are any."""
     noise: NoiseSettings | None = None
@@ -152,14 +156,14 @@ class DataSettings(Section):
     """Point-spread functions, where there are any."""
     reference_band: Name | None = None
     """Band whose pixel grid the others of a mosaic are brought to; by default the first."""
-    size: Annotated[int, Field(ge=16, multiple_of=8)] = 64
+    size: Annotated[int, Field(ge=16, le=4096, multiple_of=8)] = 64
     """Side of the stored cutout in pixels: central crop, or pad with NaN."""
-    rebin: Annotated[int, Field(ge=1)] = 1
+    rebin: Annotated[int, Field(ge=1, le=256)] = 1
     """Sum blocks of this many pixels on a side before cropping."""
     pixel_scale_arcsec: Annotated[float, Field(gt=0)] | None = None
     """Pixel scale of the stored cutout; by default from the first WCS."""
     zero_is_missing: bool = False
-    """Treat pixels that are exactly zero as not observed."""
+    """Treat pixels that are exactly zero as not observed, in connected regions at the border of the image."""
     background: Literal["none", "border"] = "none"
     """Subtract nothing, or the sigma-clipped median of the cutout's border."""
     max_bad_fraction: Fraction = 0.1
@@ -170,6 +174,27 @@ class DataSettings(Section):
         template = band.path if band.path is not None else self.path
         assert template is not None
         return template
+
+    @property
+    def template_columns(self) -> set[str]:
+        """Catalogue columns in path and extension templates."""
+        planes = [plane for plane in (self.noise, self.psf, *self.masks) if plane is not None]
+        templates = [section.extension for section in (self, *self.bands, *planes)]
+        templates += [self.path, *(band.path for band in self.bands), self.labels.path if self.labels else None]
+        templates += [plane.template(band.path or self.path or "") for plane in planes for band in self.bands]
+        fields = (template_fields(template) for template in templates if isinstance(template, str))
+        return set().union(*fields) - {"band"}
+
+    def _sources(self) -> list[tuple[object, ...]]:
+        """Return what tells the image of each band from others: templates, plane, and name if a template has it."""
+        sources: list[tuple[object, ...]] = []
+        for position, band in enumerate(self.bands):
+            by_name = band.name if self.layout == "extensions" else None
+            extension = next((one for one in (band.extension, self.extension, by_name) if one is not None), None)
+            plane = position if band.plane is None and self.layout not in ("extensions", "files") else band.plane
+            path = band.path or self.path
+            sources.append((path, extension, plane, band.name if "{band" in f"{path}{extension}" else ""))
+        return sources
 
     @field_validator("bands")
     @classmethod
@@ -183,6 +208,11 @@ class DataSettings(Section):
     def _complete(self) -> "DataSettings":
         if self.path is None and any(band.path is None for band in self.bands):
             raise ValueError("give `path`, or a `path` for each band")
+        sources = self._sources()
+        for number, source in enumerate(sources):
+            if source in sources[:number]:
+                same = f"bands {self.bands[sources.index(source)].name} and {self.bands[number].name}"
+                raise ValueError(f"{same} are the same image; give each its `path`, `extension` or `plane`")
         if (self.ra_column is None) != (self.dec_column is None):
             raise ValueError("give both `ra_column` and `dec_column`, or neither")
         if (self.x_column is None) != (self.y_column is None):
@@ -195,8 +225,16 @@ class DataSettings(Section):
         for plane in (self.noise, self.psf, *self.masks):
             if plane is not None and plane.replace and not all(plane.replace[0] in image for image in images):
                 raise ValueError(f"the text '{plane.replace[0]}' to replace is not in the path of every band")
+        self.template_columns  # noqa: B018  raises if `replace` makes a template that is not valid
         if self.layout == "mosaic" and self.labels is not None:
             raise ValueError("layout mosaic has no `labels`")
+        if self.layout == "rgb" and (self.noise is not None or self.psf is not None or self.masks):
+            raise ValueError("layout rgb has no `noise`, `masks` or `psf`: pictures are scaled for display")
+        for key, known in (("replace", {*self.columns}), ("missing", {*self.columns, "ra", "dec", "x", "y", "ebv"})):
+            if unknown := sorted(getattr(self, key).keys() - known):
+                raise ValueError(
+                    f"`{key}` names '{unknown[0]}', which is none of {', '.join(sorted(known)) or 'no columns'}"
+                )
         if self.reference_band is not None and self.reference_band not in [band.name for band in self.bands]:
             raise ValueError(f"`reference_band` {self.reference_band} is not among the bands")
         return self

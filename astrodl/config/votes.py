@@ -5,7 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from astrodl.config.section import Section, parse, read_yaml
+from astrodl.config.reading import read_yaml
+from astrodl.config.section import Section, parse
 
 __all__ = ["Question", "VoteTree", "read_tree"]
 

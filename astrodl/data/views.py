@@ -4,6 +4,7 @@ Without it, the first two latent numbers of an autoencoder are signal-to-noise r
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +14,13 @@ __all__ = ["canonicalize"]
 
 
 def canonicalize(
-    images: Tensor, sky_sigma: Tensor, *, size: int = 32, extent: float = 3.0, n_iterations: int = 6
+    images: Tensor,
+    sky_sigma: Tensor,
+    *,
+    units: Sequence[float] | None = None,
+    size: int = 32,
+    extent: float = 3.0,
+    n_iterations: int = 6,
 ) -> tuple[Tensor, Tensor]:
     """Resample each galaxy to a common centre, orientation, scale and flux.
 
@@ -26,6 +33,9 @@ def canonicalize(
         Linear fluxes, NaN where there is no data.
     sky_sigma : (N, bands) tensor
         Sky noise per pixel.
+    units : (bands,) sequence of float, optional
+        What one unit of each band is in the view, such as its typical sky noise, where bands have different units: the
+        flux by which a view is divided is a mean over bands. By default they have the same unit.
     size : int
         Side of the resampled view.
     extent : float
@@ -40,6 +50,9 @@ def canonicalize(
     noise : (N, bands) tensor
         Sky noise per pixel in the same unit.
     """
+    if units is not None:
+        unit = images.new_tensor(units)
+        images, sky_sigma = images / unit[:, None, None], sky_sigma / unit
     images = torch.nan_to_num(images)
     weight = torch.where(torch.isfinite(sky_sigma) & (sky_sigma > 0), 1 / sky_sigma, torch.zeros_like(sky_sigma))
     detection = (images * weight[..., None, None]).sum(1)

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from astrodl.discover.names import is_image_file
 from astrodl.errors import DataError
-from astrodl.ingestion.tables import column_texts, read_table
+from astrodl.ingestion.columns import plan_column, read_column
+from astrodl.ingestion.meanings import MEANINGS
+from astrodl.ingestion.placeholders import is_missing_text
+from astrodl.ingestion.tables import column_texts, is_integral, read_table
 
 __all__ = ["Catalogue", "read_catalogue"]
 
@@ -27,6 +30,7 @@ class Catalogue:
     roles: dict[str, str] = field(default_factory=dict)
     """Role (``id``, ``ra``, ``z`` ...) -> column."""
     _texts: dict[str, list[str]] = field(default_factory=dict)
+    _numbers: dict[tuple[str, str | None], NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -56,22 +60,30 @@ class Catalogue:
             self._texts[name] = [text.strip() for text in column_texts(self.table[name])]
         return self._texts[name]
 
-    def numbers(self, name: str) -> NDArray[np.float64]:
-        """Return a column as numbers, NaN where it is missing or text."""
-        column = np.ma.asarray(self.table[name])
-        if column.dtype.kind not in "biuf":
-            return np.full(len(self), np.nan)
-        return np.asarray(np.ma.filled(column.astype(np.float64), np.nan))
+    def numbers(self, name: str, role: str | None = None) -> NDArray[np.float64]:
+        """Return a column as ingestion reads it, in the unit of its role; NaN where it is missing or no number."""
+        role = role or next((role for role, column in self.roles.items() if column == name), None)
+        if (name, role) not in self._numbers:
+            meaning = MEANINGS.get("z" if role == "z_phot" else role or "")
+            try:
+                plan = plan_column(self.table[name], self.path, meaning, quiet=True)
+                values = np.ma.filled(plan.description.mask(read_column(self.table[name], plan, self.path)), 0)
+            except DataError:
+                values = np.array([None] * len(self))
+            if values.dtype == object:  # text, or numbers that are impossible in this role
+                values = np.full(len(self), np.nan)
+            self._numbers[name, role] = values.astype(np.float64)
+        return self._numbers[name, role]
 
     def is_unique(self, name: str) -> bool:
         """Return whether a column of text or whole numbers has a different value in each row."""
-        values, numbers = self.text(name), self.numbers(name)
-        fractional = not self.is_text(name) and (numbers != np.trunc(numbers)).any()
+        values, column = self.text(name), self.table[name]
+        fractional = column.dtype.kind == "f" and not is_integral(column)
         return not fractional and "" not in values and len(set(values)) == len(values)
 
     def classes(self) -> dict[str, int]:
         """Count the classes, the most frequent first."""
-        counts = Counter(self.text(self.roles["class"]))
+        counts = Counter("" if is_missing_text(text) else text for text in self.text(self.roles["class"]))
         return {name: counts[name] for name in sorted(counts, key=lambda name: (-counts[name], name))}
 
     def describe(self, role: str) -> str:
@@ -113,12 +125,13 @@ def read_catalogue(path: Path) -> Catalogue:
             roles["id"] = unique[0]
     if "id" in roles:  # read again with this column as text: 007 keeps its zeros
         catalogue.table, catalogue._texts = read_table(path, roles["id"]), {}
+        catalogue._numbers.clear()
     return catalogue
 
 
-def _is_within(low: float, high: float) -> Callable[[Catalogue, str], bool]:
+def _is_within(low: float, high: float, role: str | None = None) -> Callable[[Catalogue, str], bool]:
     def check(catalogue: Catalogue, name: str) -> bool:
-        values = catalogue.numbers(name)
+        values = catalogue.numbers(name, role)
         known = values[np.isfinite(values)]
         return bool(len(known) and known.min() >= low and known.max() <= high)
 
@@ -126,8 +139,8 @@ def _is_within(low: float, high: float) -> Callable[[Catalogue, str], bool]:
 
 
 def _is_redshift(catalogue: Catalogue, name: str) -> bool:
-    values = catalogue.numbers(name)
-    known = values[np.isfinite(values) & (values > 0)]  # -1, -99 and 0 stand for unknown
+    values = catalogue.numbers(name, "z")
+    known = values[np.isfinite(values) & (values > 0)]  # 0 may stand for unknown
     # A column named z may be the magnitude in that band.
     return bool(len(known) and np.median(known) < 8 and known.max() < 20 and len(np.unique(known)) > 1)
 
@@ -144,10 +157,13 @@ _ROLES: dict[str, tuple[str, Callable[[Catalogue, str], bool]]] = {
         ".*_id .*id",
         Catalogue.is_unique,
     ),
-    "ra": ("ra ra_?j2000 ra_?deg ra_?icrs alpha(win)?_?j2000 right_?ascension ra_.* .*_ra", _is_within(-180, 360)),
+    "ra": (
+        "ra ra_?j2000 ra_?deg ra_?icrs alpha(win)?_?j2000 right_?ascension ra_.* .*[_.]ra",
+        _is_within(-180, 360, "ra"),
+    ),
     "dec": (
-        "dec decl declination dec?_?j2000 dec?_?deg dec?_?icrs delta(win)?_?j2000 dec_.* .*_dec",
-        _is_within(-90, 90),
+        "dec decl declination dec?_?j2000 dec?_?deg dec?_?icrs delta(win)?_?j2000 dec_.* .*[_.]dec",
+        _is_within(-90, 90, "dec"),
     ),
     "x": ("x x(win)?_?image x_?(pix|pixel|cen|center|centre|c) x_.*pix.*", _is_within(-np.inf, np.inf)),
     "y": ("y y(win)?_?image y_?(pix|pixel|cen|center|centre|c) y_.*pix.*", _is_within(-np.inf, np.inf)),
@@ -158,7 +174,7 @@ _ROLES: dict[str, tuple[str, Callable[[Catalogue, str], bool]]] = {
         ".*_class .*class.*",
         _is_class,
     ),
-    "ebv": (r"e_?\(?b_?-?_?v\)? e?_?bm?v.* mw_?ebv sfd.*ebv ebv.*", _is_within(-0.1, 50)),
+    "ebv": (r"e_?\(?b_?-?_?v\)? e?_?bm?v.* mw_?ebv sfd.*ebv ebv.*", _is_within(-0.1, 50, "ebv")),
     "extension": (
         "hdu ext extension (?!psf).*_(hdu|ext|extension) (hdu|ext)_?(no|num|number|index)",
         Catalogue.is_unique,

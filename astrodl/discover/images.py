@@ -1,22 +1,26 @@
 """Read what a file of images holds: sizes, filters, zero points, missing pixels, the extent of the central object."""
 
 import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from astrodl.discover.names import role_of
-from astrodl.fits import FitsFile, UnreadableError, open_fits, pixel_scale_arcsec, read_bytes, zero_point
+from astrodl.discover.names import extension_role
+from astrodl.fits import FitsFile, Hdu, UnreadableError, open_fits, pixel_scale_arcsec, read_bytes, zero_point
 from astrodl.ingestion import rgb
 from astrodl.ingestion.arrays import ArrayFile
+from astrodl.ingestion.axes import find_band_axis
 from astrodl.ingestion.mosaic import Mosaic
+from astrodl.ingestion.zeros import find_empty_borders
 from astrodl.photometry.sky import border_sky
 
 __all__ = ["LARGE_BYTES", "ImageInfo", "mask_bits", "measure_extent", "read_image_info"]
@@ -37,9 +41,9 @@ class ImageInfo:
     extension: str | int | None
     """Its name or number in the configuration; None in a picture."""
     role: str
-    """``image``, or the plane that goes with one: ``mask``, ``psf``, ``sigma`` ..."""
+    """``image``, or the plane that goes with one: ``mask``, ``psf``, ``sigma``, ``auxiliary`` ..."""
     shape: tuple[int, ...]
-    """Axes, slowest first."""
+    """Axes, slowest first, with that of the bands before those of the image."""
     source: Literal["fits", "array", "picture"]
     bands: tuple[str, ...] = ()
     """Filters in the header: one, or one per plane of a cube."""
@@ -49,18 +53,25 @@ class ImageInfo:
     pixel_scale_arcsec: float | None = None
     nan_share: float = 0.0
     zero_share: float = 0.0
-    """Share of pixels that are exactly zero."""
+    """Share of pixels that are exactly zero, in regions at the border; see `find_empty_borders`."""
     sky_in_sigma: float = np.nan
     """Level of the border over its noise, NaN if it cannot be measured."""
     extent_pixels: float = 0.0
     """Side of the square about the centre that holds the central object; 0 without an object."""
     bits: tuple[tuple[int, float], ...] = ()
     """Bits that occur, if the pixels are whole numbers, and the share of pixels that have them."""
+    bands_last: bool = False
+    """Whether the file has the bands on its last axis."""
 
     @property
     def n_axes(self) -> int:
         """Number of axes, without single planes in front."""
         return 2 + len(list(dropwhile(lambda length: length == 1, self.shape[:-2])))
+
+    @property
+    def n_elements(self) -> int:
+        """Length of the first axis as it is in the file."""
+        return self.shape[1] if self.bands_last and len(self.shape) == 3 else self.shape[0]
 
 
 def read_image_info(path: Path) -> list[ImageInfo]:
@@ -92,55 +103,79 @@ def read_image_info(path: Path) -> list[ImageInfo]:
 
 
 def _arrays(path: Path) -> list[ImageInfo]:
-    file, names, infos = ArrayFile(path), _band_names(path), []
+    file, infos = ArrayFile(path), []
+    names = file.texts("bands", "filters")
     for entry in file.entries:
-        if len(entry.shape) < 2 or min(entry.shape[-2:]) < 2:
+        role = extension_role(entry.name)
+        shape, bands_last = _bands_first(entry.shape, role, len(names) or None)
+        if len(shape) < 2 or min(shape[-2:]) < 2:
             continue
-        bands = names if len(entry.shape) > 2 and len(names) == entry.shape[-3] else ()
-        small = np.prod(entry.shape[-3:]) * 8 < LARGE_BYTES
-        statistics = _statistics(file.read(entry, (0,) * (len(entry.shape) - 3))) if small else {}
-        infos.append(ImageInfo(entry.name, role_of(entry.name), entry.shape, "array", bands, **statistics))
+        bands = names if len(shape) > 2 and len(names) == shape[-3] else ()
+        statistics: dict[str, Any] = {}
+        if np.prod(shape[-3:]) * 8 < LARGE_BYTES:
+            pixels = file.read(entry, (0,) * (len(shape) - 3))
+            statistics = _statistics(np.moveaxis(pixels, -1, 0) if bands_last else pixels)
+        infos.append(ImageInfo(entry.name, role, shape, "array", bands, **statistics, bands_last=bands_last))
     return infos
 
 
-def _band_names(path: Path) -> tuple[str, ...]:
-    """Read the names of bands: a short array of text, or attribute of HDF5, that is called `bands` or `filters`."""
-    with h5py.File(path, "r", locking=False) if h5py.is_hdf5(path) else np.load(path, allow_pickle=False) as file:
-        places = [file.attrs, file] if isinstance(file, h5py.File) else [file]
-        try:
-            values = next((place[key] for key in ("bands", "filters") for place in places if key in place), ())
-        except ValueError:  # an array of objects, which needs pickle
-            return ()
-        if np.ndim(values) != 1 or np.size(values) > 100:
-            return ()
-        return tuple(value.decode() if isinstance(value, bytes) else str(value) for value in values[:])
+def _bands_first(shape: tuple[int, ...], role: str, n_bands: int | None = None) -> tuple[tuple[int, ...], bool]:
+    """Return a shape with the axis of the bands before those of the image, and whether it was the last.
+
+    Raises
+    ------
+    UnreadableError
+        If the axes of images with more than three cannot be told apart.
+    """
+    if len(shape) < 3:
+        return shape, False
+    try:
+        axis = find_band_axis(shape[-3:], n_bands)
+    except UnreadableError:
+        if len(shape) > 3 and role == "image":
+            raise
+        axis = 0  # or objects, y, x
+    height, width, n_planes = shape[-3:]
+    return ((*shape[:-3], n_planes, height, width), True) if axis == 2 else (shape, False)
 
 
 def _fits(file: FitsFile) -> list[ImageInfo]:
-    images = [hdu for hdu in file.hdus if hdu.is_image and len(hdu.shape) >= 2 and min(hdu.shape[-2:]) > 1]
-    names = {hdu.name.upper() for hdu in images}
-    named = len(names) == len(images) and "" not in names
+    images = [hdu for hdu in file.hdus if hdu.is_image and len(hdu.shape) >= 2]
+    found = [(hdu, *_bands_first(hdu.shape, _role(hdu, images))) for hdu in images]
+    found = [(hdu, shape, bands_last) for hdu, shape, bands_last in found if min(shape[-2:]) > 1]
+    images = [hdu for hdu, _, _ in found]
+    names = Counter(hdu.name.upper() for hdu in images)
     infos = []
-    for place, hdu in enumerate(images):
+    for place, (hdu, shape, bands_last) in enumerate(found):
         try:
-            statistics = _statistics(file.pixels(hdu)) if place < _MOST_IMAGES else {}
+            pixels = file.pixels(hdu) if place < _MOST_IMAGES else np.empty(0, np.float32)
+            statistics = _statistics(np.moveaxis(pixels, -1, -3) if bands_last and pixels.ndim > 2 else pixels)
         except UnreadableError:
             if len(file.hdus) == 1:
                 raise
             statistics = {}
         info = ImageInfo(
-            hdu.name if named and hdu.name != "PRIMARY" else hdu.index,
-            role_of(hdu.name),
-            hdu.shape,
+            hdu.name if hdu.name not in ("", "PRIMARY") and names[hdu.name.upper()] == 1 else hdu.index,
+            _role(hdu, images),
+            shape,
             "fits",
             _filters(hdu.header, file.primary.header),
-            zero_point(hdu, file.primary),
+            _plausible(partial(zero_point, hdu, file.primary)),
             str(hdu.cards.get("BUNIT", file.primary.cards.get("BUNIT", ""))).strip(),
             pixel_scale_arcsec(hdu),
             **statistics,
+            bands_last=bands_last,
         )
         infos.append(info)
     return infos
+
+
+def _role(hdu: Hdu, images: list[Hdu]) -> str:
+    """Return the role of an extension; one without name and filter beside others that have them is auxiliary."""
+    if hdu.name or _filters(hdu.header):
+        return extension_role(hdu.name)
+    others = any((other.name and other.name != "PRIMARY") or _filters(other.header) for other in images)
+    return "auxiliary" if others else "image"
 
 
 def _large(path: Path) -> ImageInfo:
@@ -150,10 +185,19 @@ def _large(path: Path) -> ImageInfo:
         (height, width), header = mosaic.shape, mosaic.header or fits.Header()
         top, left = (max(length - _MIDDLE, 0) // 2 for length in (height, width))
         statistics = _statistics(mosaic.section(top, left, min(height, _MIDDLE), min(width, _MIDDLE)))
-        optional = _filters(header), mosaic.zero_point, str(header.get("BUNIT", "")).strip(), mosaic.pixel_scale_arcsec
+        unit, zero = str(header.get("BUNIT", "")).strip(), _plausible(lambda: mosaic.zero_point)
+        optional = _filters(header), zero, unit, mosaic.pixel_scale_arcsec
         return ImageInfo(None, "image", mosaic.full_shape, "fits", *optional, **statistics)
     finally:
         mosaic.close()
+
+
+def _plausible(read: Callable[[], float | None]) -> float | None:
+    """Return a zero point; None if it is not plausible, so that the settings need one."""
+    try:
+        return read()
+    except UnreadableError:
+        return None
 
 
 def _filters(*headers: fits.Header) -> tuple[str, ...]:
@@ -183,7 +227,7 @@ def _statistics(pixels: NDArray[np.float32], faintest: float = _FAINTEST) -> dic
     level, sigma = border_sky(image)
     return {
         "nan_share": float(np.isnan(pixels).mean()),
-        "zero_share": float((pixels == 0).mean()),
+        "zero_share": float(find_empty_borders(pixels).mean()),
         "sky_in_sigma": level / sigma if sigma > 0 else np.nan,
         "extent_pixels": measure_extent(image, level, sigma, faintest),
         "bits": mask_bits(image),

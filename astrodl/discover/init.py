@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from astrodl import tasks
-from astrodl.atomic import write_text
+from astrodl.atomic import FilePath, write_text
 from astrodl.config import DataSettings, SplitSettings, parse
 from astrodl.discover.catalogue import Catalogue, read_catalogue
 from astrodl.discover.draft import Draft
 from astrodl.discover.layout import Layout, choose_cutout, detect_layout
+from astrodl.discover.measures import find_measures, ordinary_values
 from astrodl.discover.names import config_name
 from astrodl.discover.planes import find_planes
 from astrodl.discover.survey import Survey, find_images, search_images
@@ -33,7 +35,9 @@ _SPLITS: tuple[dict[str, Any], ...] = (
 """Settings to try until each split has its share of the objects."""
 
 
-def init(catalog: Path, images: Sequence[str], out: Path, *, name: str | None = None, force: bool = False) -> str:
+def init(
+    catalog: FilePath, images: Sequence[str], out: FilePath, *, name: str | None = None, force: bool = False
+) -> str:
     """Draft the configuration of a survey from its catalogue and a few images.
 
     Parameters
@@ -61,6 +65,8 @@ def init(catalog: Path, images: Sequence[str], out: Path, *, name: str | None = 
     DataError
         The catalogue or the images cannot be used.
     """
+    catalog, out = Path(catalog), Path(out)
+    images = [images] if isinstance(images, str) else images
     if out.exists() and not force:
         raise ConfigError(f"{out}: exists already; give another --out, or --force to overwrite it")
     catalogue = read_catalogue(catalog)
@@ -68,7 +74,7 @@ def init(catalog: Path, images: Sequence[str], out: Path, *, name: str | None = 
     layout = detect_layout(survey)
     layout.planes = find_planes(survey, layout)
     draft = Draft(name or config_name(survey.root.name))
-    _set_files(draft, survey, layout)
+    _set_files(draft, survey, layout, out)
     _set_bands(draft, layout)
     _set_columns(draft, catalogue, layout)
     _set_labels(draft, catalogue)
@@ -89,14 +95,16 @@ def init(catalog: Path, images: Sequence[str], out: Path, *, name: str | None = 
     lines += ["please check" if draft.questions else "", *(f"  {question}" for question in draft.questions)]
     lines.append(f"wrote {out} with the tasks {', '.join(draft.tasks)}; its comments give the reasons")
     if "id" in catalogue.roles:
-        lines.append(f"next: astrodl ingest --settings {out} --out store.h5, or snakemake --configfile {out}")
+        results = out.parent / "results" / draft.name
+        lines.append(f"next: astrodl run {shlex.quote(str(out))}, which writes {results}/catalog.fits and report.html")
     return "\n".join(filter(None, lines))
 
 
-def _set_files(draft: Draft, survey: Survey, layout: Layout) -> None:
+def _set_files(draft: Draft, survey: Survey, layout: Layout, out: Path) -> None:
     catalog, root = survey.catalogue.path, os.path.relpath(survey.root)
-    outside = root.startswith("..")
-    draft.set("root", str(survey.root) if outside else root, "" if outside else "relative to the working directory")
+    # `astrodl run` works in the folder of the YAML file, other verbs in that of the user.
+    outside = root.startswith("..") or out.resolve().parent != Path.cwd().resolve()
+    draft.set("root", os.path.abspath(survey.root) if outside else root, "" if outside else "relative to this file")
     table = os.path.relpath(os.path.realpath(catalog), survey.root)
     draft.set("catalog", str(catalog) if table.startswith("..") else table)
     draft.set("layout", layout.kind, layout.why)
@@ -120,7 +128,10 @@ def _set_bands(draft: Draft, layout: Layout) -> None:
             f"bands stay relative until you add it, as in {{name: {unknown[0]}, zero_point: 25.0}}",
         )
     if any(band.settings["name"].startswith("band") for band in layout.bands):
-        draft.comment("bands", "? the filters are neither in headers nor in file names; rename the bands")
+        draft.comment(
+            "bands",
+            "? the filters are neither in headers nor in file names; rename the bands, and remove what is none",
+        )
 
 
 def _set_columns(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
@@ -142,19 +153,28 @@ def _set_columns(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
 
 
 def _set_labels(draft: Draft, catalogue: Catalogue) -> None:
-    """Keep redshifts and classes, and choose the tasks that can learn from them."""
-    roles = catalogue.roles
-    labels: dict[str, str] = {role: role for role in ("z", "z_phot", "class") if role in roles}
-    if "z_phot" in labels and "z" not in labels:
-        labels = {"z": labels.pop("z_phot")} | labels
+    """Keep redshifts, classes and what else measures results, and choose the tasks that can learn from them."""
+    roles, measures = catalogue.roles, find_measures(catalogue)
+    columns: dict[str, str] = {role: roles[role] for role in ("z", "z_phot", "class") if role in roles}
+    columns = {role: name for role, name in columns.items() if name not in measures.values()}
+    texts = {role: catalogue.describe(role) for role in columns}
+    if "z_phot" in columns and "z" not in columns:
+        columns, texts = ({{"z_phot": "z"}.get(k, k): v for k, v in one.items()} for one in (columns, texts))
         draft.comment("columns", "? the redshifts are photometric: the network learns to imitate them")
     needed = {name: tasks.get(name).draft_columns for name in tasks.NAMES}
-    draft.tasks = [name for name, columns in needed.items() if columns is not None and set(columns) <= set(labels)]
-    if labels:
-        columns = {label: roles[role] for label, role in labels.items()}
-        draft.set("columns", columns, *(f"{label}: {catalogue.describe(role)}" for label, role in labels.items()))
-    if "class" in roles and not catalogue.is_text(roles["class"]):
-        draft.set("replace", {"class": {name: name for name in catalogue.classes() if name}}, "? names of the classes")
+    draft.tasks = [name for name, labels in needed.items() if labels is not None and set(labels) <= set(columns)]
+    columns |= measures
+    texts |= dict.fromkeys(measures, "measures results, no task learns from it")
+    if columns:
+        draft.set("columns", columns, *(f"{name}: {text}" for name, text in texts.items()))
+    renames: dict[str, dict[str, str]] = {}
+    if "class" in columns and not catalogue.is_text(columns["class"]):
+        renames["class"] = {name: name for name in catalogue.classes() if name}
+    if "oddity" in measures and (ordinary := ordinary_values(catalogue, measures["oddity"])):
+        renames["oddity"] = ordinary
+    if renames:
+        questions = {"class": "? names of the classes", "oddity": "? oddity: nothing stands for an ordinary object"}
+        draft.set("replace", renames, *(questions[name] for name in renames))
 
 
 def _set_planes(draft: Draft, layout: Layout) -> None:
@@ -165,8 +185,13 @@ def _set_planes(draft: Draft, layout: Layout) -> None:
             draft.set("masks", [settings], f"? {left_out if 'bits' in settings else every}")
         elif role == "psf":
             draft.set("psf", settings, "guessed from its name")
-        else:
-            draft.set("noise", {**settings, "kind": role}, "guessed from its name")
+    noise = [role for role in ("sigma", "variance", "weight") if role in layout.planes]
+    if noise:
+        others = f"; {', '.join(noise[1:])} planes are there, too" if noise[1:] else ""
+        why = f"guessed from its name{others}"
+        if noise[0] == "weight":
+            why = f"? {why}; is it 1 / variance? the weights of drizzled images may be exposure times"
+        draft.set("noise", {**layout.planes[noise[0]], "kind": noise[0]}, why)
 
 
 def _set_pixels(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:

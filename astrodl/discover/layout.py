@@ -1,6 +1,7 @@
 """Find out how a survey is laid out, from its catalogue and some of its files."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from astrodl.discover.images import ImageInfo, read_image_info
-from astrodl.discover.names import blue_to_red, config_name, role_of, without_image_words
+from astrodl.discover.names import blue_to_red, config_name, role_of, wavelength_nm, without_image_words
 from astrodl.discover.survey import Survey
 from astrodl.errors import DataError
 from astrodl.fits import UnreadableError
@@ -43,7 +44,7 @@ class Band:
             parts.append(f"zero point {zeros[0]:.6g}" if zeros else "no zero point")
         for name, what in (("nan_share", "NaN"), ("zero_share", "exactly zero")):
             share = max(getattr(image, name) for image in self.images)
-            parts += [f"up to {100 * share:.2g} % {what}"] if share > 0 else []
+            parts += [f"up to {float(f'{100 * share:.2g}'):g} % {what}"] if share > 0 else []
         return ", ".join(parts)
 
 
@@ -80,15 +81,43 @@ def detect_layout(survey: Survey) -> Layout:
     """
     files, notes = _read_files(survey)
     content = max(next(iter(files.values())), key=len)
-    images = [image for image in content if image.role == "image"] or content
+    images, others = _choose_images(content)
     layout = _shared(survey, content, images) if survey.shared else None
     if layout is None:
         layout = _separate(survey, files, images)
         small = len(survey.catalogue) == 1 and max(images[0].shape[-2:]) <= 1024
         if survey.shared and not small and layout.kind != "rgb":
             _make_mosaic(layout, survey)
+        if others:
+            more = f" and {len(others) - 8} more" if len(others) > 8 else ""
+            notes.append(f"not taken for bands: {', '.join(others[:8])}{more}")
     layout.content, layout.notes = content, notes
     return layout
+
+
+def _choose_images(content: list[ImageInfo]) -> tuple[list[ImageInfo], list[str]]:
+    """Choose the images that can be bands, and name those that are neither bands nor known planes.
+
+    All bands have as many axes, in files of arrays the most that an array has, and the same size, unless they have the
+    name of a filter.
+    """
+    images = [image for image in content if image.role == "image"] or content
+    with_filter = {id(image) for image in images if wavelength_nm(str(image.extension)) is not None}
+    n_alike = Counter(map(_kind, images))
+
+    def rank(image: ImageInfo) -> tuple[int, bool, int]:
+        return len(image.shape) if image.source == "array" else 0, id(image) in with_filter, n_alike[_kind(image)]
+
+    n_axes, size = _kind(max(images, key=rank))
+    alike = [image for image in images if _kind(image)[0] == n_axes]
+    bands = [image for image in alike if image.shape[-2:] == size or id(image) in with_filter]
+    others = [image for image in content if image.role in ("image", "auxiliary") and image not in bands]
+    return bands, [str(image.extension) for image in others]
+
+
+def _kind(image: ImageInfo) -> tuple[int, tuple[int, ...]]:
+    """Return number of axes and size."""
+    return image.n_axes if image.source == "fits" else len(image.shape), image.shape[-2:]
 
 
 def _read_files(survey: Survey) -> tuple[dict[str, list[list[ImageInfo]]], list[str]]:
@@ -131,12 +160,24 @@ def _shared(survey: Survey, content: list[ImageInfo], images: list[ImageInfo]) -
         if len(extensions & (values - numbers)) > 0.5 * len(catalogue):
             return _extension_per_object(survey, content, catalogue.roles[role])
     stacked = len(first.shape) >= 4 or (len(first.shape) == 3 and "x" not in catalogue.roles)
-    if first.source != "array" or not stacked or first.shape[0] < len(catalogue):
+    if first.source != "array" or not stacked:
         return None
-    why = f"arrays whose first axis has {first.shape[0]} elements, the catalogue has {len(catalogue)} rows"
+    if first.n_elements != len(catalogue) and "index" not in catalogue.roles:
+        raise DataError(
+            f"{next(iter(survey.templates.values()))}: array '{first.extension}' has {first.n_elements} elements, the "
+            f"catalogue has {len(catalogue)} rows; give a catalogue with a row for each element, or a column `index` "
+            "with the place of each object, from 0"
+        )
+    if "index" in catalogue.roles and (last := catalogue.numbers(catalogue.roles["index"]).max()) >= first.n_elements:
+        raise DataError(
+            f"{catalogue.path}: column '{catalogue.roles['index']}' goes up to {last:.0f}, array '{first.extension}' "
+            f"has elements 0 to {first.n_elements - 1}; correct the column, or rename it if it is something else"
+        )
+    why = f"arrays whose first axis has {first.n_elements} elements, the catalogue has {len(catalogue)} rows"
+    why += ", bands on the last axis" if first.bands_last else ""
     if len(first.shape) >= 4:
         return Layout("arrays", why, _planes_of_cube([first]), first.extension)
-    arrays = [image for image in images if image.shape[0] >= len(catalogue)]
+    arrays = [image for image in images if image.n_elements == first.n_elements]
     bands = [Band(_settings_of_extension(array) | {"extension": array.extension}, [array]) for array in arrays]
     return Layout("arrays", why, _ordered(bands))
 
@@ -165,7 +206,9 @@ def _separate(survey: Survey, files: dict[str, list[list[ImageInfo]]], images: l
         return Layout("files", "one file per object and band", _ordered(bands))
     extension = first.extension if max(map(len, files[""])) > 1 else None
     if first.n_axes >= 3:
-        return Layout("cube", f"a cube of {first.shape[-3]} planes per object", _planes_of_cube(alike[0]), extension)
+        where = " on the last axis" if first.bands_last else ""
+        why = f"a cube of {first.shape[-3]} planes{where} per object"
+        return Layout("cube", why, _planes_of_cube(alike[0]), extension)
     if len(images) == 1:
         band = Band({"name": _filter(alike[0], "band1")}, alike[0])
         return Layout("files", "one file with one image per object", [band], extension)

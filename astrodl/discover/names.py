@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-__all__ = ["blue_to_red", "config_name", "is_image_file", "object_words", "replace_word", "role_of", "wavelength_nm"]
-__all__ += ["without_image_words"]
+__all__ = ["blue_to_red", "config_name", "extension_role", "is_image_file", "object_words", "replace_word", "role_of"]
+__all__ += ["wavelength_nm", "without_image_words"]
 
 _IMAGE_FILE = re.compile(r".*\.(fits|fit|fts|fz|jpg|jpeg|png|h5|hdf5|npz)(\.(gz|bz2|xz))?", re.IGNORECASE)
 _ROLE_WORDS: dict[str, set[str]] = {
@@ -15,6 +15,10 @@ _ROLE_WORDS: dict[str, set[str]] = {
     "variance": {"var", "variance"},
     "sigma": {"sig", "sigma", "err", "error", "rms", "unc", "uncert", "uncertainty", "std", "noise"},
 }
+_AUXILIARY_WORDS = {"wcsdvarr", "d2imarr", "con", "ctx", "context", "samp", "nsamp", "time", "exp", "exptime", "expmap"}
+_AUXILIARY_WORDS |= {"exposure", "nexp", "area", "wmap", "cov", "coverage", "footprint", "hits", "chi", "preview"}
+_AUXILIARY_WORDS |= {"thumb", "thumbnail", "model", "models", "mod", "residual", "residuals", "resid", "res", "bkg"}
+_AUXILIARY_WORDS |= {"background", "poisson", "rnoise", "flat"}  # JWST: the last three are parts of the variance
 _IMAGE_WORDS = {"sci", "img", "image", "images", "im", "fit", "ooi", "drz", "drc", "data", "flux", "coadd", "int"}
 
 _LETTERS = ("fuv", "nuv", "u", "b", "g", "v", "r", "i", "z", "y", "j", "h", "k")
@@ -32,6 +36,12 @@ def role_of(name: str) -> str:
     """Return whether a file or extension is an image or a plane that goes with one, by the words in its name."""
     found = set(_words(name))
     return next((role for role, known in _ROLE_WORDS.items() if known & found), "image")
+
+
+def extension_role(name: str) -> str:
+    """Return as `role_of` what an extension or array is, or ``auxiliary``: distortion tables, exposure, model ..."""
+    last = name.rpartition("/")[2].casefold()
+    return "auxiliary" if _AUXILIARY_WORDS.intersection([*_words(last), last]) else role_of(name)
 
 
 def object_words(name: str) -> list[str]:

@@ -30,7 +30,7 @@ def _planes_inside(layout: Layout) -> dict[str, dict[str, Any]]:
     per_band = layout.kind in ("extensions", "mosaic") and len(layout.bands) > 1
     for image in layout.content:
         extension = image.extension
-        if image.role in ("image", "segmentation") or extension is None:
+        if image.role in ("image", "segmentation", "auxiliary") or extension is None:
             continue
         if isinstance(extension, str) and per_band and image.n_axes < 3:
             extension = _with_band(extension, layout)

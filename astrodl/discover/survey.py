@@ -18,7 +18,7 @@ __all__ = ["MOST_FILES", "Survey", "find_images", "search_images", "template_fie
 
 MOST_FILES = 200_000
 _MOST_COUNTED = 40_000
-_FIELD = re.compile(r"\{([^{}:!.\[\]]+)(?::0>?(\d+)d?)?\}")
+_FIELD = re.compile(r"\{([^{}:!.\[\]]+)(?::0>?(\d{1,2})d?)?\}")
 """A field of a template: ``{id}``, or with leading zeros ``{id:0>4}`` (as text) or ``{id:04d}`` (as a number)."""
 
 

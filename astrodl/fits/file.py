@@ -9,6 +9,7 @@ the image has unsigned integers. The FITS standard requires this; astropy 8.0 ig
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,18 @@ from astrodl.fits.header import (
 )
 from astrodl.fits.tiles import decompress
 
-__all__ = ["FitsFile", "Hdu", "MissingExtensionError", "open_fits"]
+__all__ = [
+    "AUXILIARY_IMAGES",
+    "FitsFile",
+    "Hdu",
+    "MissingExtensionError",
+    "list_extensions",
+    "match_extension",
+    "open_fits",
+]
+
+AUXILIARY_IMAGES = ("WCSDVARR", "D2IMARR")
+"""Extensions that describe the distortions of an image (lookup tables of CPDISi and D2IMDISi), not the sky."""
 
 
 class MissingExtensionError(UnreadableError):
@@ -57,6 +69,12 @@ class Hdu:
     def name(self) -> str:
         """EXTNAME; "PRIMARY" for the first HDU if it has none."""
         return self.layout.name
+
+    @property
+    def version(self) -> int:
+        """EXTVER, which tells extensions of one name apart."""
+        version = self.layout.cards.get("EXTVER", 1)
+        return version if isinstance(version, int) else 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,8 +127,8 @@ class FitsFile:
 
     @property
     def images(self) -> list[str]:
-        """Names of the HDUs that hold an image, or numbers if they have no name."""
-        return [hdu.name or str(hdu.index) for hdu in self.hdus if hdu.is_image]
+        """Names of the HDUs that hold an image of the sky; see `list_extensions`."""
+        return list_extensions([(hdu.index, hdu.name, hdu.version) for hdu in self.hdus if hdu.is_image])
 
     def find(self, extension: str | int) -> Hdu:
         """Find an image by number or by name (not case-sensitive; "SCI,2" is the extension with EXTVER 2).
@@ -129,35 +147,34 @@ class FitsFile:
 
     def _search(self, extension: str | int) -> HduLayout:
         hdus = self._layout.hdus
-        if isinstance(extension, int):
-            matches = [hdu for hdu in hdus if hdu.index == extension]
-        else:
-            name, _, version = extension.partition(",")
-            matches = [hdu for hdu in hdus if hdu.name.upper() == name.strip().upper()]
-            if version:
-                matches = [hdu for hdu in matches if str(hdu.cards.get("EXTVER", 1)) == version.strip()]
+        # Numbers are looked up without the names: a file can hold one object in each of thousands of extensions.
+        names = [("", 1)] * len(hdus) if isinstance(extension, int) else [(hdu.name, hdu.version) for hdu in self.hdus]
+        matches = [hdus[number] for number in match_extension(extension, names)]
         if not matches:
             if hdus[-1].n_available < hdus[-1].n_bytes:
                 raise _truncated(hdus[-1])
             raise MissingExtensionError(extension, self.images)
-        if not matches[0].shape or 0 in matches[0].shape:
+        images = [hdu for hdu in matches if hdu.shape and 0 not in hdu.shape]
+        if not images:
             raise UnreadableError(f"extension '{extension}' holds no image")
-        return matches[0]
+        return images[0]
 
     def first_image(self, n_axes: int) -> Hdu:
-        """Find the first image with `n_axes` axes longer than one pixel, or else the first image.
+        """Find the first image with `n_axes` axes longer than one pixel, or else the first image of the sky.
 
         Raises
         ------
         UnreadableError
             If the file holds no image.
         """
-        images = [hdu for hdu in self.hdus if hdu.is_image]
+        images = [hdu for hdu in self.hdus if hdu.is_image and hdu.name.upper() not in AUXILIARY_IMAGES]
         if not images:
             raise UnreadableError("the file holds no image")
         return next((hdu for hdu in images if sum(length > 1 for length in hdu.shape) == n_axes), images[0])
 
-    def pixels(self, hdu: Hdu, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def pixels(
+        self, hdu: Hdu, out: NDArray[Any] | None = None, dtype: type[np.floating[Any]] = np.float32
+    ) -> NDArray[Any]:
         """Read an image as float32 with NaN for missing pixels, without leading axes of length one.
 
         Parameters
@@ -166,6 +183,8 @@ class FitsFile:
             An HDU of this file.
         out
             Array to write to and return, for example a slice of shared memory.
+        dtype
+            Another type, float64 for values that float32 cannot represent.
 
         Raises
         ------
@@ -178,7 +197,7 @@ class FitsFile:
             raise UnreadableError(f"the image has {format_shape(shape)} pixels, others have {format_shape(out.shape)}")
         stored = np.ndarray(shape, layout.dtype, self._data, layout.data_start) if layout.is_plain else self._read(hdu)
         if out is None:
-            out = np.empty(shape, np.float32)
+            out = np.empty(shape, dtype)
         if layout.is_plain:
             out[...] = stored
         else:
@@ -219,7 +238,45 @@ def open_fits(data: bytes) -> FitsFile:
     return FitsFile(data, find_layout(data))
 
 
-def _convert(stored: NDArray[Any], scaling: Scaling | None, out: NDArray[np.float32]) -> None:
+def match_extension(extension: str | int, identities: Sequence[tuple[str, int]]) -> list[int]:
+    """Return the numbers of the HDUs that an extension stands for.
+
+    Parameters
+    ----------
+    extension
+        Number, name (not case-sensitive), name and EXTVER ("SCI,2"), or the digits of a number.
+    identities
+        EXTNAME and EXTVER of all HDUs.
+    """
+    if isinstance(extension, int):
+        return [extension] if 0 <= extension < len(identities) else []
+    wanted = extension.strip().upper()
+    names = [name.strip().upper() for name, _ in identities]
+    matches = [number for number, name in enumerate(names) if name == wanted != ""]
+    if not matches:
+        wanted_name, _, version = (part.strip() for part in wanted.rpartition(","))
+        versions = [str(version) for _, version in identities]
+        pairs = enumerate(zip(names, versions, strict=True))
+        matches = [number for number, pair in pairs if wanted_name and pair == (wanted_name, version)]
+    if not matches and wanted.isdigit() and int(wanted) < len(identities):
+        return [int(wanted)]
+    return matches
+
+
+def list_extensions(images: Sequence[tuple[int, str, int]]) -> list[str]:
+    """Return what `match_extension` finds images by: name, name and EXTVER if a name occurs twice, or number.
+
+    Parameters
+    ----------
+    images
+        Number, EXTNAME and EXTVER of HDUs; lookup tables of distortions are left out.
+    """
+    counts = Counter(name.upper() for _, name, _ in images)
+    sky = [image for image in images if image[1].upper() not in AUXILIARY_IMAGES]
+    return [(f"{name},{version}" if counts[name.upper()] > 1 else name) if name else str(n) for n, name, version in sky]
+
+
+def _convert(stored: NDArray[Any], scaling: Scaling | None, out: NDArray[Any]) -> None:
     with np.errstate(over="ignore", invalid="ignore"):  # values beyond float32 become infinite, and then NaN
         out[...] = _scale(stored, scaling)
     if scaling is not None and scaling.blank is not None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from astrodl.config import DataSettings, canonical_json
 from astrodl.ingestion.band_image import RefusedError
 from astrodl.ingestion.cutout import Cutout, read_cutout
+from astrodl.ingestion.identity import identify_files
 from astrodl.ingestion.objects import ObjectEntry
 from astrodl.ingestion.properties import SurveyProperties
 from astrodl.ingestion.survey_images import SurveyImages
@@ -53,6 +55,8 @@ class BlockRecord:
         Lowest and highest zero point per band, or None.
     flags, labelled
         Number of objects per flag, and per label that they have.
+    files
+        Identity of the image files before they were read, see `identify_files`.
     """
 
     start: int
@@ -62,15 +66,19 @@ class BlockRecord:
     zero_points: list[tuple[float, float] | None]
     flags: dict[str, int]
     labelled: dict[str, int]
+    files: str
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "BlockRecord":
-        """Restore the output of `to_dict`."""
-        return cls(**{**values, "refused": [RefusedObject(**entry) for entry in values["refused"]]})
+    def from_dict(cls, values: Mapping[str, Any]) -> "BlockRecord | None":
+        """Restore the output of `to_dict`; None if the values are damaged or those of another version."""
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError:
+            return None
 
 
 def block_length(data: DataSettings) -> int:
@@ -93,6 +101,7 @@ def ingest_block(
     partial, locations
         The unfinished store, and the locations of its rows; see `astrodl.store.write_rows`.
     """
+    files = identify_files(survey.data, survey.root, entries)
     images = _open_survey(survey.root, canonical_json(survey.data))
     refused: list[RefusedObject] = []
     arrays = {name: np.zeros((len(entries), *rows.shape), rows.dtype) for name, rows in locations.items()}
@@ -100,7 +109,12 @@ def ingest_block(
     checksum = sha256()
     for number, entry in enumerate(entries):
         try:
-            cutout = read_cutout(images.open(entry), calibrated=survey.calibrated, psf_size=survey.psf_size)
+            cutout = read_cutout(
+                images.open(entry),
+                calibrated=survey.calibrated,
+                psf_size=survey.psf_size,
+                picture_bits=survey.picture_bits,
+            )
         except RefusedError as error:
             refused.append(RefusedObject(entry.row, entry.object_id, error.file, error.band, error.reason))
             continue
@@ -124,6 +138,7 @@ def ingest_block(
             for name, values in arrays.items()
             if name.startswith("label/")
         },
+        files,
     )
 
 
@@ -167,7 +182,8 @@ def _measure(
     if survey.data.ebv_column is not None:
         ebv = np.array([entry.ebv for entry in entries], np.float32)[kept]
         features = np.concatenate([features, ebv[:, np.newaxis]], axis=1)
-    arrays["features"][kept] = features
+    # A number beyond float32 is no measurement.
+    arrays["features"][kept] = np.where(np.isinf(features), np.nan, features)
 
 
 def _object_flags(band_flags: NDArray[np.uint8], undetected: NDArray[np.bool_]) -> NDArray[np.int32]:

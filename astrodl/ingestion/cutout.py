@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astrodl.config import DataSettings
-from astrodl.fits import to_microjansky
+from astrodl.fits import UnreadableError, to_microjansky
 from astrodl.fits.header import format_shape
-from astrodl.ingestion.band_image import BandImage, RefusedError
+from astrodl.ingestion.band_image import BandImage, RefusedError, flux_factor
 from astrodl.ingestion.object_images import ObjectImages
+from astrodl.ingestion.zeros import find_empty_borders
 from astrodl.photometry.pixel_grid import fit_psf, fit_size, rebin
 from astrodl.photometry.sky import border_sky
 from astrodl.store import BAND_FLAGS
@@ -47,7 +47,9 @@ class Cutout:
     datasets: dict[str, NDArray[Any]]
 
 
-def read_cutout(images: ObjectImages, *, calibrated: bool, psf_size: int | None = None) -> Cutout:
+def read_cutout(
+    images: ObjectImages, *, calibrated: bool, psf_size: int | None = None, picture_bits: int | None = None
+) -> Cutout:
     """Read, calibrate and cut out one object.
 
     Parameters
@@ -58,6 +60,8 @@ def read_cutout(images: ObjectImages, *, calibrated: bool, psf_size: int | None 
         Whether fluxes become microjansky; every band must then have a zero point.
     psf_size
         Side of the stored point-spread functions, in pixels.
+    picture_bits
+        Bits of a value that pictures must have, if any.
 
     Raises
     ------
@@ -66,16 +70,18 @@ def read_cutout(images: ObjectImages, *, calibrated: bool, psf_size: int | None 
     """
     data = images.data
     band_images = [images.band(position) for position in range(len(data.bands))]
+    _require_bits(images, band_images, picture_bits)
     native = _stack(images, band_images)
     if data.zero_is_missing:
-        zero = native == 0
         # A channel of an RGB image can be zero; only a pixel that is zero in all channels is missing.
-        native[zero.all(axis=0, keepdims=True) & zero if data.layout == "rgb" else zero] = np.nan
+        together = np.abs(native).max(axis=0, keepdims=True) if data.layout == "rgb" else native
+        native[np.broadcast_to(find_empty_borders(together), native.shape)] = np.nan
     factors = _flux_factors(images, band_images, calibrated)
-    constants = [band.background for band in data.bands]
-    if any(constants):
+    scales = [1.0 if image is None else image.scaled_by for image in band_images]
+    constants = np.array([band.background for band in data.bands]) * scales
+    if constants.any():
         native = native - _columns(constants)
-    bands = rebin(native, data.rebin) * _columns(factors)
+    bands = _scale(images, rebin(native, data.rebin), factors)
     sky = np.array([border_sky(band) for band in bands])
     level = np.nan_to_num(sky[:, 0]) if data.background == "border" else np.zeros(len(bands))
     if data.background == "border":
@@ -85,8 +91,8 @@ def read_cutout(images: ObjectImages, *, calibrated: bool, psf_size: int | None 
         which = "all pixels are" if np.isnan(bands).all() else "the central pixels are all"
         raise RefusedError(images.path(data.bands[0]), "", f"{which} NaN, infinite or masked")
     zero_points = np.array([np.nan if one is None or one.zero_point is None else one.zero_point for one in band_images])
-    companions = _companions(data, band_images, factors, psf_size)
-    background = level + np.array(constants) * data.rebin**2 * factors
+    companions = _companions(images, band_images, np.isfinite(native), factors, psf_size)
+    background = level + constants * data.rebin**2 * factors
     return Cutout(
         image,
         sky[:, 1].astype(np.float32),
@@ -94,12 +100,37 @@ def read_cutout(images: ObjectImages, *, calibrated: bool, psf_size: int | None 
         zero_points,
         _band_flags(image, bands.shape[1:], band_images, companions.get("mask")),
         images.checksum,
-        companions | _labels(images, zero_points, calibrated),
+        companions | _labels(images, native.shape[1:], zero_points, calibrated),
     )
+
+
+def _require_bits(images: ObjectImages, band_images: list[BandImage | None], bits: int | None) -> None:
+    """Check that pictures have the bits of the others of the survey, because white is 255 or 65535."""
+    for band, image in zip(images.data.bands, band_images, strict=True):
+        if bits is not None and image is not None and image.picture_bits not in (None, bits):
+            reason = (
+                f"the picture has {image.picture_bits} bits, the first of the survey {bits}; bring all to one depth"
+            )
+            raise RefusedError(images.path(band), band.name, reason)
 
 
 def _columns(values: ArrayLike) -> NDArray[np.float32]:
     return np.asarray(values, np.float32)[:, np.newaxis, np.newaxis]
+
+
+def _scale(
+    images: ObjectImages, planes: NDArray[np.float32], factors: NDArray[np.float64], *, positive: bool = False
+) -> NDArray[np.float32]:
+    """Multiply the planes of the bands, and refuse an object if float32 cannot represent the result."""
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = planes * _columns(factors)
+    lost = np.isinf(scaled) | (scaled == 0) if positive else np.isinf(scaled)
+    for number in np.flatnonzero(lost.any(axis=(1, 2)))[:1]:
+        band = images.data.bands[number]
+        what = "variances" if positive else "fluxes"
+        reason = f"{what} are too small or too large for float32; give every band a zero_point, or correct it"
+        raise RefusedError(images.path(band), band.name, reason)
+    return scaled
 
 
 def _stack(images: ObjectImages, band_images: list[BandImage | None]) -> NDArray[np.float32]:
@@ -121,35 +152,57 @@ def _stack(images: ObjectImages, band_images: list[BandImage | None]) -> NDArray
 
 def _flux_factors(images: ObjectImages, band_images: list[BandImage | None], calibrated: bool) -> NDArray[np.float64]:
     """Return the factors from counts to the stored unit, (bands,)."""
-    factors = np.ones(len(band_images))
+    found = [(band, image) for band, image in zip(images.data.bands, band_images, strict=True) if image is not None]
+    without = [band for band, image in found if image.zero_point is None]
+    if calibrated and without:
+        reason = "no zero point in the header, though other objects have one"
+        raise RefusedError(images.path(without[0]), without[0].name, reason)
+    if not calibrated and not without and len(found) == len(band_images):
+        reason = "the header has a zero point, though the first object has none; correct either, or give zero_point"
+        raise RefusedError(images.path(found[0][0]), found[0][0].name, reason)
+    factors = np.array([1.0 if image is None else 1 / image.scaled_by for image in band_images])
     for number, (band, image) in enumerate(zip(images.data.bands, band_images, strict=True)):
-        if not calibrated or image is None:
-            continue
-        if image.zero_point is None:
-            raise RefusedError(
-                images.path(band), band.name, "no zero point in the header, though other objects have one"
-            )
-        factors[number] = to_microjansky(image.zero_point)
+        if calibrated and image is not None:
+            try:
+                factors[number] = flux_factor(image)
+            except UnreadableError as error:
+                raise RefusedError(images.path(band), band.name, str(error)) from None
     return factors
 
 
 def _companions(
-    data: DataSettings, band_images: list[BandImage | None], factors: NDArray[np.float64], psf_size: int | None
+    images: ObjectImages,
+    band_images: list[BandImage | None],
+    has_data: NDArray[np.bool_],
+    factors: NDArray[np.float64],
+    psf_size: int | None,
 ) -> dict[str, NDArray[Any]]:
-    """Bring variance, mask and PSF to the pixels and the unit of the image."""
+    """Bring variance, mask and PSF to the pixels and the unit of the image; `has_data` is (bands, y, x)."""
+    data = images.data
     companions: dict[str, NDArray[Any]] = {}
-    shape = next(image.pixels.shape for image in band_images if image is not None)
+    shape = has_data.shape[1:]
     if data.noise is not None:
         variance = _fill_missing([None if image is None else image.variance for image in band_images], shape, np.nan)
-        companions["variance"] = fit_size(rebin(variance, data.rebin) * _columns(factors**2), data.size)
+        rebinned = _rebin_variance(variance, has_data, data.rebin)
+        companions["variance"] = fit_size(_scale(images, rebinned, factors**2, positive=True), data.size)
     if data.masks or data.noise is not None:
         mask = _fill_missing([None if image is None else image.mask for image in band_images], shape, 0.0)
         companions["mask"] = np.nan_to_num(fit_size(rebin(mask, data.rebin), data.size)) > 0
     if psf_size is not None:
         missing = np.full((2, 2), np.nan)
         psfs = [missing if image is None or image.psf is None else image.psf for image in band_images]
-        companions["psf"] = np.stack([fit_psf(psf, psf_size) for psf in psfs])
+        companions["psf"] = np.stack([fit_psf(psf, psf_size, data.rebin) for psf in psfs])
     return companions
+
+
+def _rebin_variance(variance: NDArray[np.float32], has_data: NDArray[np.bool_], factor: int) -> NDArray[np.float32]:
+    """Return the variance of the blocks that `rebin` sums; it scales a block up from the pixels that have data."""
+    variance = np.where(has_data, variance, np.float32(np.nan))
+    if factor == 1 or has_data.all():
+        return rebin(variance, factor)
+    share = rebin(has_data.astype(np.float32), factor) / factor**2
+    with np.errstate(divide="ignore"):
+        return np.asarray(rebin(variance, factor) / share, np.float32)
 
 
 def _fill_missing(planes: Sequence[NDArray[Any] | None], shape: tuple[int, ...], fill: float) -> NDArray[np.float32]:
@@ -159,7 +212,10 @@ def _fill_missing(planes: Sequence[NDArray[Any] | None], shape: tuple[int, ...],
     )
 
 
-def _labels(images: ObjectImages, zero_points: NDArray[np.float64], calibrated: bool) -> dict[str, NDArray[np.float32]]:
+def _labels(
+    images: ObjectImages, shape: tuple[int, ...], zero_points: NDArray[np.float64], calibrated: bool
+) -> dict[str, NDArray[np.float32]]:
+    """Bring the labels to the pixels and the unit of the image, whose native shape is `shape`."""
     data = images.data
     if data.labels is None:
         return {}
@@ -171,13 +227,19 @@ def _labels(images: ObjectImages, zero_points: NDArray[np.float64], calibrated: 
         if image is None:
             labels[f"label/{name}"] = np.full((data.size, data.size), np.nan, np.float32)
             continue
+        if image.pixels.shape != shape:
+            sizes = f"{format_shape(image.pixels.shape)} pixels, the image has {format_shape(shape)}"
+            raise RefusedError("", name, f"the label has {sizes}; bring both to one grid")
         factor = 1.0
         if calibrated:
             zero_point = image.zero_point if image.zero_point is not None else common
             if zero_point is None:
                 raise RefusedError("", name, "no zero point in the header of the label, and those of the bands differ")
             factor = to_microjansky(zero_point)
-        pixels = rebin(image.pixels, data.rebin) * np.float32(factor)
+        with np.errstate(over="ignore"):
+            pixels = rebin(image.pixels, data.rebin) * np.float32(factor)
+        if np.isinf(pixels).any():
+            raise RefusedError("", name, "the fluxes of the label are too large for float32; correct its zero point")
         labels[f"label/{name}"] = fit_size(pixels, data.size)
     return labels
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrodl.fits import FitsFile, Hdu, open_fits, read_bytes, zero_point
-from astrodl.ingestion.arrays import ArrayFile
+from astrodl.ingestion.arrays import ArrayEntry, ArrayFile
 
 __all__ = ["ImageFile", "ImageFileCache", "open_image_file", "path_exists"]
 
@@ -47,7 +47,19 @@ class ImageFile:
             return None
         return self._find_hdu(self.file, extension, n_axes)
 
-    def pixels(self, extension: str | int | None, n_axes: int, index: int | None = None) -> NDArray[np.float32]:
+    def find(self, extension: str | int | None, n_axes: int) -> Hdu | ArrayEntry:
+        """Find an image; see `FitsFile.find` and `ArrayFile.find`."""
+        if isinstance(self.file, ArrayFile):
+            return self.file.find(extension)
+        return self._find_hdu(self.file, extension, n_axes)
+
+    def pixels(
+        self,
+        extension: str | int | None,
+        n_axes: int,
+        index: int | None = None,
+        dtype: type[np.floating[Any]] = np.float32,
+    ) -> NDArray[Any]:
         """Read an image; in a file of arrays the image of object `index`.
 
         Raises
@@ -56,15 +68,13 @@ class ImageFile:
             If the image is missing or damaged.
         """
         if isinstance(self.file, ArrayFile):
-            if extension is None:
-                extension = self.file.images[0] if self.file.images else ""
-            return self.file.read(self.file.find(extension), () if index is None else (index,))
-        return self.file.pixels(self._find_hdu(self.file, extension, n_axes))
+            return self.file.read(self.file.find(extension), () if index is None else (index,), dtype)
+        return self.file.pixels(self._find_hdu(self.file, extension, n_axes), dtype=dtype)
 
     def values(self, extension: str | int | None, n_axes: int, index: int | None = None) -> NDArray[Any]:
         """Read a mask with all of its bits, because large integers do not fit in float32; otherwise as `pixels`."""
         if isinstance(self.file, ArrayFile):
-            return self.pixels(extension, n_axes, index)
+            return self.file.values(self.file.find(extension), () if index is None else (index,))
         return self.file.values(self._find_hdu(self.file, extension, n_axes))
 
     def zero_point(self, extension: str | int | None, n_axes: int) -> float | None:

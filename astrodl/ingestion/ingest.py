@@ -7,6 +7,7 @@ and `ingest.json` summarizes the ingestion.
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,23 +15,27 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import astropy
 import numpy as np
 from numpy.typing import NDArray
 
+from astrodl.atomic import FilePath
 from astrodl.config import IngestSettings, canonical_json
 from astrodl.errors import DataError
 from astrodl.ingestion.blocks import BlockRecord, block_length, close_shared_files, ingest_block
+from astrodl.ingestion.identity import identify_files
 from astrodl.ingestion.objects import ObjectEntry, Objects, read_objects
 from astrodl.ingestion.properties import SurveyProperties, find_properties
 from astrodl.ingestion.report import BlockRecords, require_enough_objects, summarize, write_quarantine, write_summary
-from astrodl.ingestion.shard import read_shard_properties, shard_settings
+from astrodl.ingestion.shard import read_shard_plan, read_shard_properties, shard_settings
 from astrodl.ingestion.splits import split_objects
 from astrodl.ingestion.tables import find_catalog
-from astrodl.ingestion.workers import StartRule, WorkerPool
+from astrodl.ingestion.workers import StartRule
 from astrodl.photometry.features import feature_names
 from astrodl.progress import progress_bar
 from astrodl.splits.assign import check_splits
 from astrodl.store import FORMAT_VERSION, RowLocation, Writer, write_rows
+from astrodl.workers import WorkerPool
 
 __all__ = ["ingest"]
 
@@ -39,9 +44,9 @@ _CATALOG_DATASETS = ("split", "fold", "catalog/")  # known before the images are
 
 def ingest(
     settings: IngestSettings,
-    store: Path,
+    store: FilePath,
     *,
-    shard: Path | None = None,
+    shard: FilePath | None = None,
     workers: int = 1,
     strict: bool = False,
     progress: bool | None = None,
@@ -73,12 +78,15 @@ def ingest(
     DataError
         If the catalogue cannot be used, a band is in no file, or too many objects cannot be used. No store is written.
     """
-    store = Path(store)
+    store, shard = Path(store), None if shard is None else Path(shard)
     root, catalog = find_catalog(settings.data)
     if shard is not None:
         settings, catalog = shard_settings(settings), shard
     data = settings.data
-    objects = read_objects(catalog, data)
+    objects = read_objects(catalog, data, None if shard is None else read_shard_plan(shard))
+    for output in (store, store.with_name("quarantine.ecsv"), store.with_name("ingest.json")):
+        if output.exists() and output.samefile(catalog):
+            raise DataError(f"{output}: is the catalogue and would be replaced; give the store another folder")
     split, fold = split_objects(objects, settings, catalog)
     survey = find_properties(data, root, objects) if shard is None else read_shard_properties(shard, data, root)
     with open(catalog, "rb") as file:
@@ -89,9 +97,9 @@ def ingest(
         _open_writer(store, settings, survey, objects, content.hexdigest()) as writer,
         progress_bar("ingest", len(objects), progress, unit="objects") as show,
     ):
-        for entry in writer.recorded:
-            records.add(BlockRecord.from_dict(entry))
         writer.allocate(_row_types(survey, objects))
+        _write_texts(writer, objects)
+        _read_records(writer, records, survey, objects)
         show(records.n_rows)
         write_rows(writer.partial, writer.locations, 0, _catalog_datasets(objects, split, fold))
         for record in _ingest_blocks(survey, objects, records, writer, workers):
@@ -107,13 +115,35 @@ def ingest(
         except DataError:
             writer.discard()
             raise
-        _write_texts(writer, objects)
         writer.keep(rows)
         writer.zero_points = records.common_zero_points()
         writer.source_checksum = records.checksum
         summary = summarize(settings, survey, records, split, fold, objects.columns)
         write_summary(store.with_name("ingest.json"), summary)
     return summary
+
+
+def _read_records(writer: Writer, records: BlockRecords, survey: SurveyProperties, objects: Objects) -> None:
+    """Add the blocks that an interrupted ingestion has finished, if their images are still the same."""
+    kept, n_changed = [], 0
+    for entry in writer.recorded:
+        record = BlockRecord.from_dict(entry)
+        if record is None or record.start + record.n_rows > len(objects):
+            continue
+        block = objects.entries(range(record.start, record.start + record.n_rows))
+        if identify_files(survey.data, survey.root, block) == record.files:
+            records.add(record)
+            kept.append(entry)
+        else:
+            n_changed += 1
+    if n_changed:
+        warnings.warn(
+            f"{writer.path}: image files of {n_changed} of {len(writer.recorded)} finished blocks have changed since "
+            "the interruption; these blocks are ingested again",
+            stacklevel=3,
+        )
+    if len(kept) < len(writer.recorded):
+        writer.retain(kept)
 
 
 def _row_types(survey: SurveyProperties, objects: Objects) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -139,7 +169,7 @@ def _row_types(survey: SurveyProperties, objects: Objects) -> dict[str, tuple[tu
         rows[f"label/{name}"] = ((size, size), "<f4")
     for name, values in objects.columns.items():
         if values.dtype != object:
-            rows[f"catalog/{name}"] = ((), "<f8" if values.dtype.kind == "f" else "<i8")
+            rows[f"catalog/{name}"] = ((), values.dtype.newbyteorder("<").str)
     return rows
 
 
@@ -150,6 +180,9 @@ def _catalog_datasets(objects: Objects, split: NDArray[np.int8], fold: NDArray[n
 
 
 def _write_texts(writer: Writer, objects: Objects) -> None:
+    """Write the datasets of text, and what each column was in the catalogue."""
+    for name, description in objects.descriptions.items():
+        writer.describe(name if name == "object_id" else f"catalog/{name}", description)
     writer.write_text("object_id", objects.object_id)
     for name, values in objects.columns.items():
         if values.dtype == object:
@@ -180,7 +213,7 @@ def _ingest_blocks(
             yield ingest_block(survey, block, writer.partial, locations)
             n_left = len(starts) - n_done
             if pool is None and workers > 1 and rule.workers_pay(n_done, n_left):
-                pool = WorkerPool(min(workers, n_left))
+                pool = WorkerPool(min(workers, n_left), ["astrodl.ingestion.blocks"])  # imports no torch
                 stack.callback(pool.shutdown, cancel_futures=True)
             if pool is not None and pool.ready:
                 yield from _ingest_in_pool(pool, survey, blocks, writer.partial, locations)
@@ -216,7 +249,10 @@ def _open_writer(
     # The folder of the data is not part of the identity of the store.
     portable = settings.model_copy(update={"data": settings.data.model_copy(update={"root": "."})})
     text = canonical_json(portable)
-    identity = f"{FORMAT_VERSION} {block_length(survey.data)} {text} {catalog_digest}"
+    # Finished blocks are of use only to an ingestion that finds the same properties, with the same versions.
+    found = {name: value for name, value in vars(survey).items() if name not in ("data", "root")}
+    found |= {"astropy": astropy.__version__, "numpy": np.__version__}
+    identity = f"{FORMAT_VERSION} {block_length(survey.data)} {text} {catalog_digest} {found}"
     return Writer(
         store,
         n_objects=len(objects),

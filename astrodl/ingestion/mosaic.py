@@ -4,6 +4,8 @@ import io
 import warnings
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +15,22 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
-from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
-from astrodl.fits import MissingExtensionError, UnreadableError, open_fits, read_bytes
+from astrodl.fits import (
+    AUXILIARY_IMAGES,
+    MissingExtensionError,
+    UnreadableError,
+    list_extensions,
+    match_extension,
+    open_fits,
+    read_bytes,
+)
 from astrodl.fits import zero_point as header_zero_point
 from astrodl.fits.tiles import rebuild_checked
 from astrodl.ingestion.arrays import ArrayFile
+from astrodl.ingestion.axes import find_band_axis
+from astrodl.ingestion.sky_grid import SkyGrid, read_sky_grid
 
 __all__ = ["Mosaic", "MosaicCache"]
 
@@ -61,7 +71,7 @@ class Mosaic:
         self._hdu: Any = None
         self.full_shape: tuple[int, ...] = ()
         self.header: fits.Header | None = None
-        self.zero_point: float | None = None
+        self.same_grid_as: Mosaic | None = None
         if magic.startswith(_ARRAYS):
             self._open_array()
         else:
@@ -69,6 +79,8 @@ class Mosaic:
         *leading, _, _ = self.full_shape if len(self.full_shape) >= 2 else (0, 0, 0, 0)
         if len(leading) > 1:
             raise UnreadableError(f"the image has {len(self.full_shape)} axes, two or three are accepted")
+        if len(leading) == 1 and leading[0] > 1 and find_band_axis(self.full_shape, default=0) != 0:
+            raise UnreadableError(f"the image has axes {self.full_shape}, slowest first; write it as (bands, y, x)")
         if not leading:
             self.plane = None
         elif self.plane is None or self.plane >= leading[0]:
@@ -79,29 +91,55 @@ class Mosaic:
         """Height and width in pixels."""
         return self.full_shape[-2], self.full_shape[-1]
 
+    @property
+    def sky_grid(self) -> SkyGrid | None:
+        """Pixel grid on the sky; None if the header has no celestial coordinates.
+
+        Raises
+        ------
+        UnreadableError
+            If the celestial coordinates cannot be used.
+        """
+        if isinstance(self._sky_grid, UnreadableError):
+            raise UnreadableError(str(self._sky_grid))
+        return self._sky_grid
+
     @cached_property
-    def wcs(self) -> WCS | None:
-        """Celestial WCS, or None."""
-        # wcslib can hang on a header with two NAXIS, and its memory grows with the number of axes.
-        if self.header is None or self.header.count("NAXIS") != 1 or self.header.get("WCSAXES", 2) not in range(10):
-            return None
+    def _sky_grid(self) -> SkyGrid | UnreadableError | None:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", AstropyWarning)  # cards that astropy fixes
-                wcs = WCS(self.header, naxis=2)
-        except (ValueError, TypeError, KeyError, AttributeError, MemoryError, fits.VerifyError):
-            return None  # the errors of wcslib are ValueErrors
-        return wcs if wcs.has_celestial else None
+            return None if self.header is None else read_sky_grid(self.header, self._file)
+        except UnreadableError as error:
+            return error
+
+    @cached_property
+    def zero_point(self) -> float | None:
+        """AB zero point in the header, or None.
+
+        Raises
+        ------
+        UnreadableError
+            If it is not plausible.
+        """
+        return None if self.header is None else header_zero_point(*self._cards)
 
     @property
     def pixel_scale_arcsec(self) -> float | None:
-        """Pixel scale of the celestial WCS, or None."""
-        if self.wcs is None:
+        """Pixel scale of the celestial coordinates, or None."""
+        try:
+            return None if self.sky_grid is None else self.sky_grid.pixel_scale_arcsec
+        except UnreadableError:
             return None
-        scale = float(np.sqrt(np.prod(proj_plane_pixel_scales(self.wcs))) * 3600)
-        return scale if np.isfinite(scale) and scale > 0 else None
 
-    def section(self, top: int, left: int, height: int, width: int, *, exact: bool = False) -> NDArray[Any]:
+    def section(
+        self,
+        top: int,
+        left: int,
+        height: int,
+        width: int,
+        *,
+        exact: bool = False,
+        dtype: type[np.floating[Any]] = np.float32,
+    ) -> NDArray[Any]:
         """Read ``[top : top + height, left : left + width]``.
 
         Parameters
@@ -112,6 +150,8 @@ class Mosaic:
             Size of the section in pixels.
         exact
             Read 64-bit integers, with 0 beyond the edge, instead of float32 with NaN.
+        dtype
+            Read another type than float32, float64 for values that float32 cannot represent.
 
         Raises
         ------
@@ -121,17 +161,17 @@ class Mosaic:
         rows, columns = (
             _clip(start, length, n) for start, length, n in zip((top, left), (height, width), self.shape, strict=True)
         )
-        out = np.zeros((height, width), np.int64) if exact else np.full((height, width), np.nan, np.float32)
+        out = np.zeros((height, width), np.int64) if exact else np.full((height, width), np.nan, dtype)
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return out
         index = (rows, columns) if self.plane is None else (self.plane, rows, columns)
-        pixels = self._read(index, exact)
+        pixels = self._read(index, exact, dtype)
         out[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = pixels
         return out
 
-    def _read(self, index: tuple[Any, ...], exact: bool) -> NDArray[Any]:
+    def _read(self, index: tuple[Any, ...], exact: bool, dtype: type[np.floating[Any]]) -> NDArray[Any]:
         if self._hdu is None:
-            pixels = self._array.read(self._entry, index)
+            pixels = self._array.values(self._entry, index) if exact else self._array.read(self._entry, index, dtype)
             return np.nan_to_num(pixels).astype(np.int64) if exact else pixels
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -142,41 +182,35 @@ class Mosaic:
         if exact:
             return np.nan_to_num(pixels).astype(np.int64)
         with np.errstate(over="ignore", invalid="ignore"):  # values beyond float32 become infinite, and then NaN
-            pixels = pixels.astype(np.float32)
+            pixels = pixels.astype(dtype)
         pixels[~np.isfinite(pixels)] = np.nan
         return pixels
 
     def _open_array(self) -> None:
         self._array = ArrayFile(self.path)
-        name = self.extension if self.extension is not None else next(iter(self._array.images), "")
-        self._entry = self._array.find(name)
+        self._entry = self._array.find(self.extension)
         self.full_shape = self._entry.shape
 
     def _open_fits(self, compressed: bool) -> None:
         """Open the image; decompress a compressed file into memory, within the size limit."""
         source = io.BytesIO(read_bytes(self.path)) if compressed else self.path
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", AstropyWarning)  # such cards do not affect the pixels
-                self._file = fits.open(source, memmap=not compressed)
-                # Close the file with the mosaic, also if the constructor fails.
-                self._close_file = weakref.finalize(self, self._file.close)
-                self._hdu = self._find_hdu()
-                header = self._hdu.header
-                self.full_shape = tuple(int(header[f"NAXIS{axis}"]) for axis in range(int(header["NAXIS"]), 0, -1))
-                cards: Any = SimpleNamespace(cards=dict(header)), SimpleNamespace(cards=dict(self._file[0].header))
-        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            raise UnreadableError(f"not a readable FITS file ({error!s:.100})") from None
-        self.header, self.zero_point = header, header_zero_point(*cards)
-        if isinstance(self._hdu, fits.CompImageHDU):
-            self._open_checked(read_bytes(self.path), self._file.index_of(self._hdu))
+        with _refusing_damage():
+            self._file = fits.open(source, memmap=not compressed)
+            # Close the file with the mosaic, also if the constructor fails.
+            self._close_file = weakref.finalize(self, self._file.close)
+            self._hdu = self._find_hdu()
+            header = self._hdu.header
+            self.full_shape = tuple(int(header[f"NAXIS{axis}"]) for axis in range(int(header["NAXIS"]), 0, -1))
+            self._cards: Any = [SimpleNamespace(cards=dict(one)) for one in (header, self._file[0].header)]
+            self.header = header
+            if isinstance(self._hdu, fits.CompImageHDU):
+                self._sky_grid  # noqa: B018  read while the file with its tables is open
+                self._open_checked(read_bytes(self.path), self._file.index_of(self._hdu))
 
     def _open_checked(self, data: bytes, index: int) -> None:
         """Replace a tile-compressed image by a checked copy in memory, still compressed."""
         self._close_file()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)
-            self._file = fits.open(io.BytesIO(rebuild_checked(data, open_fits(data).hdus[index].layout)))
+        self._file = fits.open(io.BytesIO(rebuild_checked(data, open_fits(data).hdus[index].layout)))
         self._close_file = weakref.finalize(self, self._file.close)
         self._hdu = self._file[1]
 
@@ -184,17 +218,17 @@ class Mosaic:
         """Return the requested extension, by default the first image."""
         images = [hdu for hdu in self._file if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
         if self.extension is None:
-            if not images:
+            first = next((hdu for hdu in images if hdu.name.upper() not in AUXILIARY_IMAGES), None)
+            if first is None:
                 raise UnreadableError("the file holds no image")
-            return images[0]
-        names = [hdu.name or str(self._file.index(hdu)) for hdu in images]
-        extension = self.extension
-        for number, hdu in enumerate(self._file):
-            if extension == number or (isinstance(extension, str) and hdu.name.upper() == extension.upper()):
-                if hdu not in images:
-                    raise UnreadableError(f"extension '{extension}' holds no image")
-                return hdu
-        raise MissingExtensionError(extension, names)
+            return first
+        identities = [(str(hdu.name), hdu.ver) for hdu in self._file]
+        found = [self._file[number] for number in match_extension(self.extension, identities)]
+        if not found:
+            raise MissingExtensionError(self.extension, _list_images(self._file, images))
+        if not any(hdu in images for hdu in found):
+            raise UnreadableError(f"extension '{self.extension}' holds no image")
+        return next(hdu for hdu in found if hdu in images)
 
     def close(self) -> None:
         """Close the file."""
@@ -217,6 +251,23 @@ class MosaicCache:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(key)
         return self._open[key]
+
+
+@contextmanager
+def _refusing_damage() -> Iterator[None]:
+    """Turn the errors of astropy, which raises many types for damaged files, into one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)  # cards that violate the standard and do not affect pixels
+            yield
+    except UnreadableError:
+        raise
+    except Exception as error:
+        raise UnreadableError(f"not a readable FITS file ({error!s:.100})") from None
+
+
+def _list_images(file: fits.HDUList, images: Sequence[Any]) -> list[str]:
+    return list_extensions([(number, hdu.name, hdu.ver) for number, hdu in enumerate(file) if hdu in images])
 
 
 def _clip(start: int, length: int, n: int) -> slice:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from astrodl.config import BandSettings, PlaneSettings
 from astrodl.fits import MissingExtensionError, UnreadableError, pixel_scale_arcsec, read_bytes
 from astrodl.ingestion import rgb
+from astrodl.ingestion.axes import find_band_axis
 from astrodl.ingestion.band_image import (
     BandImage,
     RefusedError,
+    float32_scale,
     mask_bad_pixels,
+    read_scaled,
+    read_variance,
     require_2d,
     select_plane,
     to_mask,
-    to_variance,
 )
 from astrodl.ingestion.image_files import ImageFile, ImageFileCache, open_image_file, path_exists
 from astrodl.ingestion.object_images import ObjectImages, companion_error
@@ -47,6 +50,8 @@ class ObjectFiles(ObjectImages):
     _open: dict[str, ImageFile] = field(default_factory=dict)
     _pixels: dict[tuple[str, Any], NDArray[np.float32]] = field(default_factory=dict)
     _digests: dict[str, bytes] = field(default_factory=dict)
+    _picture_bits: dict[str, int] = field(default_factory=dict)
+    _band_axis: int | None = None
 
     def band(self, position: int, *, with_scale: bool = False) -> BandImage | None:
         """Read a band; see `ObjectImages.band`."""
@@ -56,13 +61,12 @@ class ObjectFiles(ObjectImages):
             if not self._exists(name):
                 return None
             if self.data.layout == "rgb":
-                return BandImage(self._channel(name, band, position), band.zero_point)
-            image = self._image(name, band, position, with_scale)
+                return self._channel(name, band, position)
+            return self._add_companions(self._image(name, band, position, with_scale), band, position)
         except MissingExtensionError:
             return None
         except UnreadableError as error:
             raise RefusedError(name, band.name, str(error)) from None
-        return self._add_companions(image, band, position)
 
     def label(self, name: str, extension: str | int) -> BandImage | None:
         """Read a pixel label; see `ObjectImages.label`."""
@@ -82,11 +86,14 @@ class ObjectFiles(ObjectImages):
             raise RefusedError(path, name, str(error)) from None
 
     def extensions(self, band: BandSettings) -> list[str]:
-        """Return the names of the images in the file of a band."""
+        """Return the names of the images in the file of a band, if it lacks that of the band."""
         try:
-            return self._file(self.path(band), self.data.template(band)).images
+            self._file(self.path(band), self.data.template(band)).find(self.extension(band), 2)
+        except MissingExtensionError as error:
+            return error.available
         except (UnreadableError, RefusedError):
             return []
+        return []
 
     def describe_missing(self) -> str:
         """Return the reason why no band was found."""
@@ -103,23 +110,26 @@ class ObjectFiles(ObjectImages):
             digest.update(f"{name}\0".encode() + self._digests[name])
         return digest.digest()
 
-    def _extension(self, band: BandSettings) -> str | int | None:
-        extension = band.extension if band.extension is not None else self.data.extension
-        if extension is None and self.data.layout == "extensions":
-            return band.name
-        return self.templates.extension(extension, band.name)
-
     def _image(self, name: str, band: BandSettings, position: int, with_scale: bool) -> BandImage:
         file = self._file(name, self.data.template(band))
-        extension = self._extension(band)
+        extension = self.extension(band)
         is_cube = self.data.layout in ("cube", "arrays") or band.plane is not None
         n_axes = 3 if is_cube else 2
-        pixels = self._read_once(name, extension, lambda: file.pixels(extension, n_axes, self.index))
-        if is_cube and (pixels.ndim == 3 or self.data.layout == "cube" or band.plane is not None):
-            pixels = select_plane(pixels, position if band.plane is None else band.plane)
         zero_point = band.zero_point if band.zero_point is not None else file.zero_point(extension, n_axes)
+        scale = float32_scale(zero_point)
+
+        def read(dtype: type[np.floating[Any]]) -> NDArray[Any]:
+            key = extension if dtype is np.float32 else (extension, "float64")
+            return self._read_once(name, key, lambda: file.pixels(extension, n_axes, self.index, dtype))
+
+        pixels = read_scaled(read, scale)
+        if is_cube and (pixels.ndim == 3 or self.data.layout == "cube" or band.plane is not None):
+            pixels = self._select_plane(pixels, band.plane, position)
+        elif is_cube and pixels.ndim == 2:
+            self.require_own_image(band)
         hdu = file.hdu(extension, n_axes) if with_scale else None
-        return BandImage(require_2d(pixels), zero_point, pixel_scale_arcsec(hdu) if hdu is not None else None)
+        pixel_scale = pixel_scale_arcsec(hdu) if hdu is not None else None
+        return BandImage(require_2d(pixels), zero_point, pixel_scale, scaled_by=scale)
 
     def _add_companions(self, image: BandImage, band: BandSettings, position: int) -> BandImage:
         """Add the noise, mask and PSF planes that are configured."""
@@ -129,13 +139,16 @@ class ObjectFiles(ObjectImages):
         shape = image.pixels.shape
         variance = mask = None
         if data.noise is not None:
-            variance = to_variance(self._companion(data.noise, band, position, shape), data.noise)
+            noise = data.noise
+            variance = read_variance(
+                lambda dtype: self._companion(noise, band, position, shape, dtype=dtype), noise, image.scaled_by
+            )
         for settings in data.masks:
             bad = to_mask(self._companion(settings, band, position, shape, exact=True), settings)
             mask = bad if mask is None else mask | bad
         psf = self._companion(data.psf, band, position, None) if data.psf is not None else None
         pixels, variance, mask = mask_bad_pixels(image.pixels, variance, mask)
-        return BandImage(pixels, image.zero_point, image.pixel_scale_arcsec, variance, mask, psf)
+        return replace(image, pixels=pixels, variance=variance, mask=mask, psf=psf)
 
     def _companion(
         self,
@@ -144,7 +157,8 @@ class ObjectFiles(ObjectImages):
         position: int,
         shape: tuple[int, ...] | None,
         exact: bool = False,
-    ) -> NDArray[np.float32]:
+        dtype: type[np.floating[Any]] = np.float32,
+    ) -> NDArray[Any]:
         """Read the noise, mask or PSF plane of a band; `shape` is the shape of the image if both must agree.
 
         Raises
@@ -160,23 +174,43 @@ class ObjectFiles(ObjectImages):
                 raise UnreadableError("the file does not exist")
             file = self._file(name, template)
             n_axes = 3 if settings.plane is not None or self.data.layout in ("cube", "arrays") else 2
-            read = file.values if exact else file.pixels
-            pixels = self._read_once(name, (extension, exact), lambda: read(extension, n_axes, self.index))
+            key = (extension, exact) if dtype is np.float32 else (extension, "float64")
+
+            def read() -> NDArray[Any]:
+                if exact:
+                    return file.values(extension, n_axes, self.index)
+                return file.pixels(extension, n_axes, self.index, dtype)
+
+            pixels = self._read_once(name, key, read)
             if pixels.ndim == 3:
-                pixels = select_plane(pixels, position if settings.plane is None else settings.plane)
+                pixels = self._select_plane(pixels, settings.plane, position)
             if shape is not None and pixels.shape != shape:
                 raise UnreadableError(f"has shape {pixels.shape}, the image has {shape}; bring them to one grid")
             return require_2d(pixels)
         except UnreadableError as error:
             raise companion_error(name, band, settings, error) from None
 
-    def _channel(self, name: str, band: BandSettings, position: int) -> NDArray[np.float32]:
+    def _select_plane(self, cube: NDArray[Any], plane: int | None, position: int) -> NDArray[Any]:
+        """Return a plane of a cube, by default that at the position of the band."""
+        if cube.ndim != 3:
+            return select_plane(cube, 0)
+        n_bands = None if any(band.plane is not None for band in self.data.bands) else len(self.data.bands)
+        # Noise, masks and PSFs lie as the image does, which is read first, if their lengths do not tell.
+        self._band_axis = find_band_axis(cube.shape, n_bands, self._band_axis)
+        return select_plane(cube, position if plane is None else plane, self._band_axis)
+
+    def _channel(self, name: str, band: BandSettings, position: int) -> BandImage:
         def decode() -> NDArray[np.float32]:
             data = read_bytes(Path(self.root, name))
+            self._picture_bits[name] = rgb.count_bits(data)
             self._digests[name] = hashlib.sha256(data).digest()
-            return rgb.decode(data)
+            pixels = rgb.decode(data)
+            if self.data.labels is not None and rgb.orientation(data) != 1:
+                raise UnreadableError("EXIF data turn the picture, but not its labels; save it upright, without them")
+            return pixels
 
-        return select_plane(self._read_once(name, 0, decode), position if band.plane is None else band.plane)
+        pixels = select_plane(self._read_once(name, 0, decode), position if band.plane is None else band.plane)
+        return BandImage(pixels, band.zero_point, picture_bits=self._picture_bits[name])
 
     def _file(self, name: str, template: str) -> ImageFile:
         """Open a file, from the cache if objects share it."""

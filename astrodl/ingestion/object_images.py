@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from astrodl.config import BandSettings, DataSettings, PlaneSettings
 from astrodl.errors import DataError
+from astrodl.fits import UnreadableError
 from astrodl.ingestion.band_image import BandImage, RefusedError
 from astrodl.ingestion.templates import Templates
 
@@ -60,7 +61,7 @@ class ObjectImages(ABC):
 
     @abstractmethod
     def extensions(self, band: BandSettings) -> list[str]:
-        """Return the names of the images in the file of a band, for a message; empty if it cannot be read."""
+        """Return the names of the images in the file of a band, if it lacks that of the band, for a message."""
 
     @abstractmethod
     def describe_missing(self) -> str:
@@ -79,6 +80,30 @@ class ObjectImages(ABC):
     def path(self, band: BandSettings) -> str:
         """Return the path of a band, relative to the root."""
         return self.templates.path(self.data.template(band), band.name)
+
+    def extension(self, band: BandSettings) -> str | int | None:
+        """Return the extension of a band; None stands for the first image."""
+        extension = band.extension if band.extension is not None else self.data.extension
+        if extension is None and self.data.layout == "extensions":
+            return band.name
+        return self.templates.extension(extension, band.name)
+
+    def require_own_image(self, band: BandSettings) -> None:
+        """Check that no other band is read from the same image with two axes.
+
+        Raises
+        ------
+        UnreadableError
+            If another band is.
+        """
+        for other in self.data.bands:
+            if other.name == band.name or other.plane is not None:
+                continue
+            if (self.path(other), self.extension(other)) == (self.path(band), self.extension(band)):
+                raise UnreadableError(
+                    f"bands {band.name} and {other.name} would be the same image, which has a single plane; give each "
+                    "an `extension`"
+                )
 
 
 def companion_error(name: str, band: BandSettings, settings: PlaneSettings, error: DataError) -> RefusedError:

@@ -1,8 +1,8 @@
 """Read the objects of a catalogue: identifiers, positions and columns."""
 
-import string
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,25 @@ from numpy.typing import NDArray
 
 from astrodl.config import DataSettings
 from astrodl.errors import DataError
-from astrodl.ingestion.tables import TextColumn, column_texts, is_integral, missing_entries, read_table
+from astrodl.ingestion.columns import ColumnPlan, plan_column, read_column, warn
+from astrodl.ingestion.labels import report_classes, require_ascii, require_known_names
+from astrodl.ingestion.meanings import MEANINGS, find_meaning, guess_angle_unit
+from astrodl.ingestion.placeholders import is_missing_text
+from astrodl.ingestion.tables import TextColumn, column_texts, count_texts, is_integral, read_table
+from astrodl.store.columns import ColumnDescription
 
-__all__ = ["ObjectEntry", "Objects", "list_columns", "objects_from_table", "read_objects", "require_columns"]
+__all__ = [
+    "CatalogPlan",
+    "ObjectEntry",
+    "Objects",
+    "list_columns",
+    "objects_from_table",
+    "plan_catalog",
+    "read_objects",
+]
+
+_NUMBERS = ("ra", "dec", "x", "y", "index", "ebv", "fold")
+"""Roles of columns of numbers; the setting is `{role}_column`."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +73,8 @@ class Objects:
     ra, dec
         Position in degrees, or None.
     columns
-        Columns for the store: float64, int64 or text; missing values are NaN or "".
+        Columns for the store: float64, int64, uint64 or text; missing values are NaN, the `null` of the description,
+        or "".
     fields
         Columns for path and extension templates, as text; missing values are "".
     pixel
@@ -70,6 +87,8 @@ class Objects:
         Split as text, or None if the catalogue has no splits.
     fold
         Cross-validation fold, NaN if missing; or None.
+    descriptions
+        What `object_id` and each of `columns` were in the catalogue.
     """
 
     object_id: list[str]
@@ -82,6 +101,7 @@ class Objects:
     ebv: NDArray[np.float64] | None
     split: Sequence[str] | None = None
     fold: NDArray[np.float64] | None = None
+    descriptions: dict[str, ColumnDescription] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.object_id)
@@ -102,7 +122,48 @@ class Objects:
         ]
 
 
-def read_objects(path: Path, data: DataSettings) -> Objects:
+@dataclass(frozen=True)
+class CatalogPlan:
+    """How the columns of a catalogue are read: decided from the whole catalogue, and kept in the files of shards.
+
+    Attributes
+    ----------
+    columns
+        Kept columns, by their name in the store.
+    roles
+        Columns of numbers, by role: ra, dec, x, y, index, ebv, fold.
+    integral
+        Columns of floats in templates whose entries are all integers, which are written without decimal point.
+    identifier
+        What the identifiers were in the catalogue.
+    """
+
+    columns: dict[str, ColumnPlan]
+    roles: dict[str, ColumnPlan]
+    integral: tuple[str, ...]
+    identifier: ColumnDescription
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "columns": {name: plan.to_dict() for name, plan in self.columns.items()},
+            "roles": {role: plan.to_dict() for role, plan in self.roles.items()},
+            "integral": list(self.integral),
+            "identifier": self.identifier.attributes,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "CatalogPlan":
+        """Restore the output of `to_dict`."""
+        return cls(
+            {name: ColumnPlan.from_dict(plan) for name, plan in values["columns"].items()},
+            {role: ColumnPlan.from_dict(plan) for role, plan in values["roles"].items()},
+            tuple(values["integral"]),
+            ColumnDescription(**values["identifier"]),
+        )
+
+
+def read_objects(path: Path, data: DataSettings, plan: CatalogPlan | None = None) -> Objects:
     """Read the objects of a catalogue.
 
     Parameters
@@ -111,74 +172,147 @@ def read_objects(path: Path, data: DataSettings) -> Objects:
         The catalogue.
     data
         Names of its columns.
+    plan
+        How the columns are read; by default as `plan_catalog` decides.
 
     Raises
     ------
     DataError
-        If the file is missing, unreadable or empty; if a column is missing or has an unusable type; if an identifier
-        is missing or not unique.
+        If the file is missing, unreadable or empty; if a column is missing or has an unusable type, unit or value; if
+        an identifier is missing, not unique or not ASCII.
     """
-    return objects_from_table(read_table(path, data.id_column, list_columns(data)), data, path)
+    table = read_table(path, data.id_column, list_columns(data))
+    return objects_from_table(table, data, path, plan or plan_catalog(table, data, path))
 
 
-def objects_from_table(table: Table, data: DataSettings, path: Path) -> Objects:
+def plan_catalog(table: Table, data: DataSettings, path: Path) -> CatalogPlan:
+    """Decide how the columns of a whole catalogue are read; print missing values, conversions and classes.
+
+    Raises
+    ------
+    DataError
+        If a column cannot be used, or holds text that a FITS table cannot.
+    """
+    if not len(table):
+        raise DataError(f"{path}: the catalogue is empty; give one with at least one object")
+    identifier = _find_column(table, data.id_column, path, "data.id_column")
+    roles = {
+        role: plan_column(_find_column(table, name, path, f"data.{role}_column"), path, MEANINGS[role], missing=missing)
+        for role, name in _number_columns(data).items()
+        for missing in [data.missing.get(role)]
+    }
+    _check_positions(table, data, roles, path)
+    columns: dict[str, ColumnPlan] = {}
+    for name, source in data.columns.items():
+        column, renames = _find_column(table, source, path, f"data.columns.{name}"), data.replace.get(name)
+        columns[name] = plan_column(
+            column, path, find_meaning(name, source), missing=data.missing.get(name), renames=renames
+        )
+        if columns[name].stored == "text":
+            _check_texts(name, column, columns[name], renames or {}, path)
+        elif name == "class":
+            report_classes(name, Counter(f"{value:.15g}" for value in read_column(column, columns[name], path)), path)
+    templates = [_find_column(table, name, path, "data.path") for name in sorted(data.template_columns)]
+    floats = [column for column in templates if column.dtype.kind == "f" and column.name != data.id_column]
+    _require_exact(floats, path)
+    integral = tuple(str(column.name) for column in floats if is_integral(column))
+    return CatalogPlan(columns, roles, integral, _describe_identifier(identifier))
+
+
+def _check_positions(table: Table, data: DataSettings, roles: Mapping[str, ColumnPlan], path: Path) -> None:
+    """Warn of positions without a unit that seem to be in radians or hours."""
+    if data.ra_column is None or data.dec_column is None or table[data.ra_column].unit is not None:
+        return
+    ra, dec = (
+        read_column(table[name], roles[role], path) for role, name in (("ra", data.ra_column), ("dec", data.dec_column))
+    )
+    if unit := guess_angle_unit(ra, dec):
+        warn(path, f"column '{data.ra_column}' is read in degrees, but seems to be in {unit}; if so, give it this unit")
+
+
+def _check_texts(name: str, column: Column, plan: ColumnPlan, renames: Mapping[str, str], path: Path) -> None:
+    """Check the texts of a kept column, and list its classes.
+
+    Raises
+    ------
+    DataError
+        If a FITS table cannot hold a text.
+    """
+    counts: Counter[str] = Counter()
+    for text, count in count_texts(column).items():
+        counts[renames.get(text, "" if text in plan.missing else text)] += count
+    require_known_names(name, renames, count_texts(column), path)
+    require_ascii(counts, str(column.name), path, f"rename it with data.replace.{name}, or leave the column out")
+    report_classes(name, counts, path)
+
+
+def _require_exact(columns: Sequence[Column], path: Path) -> None:
+    """Check that columns of floats in templates hold no integers of which digits are lost.
+
+    Raises
+    ------
+    DataError
+        The first column that does.
+    """
+    for column in columns:
+        largest = np.abs(np.ma.compressed(np.ma.masked_invalid(column))).max(initial=0)
+        if largest > 2 / np.finfo(column.dtype).eps:
+            raise DataError(
+                f"{path}: column '{column.name}' in a template holds {largest:.6g}, of which {column.dtype.name} loses "
+                "digits; store it as integers or text"
+            )
+
+
+def objects_from_table(table: Table, data: DataSettings, path: Path, plan: CatalogPlan) -> Objects:
     """Return the objects of a table that was read from `path`; see `read_objects`."""
     if not len(table):
         raise DataError(f"{path}: the catalogue is empty; give one with at least one object")
     object_id = _identifiers(_find_column(table, data.id_column, path, "data.id_column"), path)
-    number_columns = _number_columns(data)
-    numbers = {
-        key: _to_float(_find_column(table, name, path, f"data.{key}"), path) for key, name in number_columns.items()
-    }
-    columns = {
-        name: _to_stored(_find_column(table, source, path, f"data.columns.{name}"), data.replace.get(name), path)
-        for name, source in data.columns.items()
-    }
-    for name in ("ra", "dec", "ebv"):
-        if f"{name}_column" in numbers:
-            columns.setdefault(name, numbers[f"{name}_column"])
+    numbers: dict[str, NDArray[Any]] = {}
+    for role, name in _number_columns(data).items():
+        column = _find_column(table, name, path, f"data.{role}_column")
+        own = plan.roles.get(role) or plan_column(column, path, MEANINGS[role], quiet=True)  # fold and index of a shard
+        numbers[role] = read_column(column, own, path)
+    descriptions = {"object_id": plan.identifier}
+    columns: dict[str, NDArray[Any]] = {}
+    for name, source in data.columns.items():
+        column = _find_column(table, source, path, f"data.columns.{name}")
+        columns[name] = _to_stored(column, plan.columns[name], data.replace.get(name), path)
+        descriptions[name] = plan.columns[name].description
+    for role in ("ra", "dec", "ebv"):
+        if role in numbers and role not in columns:
+            columns[role], descriptions[role] = numbers[role].astype(np.float64), plan.roles[role].description
     fields: dict[str, Sequence[str]] = {
-        name: TextColumn(_find_column(table, name, path, "data.path"))
-        for name in sorted(_template_fields(data) - {data.id_column})
+        name: TextColumn(_find_column(table, name, path, "data.path"), whole=name in plan.integral)
+        for name in sorted(data.template_columns - {data.id_column})
     }
     split = None
     if data.split_column is not None:
         split = TextColumn(_find_column(table, data.split_column, path, "data.split_column"))
+    floats = {role: values.astype(np.float64) for role, values in numbers.items()}
     return Objects(
         object_id,
-        numbers.get("ra_column"),
-        numbers.get("dec_column"),
+        floats.get("ra"),
+        floats.get("dec"),
         columns,
         fields | {data.id_column: object_id},
-        np.stack([numbers["x_column"], numbers["y_column"]], axis=1) if "x_column" in numbers else None,
-        _array_index(numbers.get("index_column"), len(object_id), path),
-        numbers.get("ebv_column"),
+        np.stack([floats["x"], floats["y"]], axis=1) if "x" in floats else None,
+        _array_index(floats.get("index"), len(object_id), path),
+        floats.get("ebv"),
         split,
-        numbers.get("fold_column"),
+        floats.get("fold"),
+        descriptions,
     )
 
 
-def require_columns(table: Table, data: DataSettings, path: Path) -> None:
-    """Check that a table has the columns for the store.
-
-    Raises
-    ------
-    DataError
-        If a column is missing or has an unusable type.
-    """
-    for name, source in data.columns.items():
-        _find_column(table, source, path, f"data.columns.{name}")
-
-
 def _number_columns(data: DataSettings) -> dict[str, str]:
-    """Return the configuration keys of columns of numbers, with the names of the columns."""
-    keys = ("ra_column", "dec_column", "x_column", "y_column", "index_column", "ebv_column", "fold_column")
-    return {key: getattr(data, key) for key in keys if getattr(data, key) is not None}
+    """Return the roles of columns of numbers, with the names of the columns."""
+    return {role: name for role in _NUMBERS if (name := getattr(data, f"{role}_column")) is not None}
 
 
 def list_columns(data: DataSettings) -> list[str]:
     """Return the names of the catalogue columns that the ingestion reads, each once."""
-    names = [data.id_column, *_number_columns(data).values(), *data.columns.values(), *sorted(_template_fields(data))]
+    names = [data.id_column, *_number_columns(data).values(), *data.columns.values(), *sorted(data.template_columns)]
     return list(dict.fromkeys([*names, *([data.split_column] if data.split_column else [])]))
 
 
@@ -193,29 +327,12 @@ def _array_index(values: NDArray[np.float64] | None, n_objects: int, path: Path)
     return values.astype(np.int64)
 
 
-def _template_fields(data: DataSettings) -> set[str]:
-    """Return the catalogue columns in path and extension templates."""
-    companions = [plane for plane in (data.noise, data.psf, *data.masks) if plane is not None]
-    templates = [data.path, *(band.path for band in data.bands), data.labels.path if data.labels else None]
-    templates += [plane.path for plane in companions]
-    extensions = [data.extension, *(section.extension for section in (*data.bands, *companions))]
-    templates += [extension for extension in extensions if isinstance(extension, str)]
-    names: set[str] = set()
-    for template in filter(None, templates):
-        try:
-            parts = list(string.Formatter().parse(template))
-        except ValueError as error:
-            raise DataError(f"path template '{template}': {error}; write {{column}} or {{band}}") from None
-        names |= {name for _, name, _, _ in parts if name is not None}
-    return names - {"band"}
-
-
 def _find_column(table: Table, name: str, path: Path, key: str) -> Column:
     if name not in table.colnames:
         available = ", ".join(table.colnames[:40])
         raise DataError(f"{path}: column '{name}' ({key}) is not in the catalogue (has {available}); correct {key}")
     column = table[name]
-    if column.ndim != 1 or column.dtype.kind not in "biufSUO":
+    if not isinstance(column, Column) or column.ndim != 1 or column.dtype.kind not in "biufSUO":
         raise DataError(
             f"{path}: column '{name}' holds arrays or objects, one number or text per row is accepted; correct {key}"
         )
@@ -228,32 +345,32 @@ def _identifiers(column: Column, path: Path) -> list[str]:
             f"{path}: identifiers in '{column.name}' are fractional or too large numbers; store them as text"
         )
     names = [name.strip() for name in column_texts(column)]
-    if "" in names:
-        raise DataError(f"{path}: row {names.index('') + 1} has no '{column.name}'; give every object an identifier")
+    missing = [row for row, name in enumerate(names, start=1) if is_missing_text(name)]
+    if missing:
+        raise DataError(f"{path}: row {missing[0]} has no '{column.name}'; give every object an identifier")
     if len(set(names)) < len(names):
         unique, counts = np.unique(np.array(names), return_counts=True)
         repeated = unique[counts > 1]
         listed = ", ".join(repeated[:10]) + (f" and {len(repeated) - 10} more" if len(repeated) > 10 else "")
         raise DataError(f"{path}: '{column.name}' is not unique: {listed}; remove the repeated rows")
+    require_ascii(names, str(column.name), path, "rename the objects")
     return names
 
 
-def _to_stored(column: Column, renames: dict[str, str] | None, path: Path) -> NDArray[Any]:
-    """Convert a column to the type of the store: text, int64, or float64 with NaN for missing values."""
-    if renames is not None or column.dtype.kind in "SUO":
-        known = dict(renames or {})  # equal texts share one object, because most text columns have few classes
-        return np.array([known.setdefault(text, text) for text in TextColumn(column)], dtype=object)
-    if column.dtype.kind in "bi" and not missing_entries(column).any():
-        return np.asarray(column, np.int64)
-    return _to_float(column, path)
+def _describe_identifier(column: Column) -> ColumnDescription:
+    """Return what the identifiers were; whole numbers of float64 are integers."""
+    description = plan_column(column, Path(), renames={}, missing=()).description
+    kind = np.dtype(column.dtype)
+    if kind.kind == "f":
+        return replace(description, type="int64")
+    if kind.kind == "u" and kind.itemsize == 8 and int(column.max()) <= np.iinfo(np.int64).max:
+        return replace(description, type="int64")
+    return description
 
 
-def _to_float(column: Column, path: Path) -> NDArray[np.float64]:
-    try:
-        values = np.asarray(np.ma.getdata(column), np.float64).copy()
-    except (ValueError, TypeError):
-        raise DataError(
-            f"{path}: column '{column.name}' holds text, numbers are accepted; correct the column"
-        ) from None
-    values[missing_entries(column)] = np.nan
+def _to_stored(column: Column, plan: ColumnPlan, renames: dict[str, str] | None, path: Path) -> NDArray[Any]:
+    """Convert a column to the type of the store, and rename values of text."""
+    values = read_column(column, plan, path)
+    if renames is not None:
+        values = np.array([renames.get(text, text) for text in values], dtype=object)
     return values

@@ -13,21 +13,29 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Column, Table
+from astropy.table import Column, MaskedColumn, Table
 from numpy.typing import NDArray
 
-from astrodl.atomic import replacing, write_text
+from astrodl.atomic import FilePath, replacing, write_text
 from astrodl.config import DataSettings, IngestSettings
 from astrodl.errors import DataError
 from astrodl.healpix import MAX_ORDER, Tile, divide_sky, find_tiles, group_tiles, sky_pixels
-from astrodl.ingestion.objects import Objects, list_columns, objects_from_table, require_columns
+from astrodl.ingestion.objects import CatalogPlan, Objects, list_columns, objects_from_table, plan_catalog
 from astrodl.ingestion.properties import SurveyProperties, find_properties
 from astrodl.ingestion.splits import sky_positions, split_objects
 from astrodl.ingestion.tables import column_texts, find_catalog, missing_entries, read_table
 from astrodl.splits.assign import REST, uniform_hash
 from astrodl.store import SPLITS
 
-__all__ = ["FOLD_COLUMN", "ROW_COLUMN", "SPLIT_COLUMN", "read_shard_properties", "shard", "shard_settings"]
+__all__ = [
+    "FOLD_COLUMN",
+    "ROW_COLUMN",
+    "SPLIT_COLUMN",
+    "read_shard_plan",
+    "read_shard_properties",
+    "shard",
+    "shard_settings",
+]
 
 SPLIT_COLUMN, FOLD_COLUMN, ROW_COLUMN = "astrodl_split", "astrodl_fold", "astrodl_row"
 """Columns that a shard has in addition to those of the catalogue."""
@@ -36,7 +44,7 @@ _MAX_TILE_ORDER = 18  # pixels of 0.8 arcsec
 _TILES_PER_SHARD = 4  # smaller tiles make the shards more equal
 
 
-def shard(settings: IngestSettings, out: Path, n_shards: int) -> dict[str, Any]:
+def shard(settings: IngestSettings, out: FilePath, n_shards: int) -> dict[str, Any]:
     """Divide a survey into shards.
 
     The catalogue is read once. Equal input gives equal bytes. The folder gets ``0000/objects.fits`` and so on,
@@ -61,11 +69,11 @@ def shard(settings: IngestSettings, out: Path, n_shards: int) -> dict[str, Any]:
     DataError
         If the catalogue cannot be used, a band is in no file, or the survey is too small for this number of shards.
     """
-    data = settings.data
+    out, data = Path(out), settings.data
     root, catalog = find_catalog(data)
     table = read_table(catalog, data.id_column, list_columns(data))
-    require_columns(table, data, catalog)
-    objects = objects_from_table(table, data.model_copy(update={"columns": {}}), catalog)
+    plan = plan_catalog(table, data, catalog)
+    objects = objects_from_table(table, data.model_copy(update={"columns": {}}), catalog, plan)
     split, fold = split_objects(objects, settings, catalog)
     survey = find_properties(data, root, objects)
     pixels = _find_pixels(objects, data)
@@ -75,8 +83,8 @@ def shard(settings: IngestSettings, out: Path, n_shards: int) -> dict[str, Any]:
     shard_of_object = shard_of_tile[find_tiles(pixels, [tile for tiles in shards for tile in tiles])]
     for number in range(n_shards):
         path = out / f"{number:04d}" / "objects.fits"
-        _write_objects(path, columns, np.flatnonzero(shard_of_object == number), survey)
-    _write_objects(out / "sample.fits", columns, np.flatnonzero(split != REST), survey)
+        _write_objects(path, columns, np.flatnonzero(shard_of_object == number), survey, plan)
+    _write_objects(out / "sample.fits", columns, np.flatnonzero(split != REST), survey, plan)
     divided_by = "identifier" if sky_positions(objects, data)[0] is None else "position"
     summary = _summarize(settings, survey, split, shards, divided_by)
     write_text(out / "shards.json", json.dumps(summary, indent=1) + "\n")
@@ -107,6 +115,21 @@ def read_shard_properties(path: Path, data: DataSettings, root: str) -> SurveyPr
         raise DataError(f"{path}: not the file of a shard; give one that `astrodl shard` wrote") from None
 
 
+def read_shard_plan(path: Path) -> CatalogPlan | None:
+    """Read how the columns of a shard are read; None if an older version wrote the file.
+
+    Raises
+    ------
+    DataError
+        If `shard` did not write the file.
+    """
+    try:
+        header = fits.getheader(path, 1)
+        return CatalogPlan.from_dict(json.loads(header["COLUMNS"])) if "COLUMNS" in header else None
+    except (OSError, KeyError, IndexError, TypeError, ValueError):
+        raise DataError(f"{path}: not the file of a shard; give one that `astrodl shard` wrote") from None
+
+
 def _find_pixels(objects: Objects, data: DataSettings) -> NDArray[np.int64]:
     """Return the HEALPix pixel of each object, (N,); objects without a position get one by a hash of the identifier."""
     ra, dec = sky_positions(objects, data)
@@ -132,34 +155,47 @@ def _group_tiles(pixels: NDArray[np.int64], n_shards: int, catalog: Path) -> lis
     return group_tiles(divide_sky(occupied, counts, _MAX_TILE_ORDER, max_objects), n_shards)
 
 
-def _columns(
-    table: Table, data: DataSettings, split: NDArray[np.int8], fold: NDArray[np.int16]
-) -> dict[str, NDArray[Any]]:
+def _columns(table: Table, data: DataSettings, split: NDArray[np.int8], fold: NDArray[np.int16]) -> dict[str, Column]:
     """Return the columns of the shards: those that the ingestion reads, and split, fold and array row."""
     columns = {name: _to_fits(table[name]) for name in list_columns(data)}
-    columns |= {SPLIT_COLUMN: np.array(SPLITS, "S")[split], FOLD_COLUMN: fold}
+    columns |= {SPLIT_COLUMN: Column(np.array(SPLITS, "S")[split]), FOLD_COLUMN: Column(fold)}
     if data.layout == "arrays" and data.index_column is None:
-        columns[ROW_COLUMN] = np.arange(len(table))
+        columns[ROW_COLUMN] = Column(np.arange(len(table)))
     return columns
 
 
-def _to_fits(column: Column) -> NDArray[Any]:
-    """Convert a column to a type that FITS reads back with the same meaning: UTF-8 text, NaN for a missing number."""
+def _to_fits(column: Column) -> Column:
+    """Convert a column to a type that FITS reads back with the same meaning: UTF-8 text, masks, no 8-bit integers."""
     if column.dtype.kind in "UO":
-        return np.char.encode(np.array(column_texts(column)), "utf-8")
-    missing = missing_entries(column)
-    values = np.asarray(np.ma.getdata(column))
+        return Column(np.char.encode(np.array(column_texts(column)), "utf-8"))
+    missing, values = missing_entries(column), np.asarray(np.ma.getdata(column))
+    if values.dtype == np.int8 or (values.dtype.kind == "b" and missing.any()):
+        values = values.astype(np.int16)  # astropy writes int8 as logical, which have no mask there
     if not missing.any():
-        return values
-    return np.where(missing, b"", values) if column.dtype.kind == "S" else np.where(missing, np.nan, values)
+        return Column(values)
+    if values.dtype.kind == "S":
+        return Column(np.where(missing, b"", values))
+    if values.dtype.kind == "f":
+        return Column(np.where(missing, np.nan, values))
+    return MaskedColumn(values, mask=missing, fill_value=_unused(values[~missing]))
+
+
+def _unused(values: NDArray[Any]) -> int:
+    """Return an integer of the type of the values that none of them is."""
+    limits = np.iinfo(values.dtype)
+    ends = (limits.min, limits.max)
+    return next((end for end in ends if end not in values), None) or next(
+        number for number in range(limits.min, limits.max) if number not in values
+    )
 
 
 def _write_objects(
-    path: Path, columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], survey: SurveyProperties
+    path: Path, columns: Mapping[str, Column], rows: NDArray[np.int64], survey: SurveyProperties, plan: CatalogPlan
 ) -> None:
-    """Write rows in the order of the catalogue, with the properties of the survey in the header."""
-    table = Table({name: values[rows] for name, values in columns.items()}, copy=False)
+    """Write rows in the order of the catalogue, with the properties of the survey and its columns in the header."""
+    table = Table({name: column[rows] for name, column in columns.items()}, copy=False)
     table.meta["PLAN"] = json.dumps(_plain_properties(survey), separators=(",", ":"))
+    table.meta["COLUMNS"] = json.dumps(plan.to_dict(), separators=(",", ":"))
     with replacing(path) as temporary:
         table.write(temporary, format="fits")
 

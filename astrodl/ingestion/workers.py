@@ -1,17 +1,9 @@
-"""Worker processes of an ingestion, which start in the background while the main process works."""
+"""When worker processes pay in an ingestion, which start in the background while the main process works."""
 
-import multiprocessing
-import os
-import sys
-import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["StartRule", "WorkerPool"]
-
-_PRELOADED = ["astrodl.ingestion.blocks"]  # imports no torch
+__all__ = ["StartRule"]
 
 _MIN_SECONDS = 4.0  # the start of workers takes a core one to two seconds
 _MIN_SECONDS_BUSY = 60.0  # then their start costs a few per cent where no core becomes free
@@ -41,47 +33,3 @@ def _seconds_without_core() -> float:
         return int(Path("/proc/self/schedstat").read_text("ascii").split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0
-
-
-class WorkerPool(ProcessPoolExecutor):
-    """Processes that start in the background.
-
-    On Linux, workers are forked from a server process that has imported their modules. The server itself is a new
-    process, so workers inherit no open file, lock or thread. On macOS, whose system libraries do not support forking,
-    each worker imports the modules.
-
-    Parameters
-    ----------
-    n_workers
-        Number of processes.
-    """
-
-    def __init__(self, n_workers: int) -> None:
-        context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-        context.set_forkserver_preload(_PRELOADED)
-        super().__init__(n_workers, context, initializer=_exit_with_parent)
-        self.n_workers = n_workers
-        self._first_started = threading.Event()
-        # In a thread, because the first `submit` waits until the server has imported the modules.
-        threading.Thread(target=self._start_first, daemon=True).start()
-
-    @property
-    def ready(self) -> bool:
-        """Whether a worker has started; the others follow when there is work for them."""
-        return self._first_started.is_set()
-
-    def _start_first(self) -> None:
-        with suppress(RuntimeError):  # the pool is already shut down
-            self.submit(os.getpid).add_done_callback(lambda _: self._first_started.set())
-
-
-def _exit_with_parent() -> None:
-    """Make a worker exit when its parent is killed; otherwise it would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

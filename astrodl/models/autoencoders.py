@@ -7,7 +7,12 @@ from torch import Tensor, nn
 from astrodl import distributed
 from astrodl.models.blocks import MLP, ConvBlock, initialize
 
-__all__ = ["VAE", "Decoder", "Encoder"]
+__all__ = ["VAE", "Decoder", "Encoder", "last_side"]
+
+
+def last_side(size: int, n_halvings: int) -> int:
+    """Return the side of an image after convolutions of stride 2, each of which rounds half a pixel up."""
+    return -(-size // 2**n_halvings)
 
 
 class Encoder(nn.Module):
@@ -17,7 +22,7 @@ class Encoder(nn.Module):
         super().__init__()
         channels = (in_channels, *widths)
         self.trunk = nn.Sequential(*(ConvBlock(a, b, stride=2, norm=norm) for a, b in pairwise(channels)))
-        side = size // 2 ** len(widths)
+        side = last_side(size, len(widths))
         self.head = nn.Sequential(MLP(widths[-1] * side * side, (128,)), nn.Linear(128, out_features))
         initialize(self)
 
@@ -29,13 +34,15 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Upsampling and convolutions: (B, in) -> (B, out, S, S), with group norm, which treats each object separately.
 
+    Where 2 to the number of stages does not divide S, the image is the middle of the next larger one that it divides.
     The last upsampling is a pixel shuffle (Shi et al. 2016, arXiv:1609.05158), because convolutions at full resolution
     would take most of the time.
     """
 
     def __init__(self, in_features: int, out_channels: int, *, size: int, widths: tuple[int, ...]):
         super().__init__()
-        self.side = size // 2 ** len(widths)
+        self.size, self.side = size, last_side(size, len(widths))
+        self.margin = (self.side * 2 ** len(widths) - size) // 2
         self.channels = widths[0]
         self.project = nn.Sequential(MLP(in_features, (128,)), nn.Linear(128, widths[0] * self.side**2))
         stages: list[nn.Module] = []
@@ -47,7 +54,11 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Decode latent vectors."""
-        return self.stages(self.project(latent).view(-1, self.channels, self.side, self.side))
+        images = self.stages(self.project(latent).view(-1, self.channels, self.side, self.side))
+        if images.shape[-1] == self.size:
+            return images
+        inside = slice(self.margin, self.margin + self.size)
+        return images[..., inside, inside]
 
 
 class VAE(nn.Module):

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from astrodl.models.autoencoders import Decoder, Encoder
+from astrodl.models.autoencoders import Decoder, Encoder, last_side
 from astrodl.models.blocks import MLP, ConvBlock, initialize
 
 __all__ = ["Critic", "EncoderGAN"]
@@ -20,7 +20,7 @@ class Critic(nn.Module):
         super().__init__()
         channels = (in_channels, *widths)
         self.trunk = nn.Sequential(*(ConvBlock(a, b, stride=2, norm="group") for a, b in pairwise(channels)))
-        side = size // 2 ** len(widths)
+        side = last_side(size, len(widths))
         self.head = nn.Sequential(MLP(widths[-1] * side * side, (64,)), nn.Linear(64, 1))
         initialize(self)
 

@@ -3,18 +3,22 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FeatureSpace"]
+__all__ = ["RANKED", "FeatureSpace"]
 
 RIDGE = 1e-3
 """Share of the mean variance added to every direction, so that directions without spread do not dominate."""
+RANKED = 100
+"""Number of validation objects from which on a rank alone tells the most distant 1 %."""
 
 
 class FeatureSpace(nn.Module):
     """Mahalanobis distances from the training objects, ranked among validation objects: (B, D) -> (B,).
 
     The distance in the features of a trained network identifies objects unlike the training objects (Lee et al. 2018,
-    arXiv:1807.03888). Its rank among objects that the network was not trained on is a conformal p-value. All numbers
-    are buffers, which are saved with the weights. Before `fit` every object has the value 1.
+    arXiv:1807.03888). Its rank among objects that the network was not trained on is a conformal p-value, which M
+    objects resolve to 1 / (M + 1). With fewer than `RANKED`, values beyond the largest distance fall exponentially, as
+    the distances beyond the median do. All numbers are buffers, which are saved with the weights. Before `fit` every
+    object has the value 1.
 
     Parameters
     ----------
@@ -56,6 +60,12 @@ class FeatureSpace(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return the share of validation objects at least as distant, which is small for unusual objects."""
-        below = torch.searchsorted(self.levels, self.distance(vectors)).float() / len(self.levels)
+        distance = self.distance(vectors)
+        below = torch.searchsorted(self.levels, distance).float() / len(self.levels)
         n = self.n_validation
-        return torch.where(n > 0, ((1 - below) * n + 1) / (n + 1), torch.ones_like(below))
+        rank = ((1 - below) * n + 1) / (n + 1)
+        upper = self.levels[len(self.levels) // 2 :]
+        scale = torch.maximum((upper - upper[0]).mean(), upper[-1] / (n + 1)).clamp_min(1e-12)
+        beyond = (distance - upper[-1]).clamp_min(0)
+        rank = torch.where(n < RANKED, rank * torch.exp(-beyond / scale), rank)
+        return torch.where(n > 0, rank, torch.ones_like(below))

@@ -1,11 +1,12 @@
 """Pixel grids of cutouts: sum blocks of pixels, crop and pad."""
 
+import math
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fit_psf", "fit_size", "rebin"]
+__all__ = ["fit_psf", "fit_size", "rebin", "rebinned_length"]
 
 
 def rebin(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
@@ -48,11 +49,29 @@ def _overlap(length: int, size: int) -> tuple[slice, slice]:
     return slice(first - start, last - start), slice(first, last)
 
 
-def fit_psf(psf: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+def fit_psf(psf: NDArray[np.float32], size: int, factor: int = 1) -> NDArray[np.float32]:
     """Crop a point-spread function about pixel ``n // 2``, or pad it with zeros; all NaN stays all NaN.
 
-    The sum is not renormalised: light outside the crop is lost.
+    With `factor`, pixels are summed as in `rebin`, but in blocks about the centre of pixel ``n // 2``; a pixel that two
+    blocks share is divided by area. The sum is not renormalised: light outside the crop is lost.
     """
     if np.isnan(psf).all():
         return np.full((size, size), np.nan, np.float32)
+    if factor > 1:
+        rows, columns = (_overlap_weights(length, factor) for length in psf.shape)
+        psf = (rows @ np.nan_to_num(psf) @ columns.T).astype(np.float32)
     return np.nan_to_num(fit_size(psf, size))
+
+
+def rebinned_length(length: int, factor: int) -> int:
+    """Return the number of blocks of `factor` pixels that cover an axis of `length` pixels about pixel ``n // 2``."""
+    return length if factor == 1 else 2 * math.ceil((length // 2 + 0.5) / factor - 0.5) + 1
+
+
+def _overlap_weights(length: int, factor: int) -> NDArray[np.float64]:
+    """Return the share of each pixel in each block of `factor` pixels about pixel ``n // 2``, (blocks, pixels)."""
+    n_blocks = rebinned_length(length, factor)
+    blocks = factor * (np.arange(n_blocks) - n_blocks // 2)[:, np.newaxis]
+    pixels = np.arange(length) - length // 2
+    upper = np.minimum(blocks + factor / 2, pixels + 0.5)
+    return np.maximum(upper - np.maximum(blocks - factor / 2, pixels - 0.5), 0.0)

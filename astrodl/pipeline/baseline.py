@@ -10,6 +10,7 @@ from astrodl import tasks
 from astrodl.atomic import FilePath, write_json
 from astrodl.config import parse
 from astrodl.pipeline.objects import fit_context, labelled, prefix_truth
+from astrodl.pipeline.suitability import require_other_output
 from astrodl.store import open_store
 from astrodl.tasks.metric import Metrics
 
@@ -40,13 +41,14 @@ def baseline(
     Returns
     -------
     dict
-        The content of `out`: task, split, number of objects, metrics of each baseline, and its predictions for the
-        test objects where they are at most a few numbers per object.
+        The content of `out`: task, split, number of objects, fingerprint of the store, metrics of each baseline, and
+        its predictions for the test objects where they are at most a few numbers per object.
 
     Examples
     --------
     >>> astrodl.baseline("photoz", "store.h5", "baseline.json")  # doctest: +SKIP
     """
+    require_other_output(out, store)
     task_class = tasks.get(task)
     parsed = parse(task_class.Settings, settings or {}, f"tasks.{task}")
     results: dict[str, Metrics] = {}
@@ -59,7 +61,8 @@ def baseline(
             for name, (predicted, reference) in fitted.baselines(reader, train, test).items():
                 results[name] = fitted.score(predicted, truth, {**reference, **train_truth})
                 predictions[name] = {key: values.tolist() for key, values in predicted.items() if _is_small(values)}
-    report = {"task": task, "split": "test", "n_objects": len(test), "baselines": results, "predictions": predictions}
+        identity = {"task": task, "split": "test", "n_objects": len(test), "store": reader.fingerprint}
+    report = {**identity, "baselines": results, "predictions": predictions}
     write_json(out, report)
     return report
 

@@ -15,7 +15,7 @@ def check(path: str | os.PathLike[str]) -> list[str]:
     Parameters
     ----------
     path
-        Store, model, predictions, metrics, catalogue, p(z) file or YAML configuration.
+        Store, model, predictions, metrics, `baseline.json`, history, catalogue, p(z) file or YAML configuration.
 
     Returns
     -------
@@ -41,15 +41,24 @@ def check(path: str | os.PathLike[str]) -> list[str]:
 
 def _config(path: Path) -> list[str]:
     from astrodl.pipeline.schema import load_config
+    from astrodl.pipeline.text_problems import catalogue_problems
 
-    load_config(path)
+    surveys = load_config(path).surveys.values()
+    return catalogue_problems(survey.data for survey in surveys if survey.data is not None)
+
+
+def _json(path: Path) -> list[str]:
+    from astrodl.pipeline.reports import read_baseline
+    from astrodl.pipeline.summary import read_metrics
+
+    (read_baseline if path.name == "baseline.json" else read_metrics)(path)
     return []
 
 
-def _metrics(path: Path) -> list[str]:
-    from astrodl.pipeline.summary import read_metrics
+def _history(path: Path) -> list[str]:
+    from astrodl.pipeline.reports import read_history
 
-    read_metrics(path)
+    read_history(path)
     return []
 
 
@@ -71,15 +80,26 @@ def _hdf5(path: Path) -> list[str]:
     import h5py
 
     from astrodl import store
+    from astrodl.pipeline.text_problems import identifier_problems
 
     if not h5py.is_hdf5(path):
         return [f"{path}: not an HDF5 file; write it again"]
-    with h5py.File(path, "r") as file:
-        pdfs = "meta" in file and "data" in file
-        predictions = file.attrs.get("format") == "astrodl-predictions"
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            pdfs = "meta" in file and "data" in file
+            predictions = file.attrs.get("format") == "astrodl-predictions"
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        return [f"{path}: not a readable HDF5 file ({' '.join(str(error).split())[:120]}); write it again"]
     if pdfs:
         return _pdfs(path)
-    return [] if predictions else store.check(path)
+    return _predictions(path) if predictions else store.check(path) or identifier_problems(path)
+
+
+def _predictions(path: Path) -> list[str]:
+    from astrodl.pipeline.predictions import Predictions
+
+    Predictions(path).check()
+    return []
 
 
 def _pdfs(path: Path) -> list[str]:
@@ -96,5 +116,6 @@ _CHECKS: dict[str, Callable[[Path], list[str]]] = {
     ".fits": _catalog,
     ".yaml": _config,
     ".yml": _config,
-    ".json": _metrics,
+    ".json": _json,
+    ".jsonl": _history,
 }

@@ -1,6 +1,6 @@
 """The verb evaluate: metrics beside the baselines, and figures."""
 
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from astrodl.config import parse
 from astrodl.errors import StoreError
 from astrodl.pipeline.objects import labelled, prefix_truth
 from astrodl.pipeline.predictions import Predictions
+from astrodl.pipeline.reports import BaselineReport, read_baseline, read_history
+from astrodl.pipeline.suitability import list_files, require_other_output
 from astrodl.plots.style import save
 from astrodl.plots.training import learning_curves
 from astrodl.store import Reader, open_store
@@ -29,7 +31,7 @@ def evaluate(
     out: FilePath,
     *,
     figures: FilePath | None = None,
-    history: Sequence[FilePath] = (),
+    history: Sequence[FilePath] | FilePath = (),
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score predictions on the test split beside the baselines, and draw the diagnostic figures.
@@ -46,7 +48,7 @@ def evaluate(
         `metrics.json` to write.
     figures : path, optional
         Folder for the figures.
-    history : sequence of path
+    history : path, or sequence of path
         `history.jsonl` of each training, for the learning curves.
     settings : mapping, optional
         The task's section, if it names other columns of this store than those of the training.
@@ -55,36 +57,44 @@ def evaluate(
     -------
     dict
         The content of `out`: `task`, `title`, `split`, `n_objects`, `headline`; `metrics` {name: {best, label}};
-        `constant_baselines`; `products`; `network` and `baselines` {name: ...} {metric: {value, error}}. Errors are
-        bootstrap standard errors.
+        `constant_baselines`; `products`; `network` and `baselines` {name: ...} {metric: {value, error}}; the
+        fingerprints of `store` and `models`. Errors are bootstrap standard errors.
 
     Raises
     ------
     StoreError
-        The predictions were made for other objects, or the baselines cannot be read.
+        Predictions or baselines are of another task or store, or cannot be read.
 
     Examples
     --------
     >>> astrodl.evaluate("photoz", "store.h5", "photoz.h5", None, "metrics.json")  # doctest: +SKIP
     """
-    predicted = Predictions(Path(predictions))
+    predicted, history = Predictions(Path(predictions)), list_files(history)
     scored = predicted.task()
+    if scored.name != task:
+        raise StoreError(f"{predicted.path}: predictions of task {scored.name}, not of {task}; give those of {task}")
+    require_other_output(out, store, predictions, baseline, *history)
     if settings:
         scored = type(scored)(parse(type(scored).Settings, settings, f"tasks.{task}"), scored.context)
-    measured = _read_baseline(Path(baseline)) if baseline else {"baselines": {}, "predictions": {}}
+    measured = read_baseline(baseline) if baseline else BaselineReport(task=task, baselines={}, predictions={})
+    runs = [read_history(path) for path in history]
     with open_store(store) as reader:
-        _check_objects(reader, predicted)
+        predicted.require_store(reader)
         test = labelled(type(scored), scored.settings, reader, "test")
+        if baseline:
+            _check_baseline(Path(baseline), measured, task, reader, len(test))
+        kept = _scorable(predicted, test)
+        test = test[kept]
         described = {metric.name: metric.describe() for metric in scored.describe_metrics()}
         metrics = _score(scored, reader, predicted, test) if len(test) else {}
         if undescribed := metrics.keys() - described.keys():
             raise ValueError(f"task {task} scores '{min(undescribed)}', which describe_metrics does not list")
         if figures is not None:
             arrays = {
-                name: {key: np.asarray(values, float) for key, values in kept.items()}
-                for name, kept in measured["predictions"].items()
+                name: {key: np.asarray(values, float)[kept] for key, values in of_baseline.items()}
+                for name, of_baseline in measured.predictions.items()
             }
-            _draw(scored, reader, predicted, test, Evaluation(metrics, arrays), Path(figures), history)
+            _draw(scored, reader, predicted, test, Evaluation(metrics, arrays), Path(figures), runs)
     report = {
         "task": task,
         "title": scored.title,
@@ -95,7 +105,9 @@ def evaluate(
         "constant_baselines": list(scored.constant_baselines),
         "products": dict(scored.products),
         "network": metrics,
-        "baselines": measured["baselines"],
+        "baselines": measured.baselines,
+        "store": predicted.attributes["store"],
+        "models": predicted.attributes["models"],
     }
     write_json(out, report)
     return report
@@ -105,6 +117,7 @@ def _score(task: AnyTask, reader: Reader, predicted: Predictions, test: np.ndarr
     reference: Arrays = {}
     if task.uses_reference:
         train = labelled(type(task), task.settings, reader, "train")
+        train = train[~predicted.empty[train]]
         reference = {**predicted.read(train), **prefix_truth(task.truth(reader, train))}
     return task.score(predicted.read(test), task.truth(reader, test), reference)
 
@@ -116,12 +129,11 @@ def _draw(
     test: np.ndarray,
     evaluation: Evaluation,
     folder: Path,
-    history: Sequence[FilePath],
+    runs: Sequence[list[dict[str, Any]]],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
-    if history:
-        runs = [[json.loads(line) for line in Path(path).read_text().splitlines()] for path in history]
+    if runs:
         drawn["learning_curves"] = learning_curves(runs, f"{task.title}: training")
     if len(test):
         drawn |= task.figures(reader, test, predicted.read(test), task.truth(reader, test), evaluation)
@@ -129,19 +141,42 @@ def _draw(
         save(figure, folder / f"{name}.png")
 
 
-def _read_baseline(path: Path) -> dict[str, Any]:
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        return {"baselines": report["baselines"], "predictions": report["predictions"]}
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror}); run 'astrodl baseline' first") from None
-    except (ValueError, KeyError):
-        raise StoreError(f"{path}: does not hold baselines; run 'astrodl baseline' again") from None
+def _scorable(predicted: Predictions, test: np.ndarray) -> np.ndarray:
+    """Return which test objects have a prediction, (n,) bool; say how many have none, or may have been trained on."""
+    empty = predicted.empty[test]
+    if empty.any():
+        print(
+            f"{predicted.path}: {int(empty.sum())} of {len(test)} test objects have no data in the bands of the "
+            "networks, and are not scored (the baselines are, on their measurements)",
+            file=sys.stderr,
+        )
+    n_seen = int((~predicted.held_out(0, len(predicted))[test]).sum())
+    if n_seen:
+        print(
+            f"{predicted.path}: the networks may have been trained on {n_seen} of {len(test)} test objects, so that "
+            "the metrics are too good; train on the training split of this store",
+            file=sys.stderr,
+        )
+    return ~empty
 
 
-def _check_objects(reader: Reader, predicted: Predictions) -> None:
-    if not np.array_equal(reader.object_id, predicted.object_id):
+def _check_baseline(path: Path, measured: BaselineReport, task: str, reader: Reader, n_objects: int) -> None:
+    """Check that baselines are of the same task, store and test objects as the predictions.
+
+    Raises
+    ------
+    StoreError
+        They are not.
+    """
+    again = f"run 'astrodl baseline {task} {reader.path}' again"
+    if measured.task != task:
+        raise StoreError(f"{path}: baselines of task {measured.task}, not of {task}; give those of {task}")
+    if measured.store is not None and measured.store != reader.fingerprint:
         raise StoreError(
-            f"{predicted.path}: made for other objects than {reader.path} holds ({len(predicted)} and {len(reader)}); "
-            "predict again"
+            f"{path}: measured on another store, or on an older version of {reader.path} (fingerprint "
+            f"{measured.store[:8]}, not {reader.fingerprint[:8]}); {again}"
+        )
+    if measured.baselines and measured.n_objects != n_objects:
+        raise StoreError(
+            f"{path}: measured on {measured.n_objects} test objects, the predictions on {n_objects}; {again}"
         )

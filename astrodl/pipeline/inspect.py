@@ -165,7 +165,7 @@ def _bands(store: Reader) -> list[str]:
             [
                 band,
                 f"{zero:.6g}" if np.isfinite(zero) else "-",
-                f"{100 * nan_share[k]:.2g} %",
+                f"{float(f'{100 * nan_share[k]:.2g}'):g} %",
                 f"{not_observed[k]:,}",
                 f"{known[k]:.3g}",
                 _depth(store, known[k]),

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
@@ -13,14 +12,14 @@ import astrodl
 from astrodl.atomic import FilePath
 from astrodl.data.batches import Batch, Cutouts, DirectReader, StreamedDataset
 from astrodl.device import choose_device
-from astrodl.errors import StoreError
 from astrodl.photometry.features import measure
-from astrodl.pipeline.objects import trainable
-from astrodl.pipeline.predictions import write_block, writing
+from astrodl.pipeline.objects import split_digest, trainable
+from astrodl.pipeline.predictions import writing
+from astrodl.pipeline.suitability import InputCheck, check_models, list_files, require_other_output
 from astrodl.progress import progress_bar
 from astrodl.store import Reader
 from astrodl.tasks.base import AnyTask, Arrays
-from astrodl.tasks.model import Model, load_model
+from astrodl.tasks.model import Model, finish, load_model
 
 __all__ = ["PREDICT_BATCH", "iterate_predictions", "predict"]
 
@@ -31,7 +30,7 @@ PREDICT_BATCH = 128
 def predict(
     task: str,
     store: FilePath,
-    models: Sequence[FilePath],
+    models: Sequence[FilePath] | FilePath,
     out: FilePath,
     *,
     device: str = "auto",
@@ -42,7 +41,7 @@ def predict(
 
     An object in the training split of some networks is predicted by the others alone (with folds: by those of its
     fold). An object in the training split of none or of all networks is predicted by all. The dataset `unseen` marks
-    the objects in the training split of none.
+    the objects in the training split of none, and `input_flags` those unlike the training objects.
 
     Parameters
     ----------
@@ -50,7 +49,7 @@ def predict(
         Name of the task.
     store : path
         Store written by `astrodl ingest`.
-    models : sequence of path
+    models : path, or sequence of path
         Model files of the task, one per fold and seed.
     out : path
         Predictions to write (HDF5).
@@ -68,22 +67,22 @@ def predict(
 
     Raises
     ------
+    ConfigError
+        No model is given, one is given twice, or the output is an input.
     StoreError
-        A model is of another task, or the store lacks a band.
+        A model is of another task, or does not fit the store or the other models.
 
     Examples
     --------
     >>> astrodl.predict("photoz", "store.h5", ["photoz/model.safetensors"], "photoz.h5")  # doctest: +SKIP
     """
     choose_device(device, threads)
-    out = Path(out)
+    out, models = Path(out), list_files(models)
+    require_other_output(out, store, *models)
     loaded = [load_model(path, device=device) for path in models]
-    for path, model in zip(models, loaded, strict=True):
-        if model.task.name != task:
-            raise StoreError(f"{path}: a model of task {model.task.name}, not of {task}; give models of {task}")
-    first = loaded[0].task
     with DirectReader(store) as reader:
-        _check_compatible(reader, first, models[0])
+        check_models(reader, task, loaded, models)
+        first = loaded[0].task
         attributes = {
             "task": task,
             "settings": json.dumps(first.settings.model_dump(mode="json"), sort_keys=True),
@@ -93,35 +92,44 @@ def predict(
             "astrodl_version": astrodl.__version__,
         }
         n_objects, start = reader.n_objects, 0
-        with writing(out, attributes) as file, progress_bar(f"predict {task}", n_objects, progress) as show:
-            names = file.create_dataset("object_id", (n_objects,), h5py.string_dtype(), track_times=False)
+        check = InputCheck(loaded, reader)
+        with writing(out, attributes, n_objects) as file, progress_bar(f"predict {task}", n_objects, progress) as show:
             in_training = _in_training(loaded, reader)
-            file.create_dataset("unseen", data=~in_training.all(0), track_times=False)
-            for predicted in iterate_predictions(loaded, reader, ~in_training):
-                write_block(file, start, n_objects, predicted)
-                stop = start + len(next(iter(predicted.values())))
-                names[start:stop] = reader.block("object_id", start, stop).astype(object)
+            file.write(0, {"unseen": np.logical_not(in_training.all(axis=0)), "object_id": np.empty(0, object)})
+            for predicted in iterate_predictions(loaded, reader, ~in_training, check):
+                stop = start + len(predicted["input_flags"])
+                file.write(start, {"object_id": reader.block("object_id", start, stop), **predicted})
                 start = stop
                 show(start, "")
+        for line in check.describe():
+            print(f"{reader.path}: warning: {task}: {line}", file=sys.stderr)
     return out
 
 
 def _in_training(models: Sequence[Model], store: Reader) -> np.ndarray:
-    """Return which objects each network was trained on: (models, N) of bool.
+    """Return which objects each network was trained on, or may have been: (models, N) of bool.
 
     Split and fold decide, so that a shard of a survey knows the objects of the sample. Networks of another survey were
-    trained on none of the objects.
+    trained on none of the objects. Where the survey has been divided in another way since the training, all objects may
+    have been trained on; in another store than that of the training, all of the split of which `n_train` were drawn.
     """
     in_training = np.zeros((len(models), len(store)), bool)
-    n_folds = max(int(store.fold.max(initial=0)), 0) + 1
     for row, model in zip(in_training, models, strict=True):
-        fold = int(model.metadata.get("fold", 0))
-        if model.task.context.survey == store.survey and fold < n_folds:
-            row[trainable(type(model.task), model.task.settings, store, fold)] = True
+        context, settings, fold = model.task.context, model.task.settings, int(model.metadata.get("fold", 0))
+        if context.survey != store.survey:
+            continue
+        if context.split not in ("", split_digest(store)):
+            row[:] = True
+        elif fold < store.n_folds:
+            if model.metadata.get("store") != store.fingerprint:
+                settings = settings.model_copy(update={"n_train": None})
+            row[trainable(type(model.task), settings, store, fold)] = True
     return in_training
 
 
-def iterate_predictions(models: Sequence[Model], store: Reader, allowed: np.ndarray | None = None) -> Iterator[Arrays]:
+def iterate_predictions(
+    models: Sequence[Model], store: Reader, allowed: np.ndarray | None = None, check: InputCheck | None = None
+) -> Iterator[Arrays]:
     """Yield the finished predictions of all objects of a store in batches, averaged over models of one task.
 
     A thread reads and prepares the next batches while the networks predict. On a CUDA device, predictions are copied to
@@ -135,16 +143,20 @@ def iterate_predictions(models: Sequence[Model], store: Reader, allowed: np.ndar
         The store to predict.
     allowed : (models, N) array of bool, optional
         Models that may predict an object; an object that none may predict is predicted by all. By default all may.
+    check : InputCheck, optional
+        Comparison of the objects with the training objects.
     """
     task, device = models[0].task, models[0].device
     used = np.ones((len(models), len(store)), bool) if allowed is None else allowed | ~allowed.any(0)
+    check = InputCheck(models, store) if check is None else check
 
     def read(indices: np.ndarray) -> Arrays:
         cutouts = _read_cutouts(store, task, indices)
+        check.add(indices, cutouts)
         inputs = [model.task.inputs(cutouts) for model in models]
         return {f"{number} {name}": array for number, arrays in enumerate(inputs) for name, array in arrays.items()}
 
-    previous: tuple[list[Batch], np.ndarray, torch.cuda.Event | None] | None = None
+    previous: tuple[list[Batch], np.ndarray, np.ndarray, torch.cuda.Event | None] | None = None
     batches = StreamedDataset(read, np.arange(len(store)), device).in_order(PREDICT_BATCH)
     for start, batch in zip(range(0, len(store), PREDICT_BATCH), batches, strict=True):
         chosen = used[:, start : start + PREDICT_BATCH]
@@ -155,7 +167,7 @@ def iterate_predictions(models: Sequence[Model], store: Reader, allowed: np.ndar
         copied = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
         if previous is not None:
             yield _average(task, *previous)
-        previous = parts, chosen, copied
+        previous = parts, chosen, check.flags(start, chosen), copied
     if previous is not None:
         yield _average(task, *previous)
 
@@ -170,7 +182,9 @@ def _model_inputs(number: int, batch: Batch, chosen: np.ndarray) -> Batch:
     return {name: tensor[rows.to(tensor.device)] for name, tensor in inputs.items()}
 
 
-def _average(task: AnyTask, parts: list[Batch], chosen: np.ndarray, copied: torch.cuda.Event | None) -> Arrays:
+def _average(
+    task: AnyTask, parts: list[Batch], chosen: np.ndarray, input_flags: np.ndarray, copied: torch.cuda.Event | None
+) -> Arrays:
     """Average the predictions of the models, each over the objects for which it is `chosen` (models, objects)."""
     if copied is not None:
         copied.synchronize()
@@ -183,7 +197,7 @@ def _average(task: AnyTask, parts: list[Batch], chosen: np.ndarray, copied: torc
     counts = chosen.sum(0)
     for key, total in mean.items():
         mean[key] = total / counts.reshape(-1, *[1] * (total.ndim - 1)).astype(total.dtype)
-    return task.finish(mean)
+    return finish(task, mean, input_flags)
 
 
 def _read_cutouts(store: Reader, task: AnyTask, indices: np.ndarray) -> Cutouts:
@@ -198,28 +212,3 @@ def _read_cutouts(store: Reader, task: AnyTask, indices: np.ndarray) -> Cutouts:
         features = np.column_stack([features, store.features(["ebv"], indices)])
     planes = {name: store.plane(name, indices)[:, columns] for name in task.planes if name in store.planes}
     return Cutouts(images, sky, features, planes)
-
-
-def _check_compatible(store: Reader, task: AnyTask, model: FilePath) -> None:
-    """Refuse a store of another size or without the bands; warn of another unit or pixel scale.
-
-    Raises
-    ------
-    StoreError
-        The network cannot take these images.
-    """
-    context = task.context
-    store.band_indices(context.bands)
-    if store.size != context.size:
-        raise StoreError(
-            f"{store.path}: cutouts of {store.size} pixels, {model} takes {context.size}; "
-            f"ingest with data.size {context.size}"
-        )
-    scale = store.pixel_scale_arcsec
-    if store.unit != context.unit:
-        print(f"{store.path}: unit {store.unit}, the model was trained in {context.unit}", file=sys.stderr)
-    if scale and context.pixel_scale_arcsec and abs(scale / context.pixel_scale_arcsec - 1) > 0.02:
-        print(
-            f"{store.path}: {scale:.3f} arcsec per pixel, the model was trained at {context.pixel_scale_arcsec:.3f}",
-            file=sys.stderr,
-        )

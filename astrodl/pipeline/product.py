@@ -8,6 +8,7 @@ import numpy as np
 from astrodl.atomic import FilePath
 from astrodl.errors import ConfigError, StoreError
 from astrodl.pipeline.predictions import Predictions
+from astrodl.pipeline.suitability import require_other_output
 from astrodl.store import Reader, open_store
 from astrodl.tasks.base import Arrays
 
@@ -41,12 +42,13 @@ def product(task: str, store: FilePath, predictions: FilePath, out: FilePath) ->
     ConfigError
         The task has no product of that name.
     StoreError
-        The predictions are of another task, or of other objects than the store holds.
+        The predictions are of another task, or were made from another store.
 
     Examples
     --------
     >>> astrodl.product("photoz", "store.h5", "photoz.h5", "photoz_pdf.hdf5")  # doctest: +SKIP
     """
+    require_other_output(out, store, predictions)
     out, predicted = Path(out), Predictions(Path(predictions))
     writer = predicted.task()
     if writer.name != task:
@@ -55,6 +57,7 @@ def product(task: str, store: FilePath, predictions: FilePath, out: FilePath) ->
         known = ", ".join(writer.products) or "none"
         raise ConfigError(f"{out}: task {task} has no product of that name (has {known}); name the file like a product")
     with open_store(store) as reader:
+        predicted.require_store(reader)
         writer.write_product(out.name, out, reader, _blocks(predicted, reader))
     return out
 

@@ -4,12 +4,15 @@ import os
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from astrodl import tasks
-from astrodl.config import DataSettings, Name, Section, SimulateSettings, SplitSettings, parse, read_yaml
+from astrodl.config import DataSettings, Name, Section, SimulateSettings, SplitSettings, expand, parse, read_yaml
 
 __all__ = ["SurveySettings", "load_config", "root", "schema"]
+
+RESERVED = ("benchmarks", "figures", "hats", "logs", "report.html", "shards", "simulated")
+"""Names of folders and files of the results, which no survey may have."""
 
 
 class SurveySettings(Section):
@@ -48,11 +51,31 @@ def root() -> type[Section]:
         """Configuration of a run."""
 
         results: str = "results"
-        """Folder of the results; each survey has its own folder in it."""
+        """Folder of the results, in which `~` and environment variables are expanded; each survey has its own folder in
+        it."""
         surveys: dict[Name, SurveySettings] = Field(min_length=1)
         """Surveys by name."""
         tasks: chosen
         """Tasks to run, with their settings."""
+
+        @field_validator("results")
+        @classmethod
+        def _is_folder(cls, results: str) -> str:
+            folder = expand(results)
+            if not folder.strip("/. ") or set(folder) & set("{}$") or not folder.isprintable():
+                raise ValueError("must be the path of a folder, without { and }")
+            return results
+
+        @field_validator("surveys")
+        @classmethod
+        def _distinct_folders(cls, surveys: dict[str, SurveySettings]) -> dict[str, SurveySettings]:
+            for name in surveys:
+                if name.lower() in RESERVED:
+                    raise ValueError(f"'{name}' is the name of a folder or file of the results; rename the survey")
+                alike = [other for other in surveys if other.lower() == name.lower()]
+                if len(alike) > 1:
+                    raise ValueError(f"the names {' and '.join(alike)} are one folder on some disks; rename one")
+            return surveys
 
         @model_validator(mode="before")
         @classmethod

@@ -1,11 +1,11 @@
 """The verb summary: headline metrics and the places of the results, for the end of a run."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from astrodl.errors import DataError
+from astrodl.pipeline.reports import MetricsReport, read_report
 
 __all__ = ["read_metrics", "summary"]
 
@@ -51,15 +51,7 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
     DataError
         The file is missing or damaged, or holds no metrics.
     """
-    try:
-        metrics = json.loads(Path(path).read_text(encoding="utf-8"))
-        if {"task", "n_objects", "headline", "metrics", "network", "baselines"} <= metrics.keys():
-            return dict(metrics)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); evaluate first") from None
-    except (ValueError, AttributeError):
-        pass
-    raise DataError(f"{path}: does not hold metrics; evaluate again")
+    return read_report(path, MetricsReport, "metrics", "evaluate", DataError).model_dump()
 
 
 def _rows(metrics: dict[str, Any]) -> list[list[str]]:

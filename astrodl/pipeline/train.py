@@ -19,7 +19,7 @@ from astrodl.atomic import FilePath, exclusive_lock, write_text
 from astrodl.config import canonical_json, parse
 from astrodl.data.batches import Dataset, DirectReader, ResidentDataset, load_splits
 from astrodl.device import choose_device
-from astrodl.errors import DataError, StoreError
+from astrodl.errors import ConfigError, DataError, StoreError
 from astrodl.pipeline.objects import fit_context, labelled, trainable, training_arrays
 from astrodl.pipeline.warm_start import warm_start
 from astrodl.store import Reader
@@ -55,6 +55,7 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     progress: bool | None = None,
+    force: bool = False,
 ) -> Path:
     """Train one network; an interrupted run with the same settings and data is resumed.
 
@@ -79,6 +80,8 @@ def train(
         CPU threads; the result is reproducible for the same number.
     progress : bool, optional
         Show a progress bar; by default where standard error is a terminal.
+    force : bool
+        Replace a model of other settings or data that is in `out`.
 
     Returns
     -------
@@ -87,6 +90,8 @@ def train(
 
     Raises
     ------
+    ConfigError
+        `out` holds a model of other settings or data.
     DataError
         The store lacks what the task is trained on.
 
@@ -107,6 +112,11 @@ def train(
             if distributed.is_main():
                 print(f"{path}: already trained with these settings and data", file=sys.stderr)
             return path
+        if distributed.broadcast(path.exists() and not force):
+            raise ConfigError(
+                f"{path}: holds a model of other settings, data or version; "
+                "give another --out, or --force to replace it"
+            )
         trained = task_class(parsed, fit_context(task_class, parsed, reader, fold))
         prepared = _prepare(trained, reader, fold, seed, where)
         network = prepared.network

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from astrodl.errors import ConfigError
 from astrodl.models.blocks import freeze
+from astrodl.pipeline.suitability import SCALE_TOLERANCE
 from astrodl.tasks.base import AnyTask
 from astrodl.tasks.model import load_model
 
@@ -32,6 +33,7 @@ def warm_start(task: AnyTask, network: nn.Module) -> dict[str, str]:
     if settings.init_from is not None:
         source = load_model(Path(settings.init_from), device="cpu")
         bands = task.context.bands
+        _warn_of_differences(task, source.task, settings.init_from)
         mapping = map_bands(bands, source.bands, settings.init_bands, settings.init_from)
         weights = source.network.state_dict()
         first = _first_convolution(network)
@@ -60,6 +62,20 @@ def warm_start(task: AnyTask, network: nn.Module) -> dict[str, str]:
             )
         freeze(parts[part])
     return provenance
+
+
+def _warn_of_differences(task: AnyTask, source: AnyTask, path: str) -> None:
+    """Say where the weights were trained on images of another unit or pixel scale, or with other classes."""
+    here, there = task.context, source.context
+    differences = [f"unit {there.unit}, here {here.unit}"] if here.unit != there.unit else []
+    scales = there.pixel_scale_arcsec, here.pixel_scale_arcsec
+    if all(scales) and abs(scales[0] / scales[1] - 1) > SCALE_TOLERANCE:
+        differences.append("{:.3f} arcsec per pixel, here {:.3f}".format(*scales))
+    classes = [context.constants.get("classes", []) for context in (there, here)]
+    if all(classes) and classes[0] != classes[1]:
+        differences.append(f"classes {', '.join(classes[0])}, here {', '.join(classes[1])}")
+    if differences:
+        print(f"{path}: trained with other images ({'; '.join(differences)})", file=sys.stderr)
 
 
 def map_bands(

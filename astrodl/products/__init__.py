@@ -5,8 +5,8 @@ TUCDi the UCD (the keyword that TOPCAT reads and writes). Provenance is in cards
 FITS keyword, otherwise in HISTORY. The file holds no date: equal content gives equal bytes for any block size.
 """
 
-from astrodl.products.columns import Column
+from astrodl.products.columns import Column, name_safely
 from astrodl.products.read import read_catalog
 from astrodl.products.write import CatalogWriter, stream_catalog, write_catalog
 
-__all__ = ["CatalogWriter", "Column", "read_catalog", "stream_catalog", "write_catalog"]
+__all__ = ["CatalogWriter", "Column", "name_safely", "read_catalog", "stream_catalog", "write_catalog"]

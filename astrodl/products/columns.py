@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ __all__ = [
     "encode",
     "encode_text",
     "fits_column",
+    "name_safely",
     "text_width",
 ]
 
@@ -31,6 +32,10 @@ PROMOTED = {"i1": "i2", "u2": "i4", "u4": "i8", "f2": "f4"}
 """numpy types without a FITS type -> the smallest type with a FITS type that holds all their values."""
 FITS_TYPES = {"i1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
 """numpy type in the file -> letter of TFORM (FITS 4.0, table 18); booleans are stored as the characters T and F."""
+
+_OFFSET = np.uint64(1 << 63)
+"""FITS stores unsigned 64-bit integers as signed ones with this offset (FITS 4.0, section 5.2.5)."""
+_MAX_NAME, _MAX_COLUMNS = 60, 999
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,10 @@ class Column:
     """Description in one line of ASCII."""
     ucd: str | None = None
     """Unified content descriptor in the IVOA vocabulary UCD1+."""
+    null: int | None = None
+    """Integer that stands for the masked values of a column of integers."""
+    from_input: bool = False
+    """Whether it is a column of the input, whose unit may be unknown to FITS."""
 
 
 def check_columns(path: Path, columns: Sequence[Column]) -> None:
@@ -56,8 +65,12 @@ def check_columns(path: Path, columns: Sequence[Column]) -> None:
     ------
     ValueError
         The first invalid column.
+    DataError
+        There are more columns than FITS allows.
     """
     names = [column.name for column in columns]
+    if len(names) > _MAX_COLUMNS:
+        raise DataError(f"{path}: would have {len(names)} columns, FITS allows {_MAX_COLUMNS}; leave out some")
     if not names or names[0] != "object_id":
         raise ValueError(f"{path}: no column object_id (has {', '.join(names) or 'none'}); give it")
     folded = [name.casefold() for name in names]
@@ -66,6 +79,26 @@ def check_columns(path: Path, columns: Sequence[Column]) -> None:
         raise ValueError(f"{path}: columns {', '.join(repeated)} have the same name (case apart); rename them")
     for column in columns:
         _check_column(path, column)
+
+
+def name_safely(columns: Sequence[Column]) -> list[Column]:
+    """Give columns names of letters, digits and underscores, all different; a description holds the name it replaces.
+
+    The first of several columns of the same name (case apart) keeps it.
+    """
+    taken: set[str] = set()
+    renamed = []
+    for column in columns:
+        name = re.sub(r"[^A-Za-z0-9_]", "_", column.name)[:_MAX_NAME]
+        stem = name if COLUMN_NAME.match(name) else f"c_{name}"
+        candidates = (stem, *(f"{stem}_{number}" for number in range(2, len(columns) + 2)))
+        name = next(candidate for candidate in candidates if candidate.casefold() not in taken)
+        taken.add(name.casefold())
+        about = column.description if name == column.name else f"{column.description} (name: {column.name})"
+        about = " ".join(about.split()).encode("ascii", "backslashreplace").decode()
+        about = "".join(character if character.isprintable() else "?" for character in about)
+        renamed.append(replace(column, name=name, description=about))
+    return renamed
 
 
 def check_lengths(path: Path, columns: Sequence[Column]) -> None:
@@ -91,7 +124,7 @@ def _check_column(path: Path, column: Column) -> None:
     if not column.description.isascii() or not column.description.isprintable():
         raise ValueError(f"{path}: description of '{column.name}' must be one line of ASCII: {column.description!r}")
     try:
-        units.Unit(column.unit or "", format="fits")
+        units.Unit("" if column.from_input else column.unit or "", format="fits")
     except ValueError:
         raise ValueError(
             f"{path}: unit '{column.unit}' of column '{column.name}' is not known in FITS; give one that astropy knows"
@@ -110,7 +143,7 @@ def encode(path: Path, column: Column, width: int | None = None) -> NDArray[Any]
     path
         Catalogue to write, for error messages.
     column
-        The column; its identifiers are converted to text.
+        The column.
     width
         Number of characters of text. The default is the width of the array's type (12 for `<U12`), so that it does
         not depend on the entries.
@@ -118,21 +151,23 @@ def encode(path: Path, column: Column, width: int | None = None) -> NDArray[Any]
     Raises
     ------
     ValueError
-        Masked values, a type that FITS cannot store, or text longer than `width`.
+        Masked values without `null`, a type that FITS cannot store, or text longer than `width`.
     DataError
         Text that is not ASCII.
     """
-    if isinstance(column.values, np.ma.MaskedArray):
+    if isinstance(column.values, np.ma.MaskedArray) and column.null is None:
         raise ValueError(f"{path}: column '{column.name}' is masked; fill it (NaN where a number is unknown)")
-    values = np.asarray(column.values)
+    values = np.asarray(np.ma.filled(column.values, column.null))
     is_text = values.dtype.kind in "SU" or (values.dtype.kind == "O" and all(isinstance(v, str) for v in values.flat))
-    if is_text or column.name == "object_id":
+    if is_text or (column.name == "object_id" and values.dtype.kind not in "iu"):
         text = encode_text(path, column.name, values)
         if width is not None and text_width(text) > width:
             raise ValueError(f"{path}: text in column '{column.name}' is longer than {width} characters")
         return text.astype(f"S{width or text.dtype.itemsize}")
     if values.dtype.kind == "b":
         return np.where(values, ord("T"), ord("F")).astype("i1")
+    if values.dtype == np.uint64:
+        return (values ^ _OFFSET).view(np.int64).astype(">i8")
     numpy_type = values.dtype.str[1:]
     numpy_type = PROMOTED.get(numpy_type, numpy_type)
     if numpy_type not in FITS_TYPES:
@@ -174,4 +209,12 @@ def fits_column(column: Column, dtype: np.dtype[Any]) -> fits.Column:
     # TDIM: fastest axis first, which is the characters of text; not needed for a vector of numbers.
     axes = [entry.itemsize] * is_text + [*shape[::-1]]
     dim = f"({','.join(map(str, axes))})" if len(axes) > 1 else None
-    return fits.Column(column.name, f"{repeat}{letter}" if is_text or shape else letter, column.unit or None, dim=dim)
+    has_offset = np.asarray(column.values).dtype == np.uint64
+    return fits.Column(
+        column.name,
+        f"{repeat}{letter}" if is_text or shape else letter,
+        column.unit or None,
+        null=column.null,
+        bzero=int(_OFFSET) if has_offset else None,
+        dim=dim,
+    )

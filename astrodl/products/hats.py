@@ -24,6 +24,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from astrodl.atomic import FilePath
 from astrodl.errors import DataError, StoreError
 from astrodl.healpix import MAX_ORDER, Tile, divide_sky, find_tiles, sky_pixels
 
@@ -42,7 +43,7 @@ BLOCK = 1_000_000
 
 
 def write_hats(
-    catalogs: Sequence[Path], out: Path, *, name: str, max_rows: int = MAX_ROWS, builder: str = "astrodl"
+    catalogs: Sequence[FilePath], out: FilePath, *, name: str, max_rows: int = MAX_ROWS, builder: str = "astrodl"
 ) -> int:
     """Merge FITS catalogues into one HATS catalogue; memory: one partition, and four bytes per object.
 
@@ -72,7 +73,8 @@ def write_hats(
         A file cannot be read or written.
     """
     parquet = _import_parquet()
-    sources = [_Catalog(path) for path in catalogs]
+    out = Path(out)
+    sources = [_Catalog(Path(path)) for path in catalogs]
     schema = _common_schema(sources)
     pixels = [source.pixels() for source in sources]
     n_objects = np.zeros(12 * 4**PARTITION_ORDER, np.int64)
@@ -142,8 +144,11 @@ class _Catalog:
 
         with self._open() as hdu:
             data = hdu.data[rows]
+            nulls = [None, *(hdu.columns[name].null for name in self.names)]
             columns = [sky_pixels(data["ra"], data["dec"]), *(data[name] for name in self.names)]
-            arrays = [_to_arrow(values, field.type) for values, field in zip(columns, schema, strict=True)]
+            arrays = [
+                _to_arrow(values, field.type, null) for values, field, null in zip(columns, schema, nulls, strict=True)
+            ]
         return pyarrow.table(arrays, schema=schema)
 
     def fields(self) -> list["pyarrow.Field"]:
@@ -179,8 +184,11 @@ def _common_schema(sources: Sequence[_Catalog]) -> "pyarrow.Schema":
     return pyarrow.schema([pyarrow.field(INDEX, pyarrow.int64(), metadata={"description": description}), *first])
 
 
-def _to_arrow(values: NDArray[Any], arrow_type: "pyarrow.DataType") -> "pyarrow.Array":
-    """Convert a column, objects first, to Arrow; arrays per object become lists of fixed length."""
+def _to_arrow(values: NDArray[Any], arrow_type: "pyarrow.DataType", null: int | None = None) -> "pyarrow.Array":
+    """Convert a column, objects first, to Arrow; arrays per object become lists of fixed length.
+
+    The integer `null` stands for a missing value.
+    """
     import pyarrow
 
     values = np.asarray(values)
@@ -189,7 +197,8 @@ def _to_arrow(values: NDArray[Any], arrow_type: "pyarrow.DataType") -> "pyarrow.
         return pyarrow.FixedSizeListArray.from_arrays(inner, type=arrow_type)
     if values.dtype.kind in "SU":
         return pyarrow.array(values.astype(str).tolist(), arrow_type)
-    return pyarrow.array(np.ascontiguousarray(values, values.dtype.newbyteorder("=")), arrow_type)
+    values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+    return pyarrow.array(values, arrow_type, mask=None if null is None else values == null)
 
 
 def _write_partition(parquet: Any, folder: Path, tile: Tile, tables: Sequence["pyarrow.Table"]) -> Any:
@@ -246,7 +255,7 @@ def _import_parquet() -> Any:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise DataError('Parquet files need pyarrow; install it with: pip install "astrodl[parquet]"') from None
+        raise DataError("Parquet files need pyarrow; install it with: pip install pyarrow") from None
     return parquet
 
 

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astrodl.atomic import replacing
+from astrodl.atomic import replacing_hdf5
 from astrodl.errors import StoreError
 from astrodl.metrics.pdf import check_pdf
 from astrodl.products.columns import encode_text, text_width
@@ -82,8 +82,7 @@ def stream_pdfs(path: str | os.PathLike[str], n_objects: int, edges: ArrayLike, 
     target, bounds = Path(path), np.asarray(edges, dtype="<f8")
     _check(target, np.empty(0, "S1"), bounds, np.empty((0, max(bounds.size - 1, 0)), "<f4"))
     try:
-        # A fixed HDF5 format (1.10), so that other versions of the library write the same bytes.
-        with replacing(target) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+        with replacing_hdf5(target) as file:
             meta = {"pdf_name": np.array([b"hist"]), "pdf_version": np.array([0]), "bins": bounds[None, :]}
             for name, values in meta.items():  # `file[...] = values` would store the time
                 file.create_dataset(f"meta/{name}", data=values, track_times=False)

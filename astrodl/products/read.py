@@ -6,6 +6,7 @@ from pathlib import Path
 
 from astropy.io import fits
 from astropy.table import Table
+from astropy.units import Unit, UnitsWarning, UnrecognizedUnit
 from astropy.utils.exceptions import AstropyUserWarning
 
 from astrodl.errors import StoreError
@@ -33,6 +34,8 @@ def read_catalog(path: str | os.PathLike[str]) -> Table:
         with warnings.catch_warnings():
             # astropy only warns about wrong checksums and truncated files.
             warnings.simplefilter("error", AstropyUserWarning)
+            # Columns of the input keep their unit, which FITS may not know.
+            warnings.simplefilter("ignore", UnitsWarning)
             # astropy leaves a file that it opened itself open after an error.
             with open(source, "rb") as stream, fits.open(stream, checksum=True, memmap=False) as file:
                 tables = (hdu for hdu in file if isinstance(hdu, fits.BinTableHDU))
@@ -46,6 +49,8 @@ def read_catalog(path: str | os.PathLike[str]) -> Table:
         column = table[name]
         if column.dtype.kind == "S":
             table[name] = column.astype(str)
+        if isinstance(column.unit, UnrecognizedUnit):  # not a unit of FITS, but astropy may know it
+            table[name].unit = Unit(str(column.unit), parse_strict="silent")
         table[name].description = table.meta.pop(f"TCOMM{position}", None)
         ucd = table.meta.pop(f"TUCD{position}", None)
         if ucd is not None:

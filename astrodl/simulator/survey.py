@@ -5,22 +5,23 @@ The files do not depend on the number of workers or on interruptions.
 
 import functools
 import json
-import multiprocessing
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astrodl.atomic import replacing, write_text
+from astrodl.atomic import FilePath, exclusive_lock, replacing, write_text
 from astrodl.config import BandSettings, DataSettings, LabelSettings, NoiseSettings, SimulateSettings
+from astrodl.errors import DataError
 from astrodl.progress import progress_bar
 from astrodl.simulator.instruments import survey_bands
 from astrodl.simulator.objects import LABELS, Simulator, object_id, truth_band
 from astrodl.simulator.truth import Column, catalog_columns, clump_columns
+from astrodl.workers import WorkerPool
 
 __all__ = ["BLOCK", "data_settings", "simulate"]
 
@@ -30,7 +31,7 @@ BLOCK = 50
 """Objects per unit of work; after an interruption each worker repeats at most this many."""
 
 
-def simulate(settings: SimulateSettings, out: Path, *, workers: int = 1, progress: bool | None = None) -> Path:
+def simulate(settings: SimulateSettings, out: FilePath, *, workers: int = 1, progress: bool | None = None) -> Path:
     """Simulate a survey.
 
     Writes `images/{object_id}.fits` (an extension per band, optionally `VAR_{band}`, then `PSF_{band}`),
@@ -59,14 +60,20 @@ def simulate(settings: SimulateSettings, out: Path, *, workers: int = 1, progres
     ConfigError
         A band is unknown, a throughput cannot be read, or the truth band is not one of the bands.
     """
+    out = Path(out)
     for band in survey_bands(settings):
         band.throughput()
     truth_band(settings)
-    catalog = out / "catalog.fits"
-    keep = _has_same_settings(settings, out)
-    if keep and catalog.exists() and not _has_missing_files(settings, out):
-        return catalog
-    _prepare_folder(settings, out, keep)
+    if not _is_finished(settings, out):
+        with exclusive_lock(out / ".lock", "simulates"):
+            if not _is_finished(settings, out):  # another process may have simulated it meanwhile
+                _simulate(settings, out, workers, progress)
+    return out / "catalog.fits"
+
+
+def _simulate(settings: SimulateSettings, out: Path, workers: int, progress: bool | None) -> None:
+    """Write the missing blocks, and then the tables."""
+    _prepare_folder(settings, out, keep=_has_same_settings(settings, out))
     blocks = [block for block in range(_n_blocks(settings)) if not _is_complete(settings, out, block)]
     done = settings.n_objects - sum(len(_block_numbers(settings, block)) for block in blocks)
     with progress_bar("simulate", settings.n_objects, progress, unit="objects") as show:
@@ -76,8 +83,7 @@ def simulate(settings: SimulateSettings, out: Path, *, workers: int = 1, progres
             show(done)
     _write_table(settings, out, "clumps", clump_columns(settings))
     _write_table(settings, out, "catalog", catalog_columns(settings))
-    _clean_up(out)
-    return catalog
+    shutil.rmtree(out / "blocks")
 
 
 def data_settings(settings: SimulateSettings, out: Path) -> DataSettings:
@@ -128,11 +134,14 @@ def _run_blocks(settings: SimulateSettings, out: Path, blocks: list[int], worker
     if workers <= 1 or len(blocks) <= 1:
         yield from map(work, blocks)
         return
-    # "spawn": a process forked from one that runs threads (torch, BLAS) may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(blocks)), mp_context=context) as pool:
+    with WorkerPool(min(workers, len(blocks)), [__name__]) as pool:
         try:
             yield from pool.map(work, blocks)
+        except BrokenProcessPool:
+            raise DataError(
+                f"{out}: a process that simulates died (out of memory, or killed); finished blocks are kept; "
+                "use fewer workers"
+            ) from None
         except BaseException:
             # After Ctrl-C do not wait for the remaining blocks.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -149,6 +158,12 @@ def _identity(settings: SimulateSettings) -> dict[str, Any]:
         # Blocks of an older version lack newer columns.
         "columns": list(catalog_columns(settings)),
     }
+
+
+def _is_finished(settings: SimulateSettings, out: Path) -> bool:
+    """Return whether the folder holds the complete survey."""
+    written = (out / "catalog.fits").exists() and _has_same_settings(settings, out)
+    return written and not _has_missing_files(settings, out)
 
 
 def _has_same_settings(settings: SimulateSettings, out: Path) -> bool:
@@ -171,14 +186,6 @@ def _prepare_folder(settings: SimulateSettings, out: Path, keep: bool) -> None:
         (out / folder).mkdir(parents=True, exist_ok=True)
     if not keep:
         write_text(out / "simulate.json", json.dumps(_identity(settings), indent=1, sort_keys=True) + "\n")
-
-
-def _clean_up(out: Path) -> None:
-    """Remove the table rows of the blocks and temporary files of killed runs."""
-    shutil.rmtree(out / "blocks")
-    for folder in ("images", "truth"):
-        for path in (out / folder).glob(".SIM*.tmp"):
-            path.unlink()
 
 
 def _n_blocks(settings: SimulateSettings) -> int:

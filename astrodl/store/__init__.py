@@ -5,7 +5,7 @@ Layout (N objects, B bands, cutouts of size x size pixels; objects are always th
 ========================  ===================  ==========================================================
 ``/image``                (N, B, y, x) f4      linear flux, NaN if there are no data; contiguous
 ``/object_id``            (N,) text            unique
-``/catalog/{name}``       (N,) f8, i8 or text  a catalogue column; NaN or "" if missing
+``/catalog/{name}``       (N,) number or text  a catalogue column (f8, i8, u8); NaN, ``null`` or "" if missing
 ``/features``             (N, F) f4            photometry; attribute ``names``; NaN if not measurable
 ``/sky_sigma``            (N, B) f4            noise of a pixel, in the unit of the image
 ``/background``           (N, B) f4            subtracted background, in the unit of the image
@@ -22,13 +22,17 @@ Layout (N objects, B bands, cutouts of size x size pixels; objects are always th
 Root attributes: ``format``, ``format_version``, ``bands``, ``pixel_scale_arcsec`` (NaN: unknown), ``zero_points``
 (AB magnitude of one count in the files; NaN: none, or not the same for all objects), ``unit`` ("uJy" or "relative"),
 ``survey``, ``version``, ``source_checksum``, ``settings`` (canonical JSON). Each dataset has an attribute ``sha256`` of
-its content. Row 0 of an image is its bottom row, as in FITS.
+its content; ``object_id`` and catalogue columns have ``source``, ``type``, ``unit`` and ``description`` of the input,
+and ``null``, the integer that stands for a missing value. Row 0 of an image is its bottom row, as in FITS.
+
+`Reader` checks names, shapes, types and attributes when it opens a store, and refuses links and data in other files.
 """
 
 from astrodl.store.checking import check
 from astrodl.store.layout import BAND_FLAGS, FLAGS, FORMAT, FORMAT_VERSION, SPLITS
 from astrodl.store.reader import Reader, Subset, open_store
-from astrodl.store.writer import RowLocation, Writer, write_rows
+from astrodl.store.rows import RowLocation, write_rows
+from astrodl.store.writer import Writer
 
 __all__ = [
     "BAND_FLAGS",

@@ -1,5 +1,6 @@
 """Constants and helper functions that the writer and the reader of a store share."""
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,15 +8,20 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from astrodl.errors import StoreError
+
 __all__ = [
     "BAND_FLAGS",
     "FLAGS",
     "FORMAT",
     "FORMAT_VERSION",
+    "GROUPS",
     "REQUIRED",
     "SPLITS",
     "WITHOUT_FOLD",
+    "SchemaError",
     "content_bytes",
+    "dataset_digest",
     "decode_text",
     "list_datasets",
     "row_ranges",
@@ -68,14 +74,40 @@ BAND_FLAGS = {
 
 REQUIRED = ("image", "object_id", "features", "sky_sigma", "background", "flags", "band_flags", "split", "fold")
 """Datasets that every store has."""
+GROUPS = ("catalog", "label")
+"""Groups of datasets with names of their own."""
 _BLOCK_BYTES = 64 << 20
 
 
+class SchemaError(StoreError):
+    """A problem of a store, without the name of the file."""
+
+
 def list_datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
-    """List the datasets of a store, sorted by name."""
+    """List the datasets of a store, sorted by name.
+
+    Raises
+    ------
+    SchemaError
+        If there is a link to another name or file, a group that no store has, or an object that is not a dataset.
+    """
     found: list[tuple[str, h5py.Dataset]] = []
-    file.visititems(lambda name, item: found.append((name, item)) if isinstance(item, h5py.Dataset) else None)
+    for name in file:
+        item = _item(file, name)
+        if name in GROUPS and isinstance(item, h5py.Group):
+            found += [(f"{name}/{member}", _item(item, member)) for member in item]
+        else:
+            found.append((name, item))
+    for name, item in found:
+        if not isinstance(item, h5py.Dataset):
+            raise SchemaError(f"{name}: is not a dataset of a store; remove it")
     return sorted(found, key=lambda pair: pair[0])
+
+
+def _item(group: h5py.Group, name: str) -> Any:
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise SchemaError(f"{group.name.strip('/')}/{name}: is a link to data elsewhere; copy them into the store")
+    return group[name]
 
 
 def row_ranges(dataset: h5py.Dataset, n_rows: int) -> Iterable[tuple[int, int]]:
@@ -90,6 +122,15 @@ def content_bytes(array: NDArray[Any]) -> bytes | memoryview:
     if array.dtype != object:
         return np.ascontiguousarray(array).data.cast("B") if array.size else b""
     return b"".join(text.encode() + b"\0" for text in array)
+
+
+def dataset_digest(dataset: h5py.Dataset) -> str:
+    """Return the SHA-256 of the content of a dataset."""
+    digest = hashlib.sha256()
+    for start, stop in row_ranges(dataset, dataset.shape[0]):
+        rows = dataset[start:stop]
+        digest.update(content_bytes(decode_text(rows).astype(object) if rows.dtype == object else rows))
+    return digest.hexdigest()
 
 
 def decode_text(values: NDArray[np.object_]) -> NDArray[np.str_]:

@@ -1,18 +1,20 @@
 """Read the objects of a store, in any order."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astrodl.errors import StoreError
-from astrodl.store.layout import FORMAT, FORMAT_VERSION, REQUIRED, SPLITS, decode_text, list_datasets
+from astrodl.store.columns import ColumnDescription
+from astrodl.store.damage import explain_damage, open_hdf5, unknown_name
+from astrodl.store.layout import FORMAT_VERSION, SPLITS, decode_text, list_datasets
+from astrodl.store.schema import check_schema, check_values
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -58,28 +60,17 @@ class Reader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._file = _open(self.path)
+        self._file = open_hdf5(self.path)
         try:
             self._read_attributes()
-        except KeyError as error:
-            self._file.close()
-            raise StoreError(f"{self.path}: damaged, lacks an attribute ({error.args[0]}); ingest again") from None
         except BaseException:
             self._file.close()
             raise
 
     def _read_attributes(self) -> None:
-        attributes = self._file.attrs
-        if attributes.get("format") != FORMAT:
-            raise StoreError(f"{self.path}: not an astrodl store; give a file made by `astrodl ingest`")
-        if attributes["format_version"] != FORMAT_VERSION:
-            raise StoreError(
-                f"{self.path}: store format {attributes['format_version']}, this astrodl reads {FORMAT_VERSION}; "
-                "ingest again"
-            )
-        missing = [name for name in REQUIRED if name not in self._file]
-        if missing:
-            raise StoreError(f"{self.path}: damaged, has no {', '.join(missing)}; ingest again")
+        with explain_damage(self.path, "the file"):
+            check_schema(self._file)
+            attributes = dict(self._file.attrs)
         self.bands: tuple[str, ...] = tuple(str(band) for band in attributes["bands"])
         self.n_objects, _, _, self.size = (int(length) for length in self._file["image"].shape)
         scale = float(attributes["pixel_scale_arcsec"])
@@ -91,12 +82,20 @@ class Reader:
         self.source_checksum = str(attributes["source_checksum"])
         self.settings = str(attributes["settings"])
 
+    def _values(self, name: str, rows: Any = ()) -> NDArray[Any]:
+        """Read rows of a dataset, by default all; text as `str`."""
+        if not self._file:
+            raise StoreError(f"{self.path}: is closed; open it again")
+        with explain_damage(self.path, name):
+            values = self._file[name][rows]
+            values = decode_text(values) if values.dtype == object else values
+            check_values(name, values)
+        return values
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __len__(self) -> int:
@@ -113,37 +112,46 @@ class Reader:
     @property
     def object_id(self) -> NDArray[np.str_]:
         """Unique identifiers, (N,)."""
-        return decode_text(self._file["object_id"][:])
+        return self._values("object_id")
 
     @property
     def flags(self) -> NDArray[np.int32]:
         """Bits of `astrodl.store.FLAGS`, (N,)."""
-        return self._file["flags"][:]
+        return self._values("flags")
 
     @property
     def band_flags(self) -> NDArray[np.uint8]:
         """Bits of `astrodl.store.BAND_FLAGS`, (N, bands)."""
-        return self._file["band_flags"][:]
+        return self._values("band_flags")
 
     @property
     def sky_sigma(self) -> NDArray[np.float32]:
         """Noise of a pixel, (N, bands), in the unit of the image."""
-        return self._file["sky_sigma"][:]
+        return self._values("sky_sigma")
 
     @property
     def background(self) -> NDArray[np.float32]:
         """Subtracted background, (N, bands), in the unit of the image."""
-        return self._file["background"][:]
+        return self._values("background")
 
     @property
     def split(self) -> NDArray[np.int8]:
         """Codes of the splits: 0 train, 1 validation, 2 test, 3 rest, (N,)."""
-        return self._file["split"][:]
+        return self._values("split")
 
     @property
     def fold(self) -> NDArray[np.int16]:
         """Cross-validation fold, -1 for test and rest, (N,)."""
-        return self._file["fold"][:]
+        return self._values("fold")
+
+    @property
+    def n_folds(self) -> int:
+        """Number of cross-validation folds of the survey; a shard may have objects of some of them only."""
+        try:
+            of_survey = int(json.loads(self.settings)["split"]["folds"])
+        except (ValueError, TypeError, LookupError):  # a store that was not ingested
+            of_survey = 1
+        return max(of_survey, int(self.fold.max(initial=0)) + 1)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -183,7 +191,10 @@ class Reader:
     def fingerprint(self) -> str:
         """SHA-256 of everything that a training depends on: the content and the description of all datasets."""
         parts = [FORMAT_VERSION, self.bands, self.pixel_scale_arcsec, self.unit, self.source_checksum, self.settings]
-        parts += [(name, dataset.attrs["sha256"]) for name, dataset in list_datasets(self._file)]
+        for name, dataset in list_datasets(self._file):
+            if "sha256" not in dataset.attrs:
+                raise StoreError(f"{self.path}: {name} has no checksum, added to the store by hand; ingest again")
+            parts.append((name, dataset.attrs["sha256"]))
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def images(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
@@ -198,13 +209,13 @@ class Reader:
     def plane(self, name: str, indices: ArrayLike | None = None) -> NDArray[Any]:
         """Read an optional plane, (n, bands, ...)."""
         if name not in self.planes:
-            raise StoreError(_unknown_name(self.path, "plane", name, self.planes, "data.noise, data.masks or data.psf"))
+            raise StoreError(unknown_name(self.path, "plane", name, self.planes, "data.noise, data.masks or data.psf"))
         return self._rows(name, indices)
 
     def label(self, name: str, indices: ArrayLike | None = None) -> NDArray[np.float32]:
         """Read the pixel label `name`, (n, y, x)."""
         if name not in self.label_names:
-            raise StoreError(_unknown_name(self.path, "label", name, self.label_names, "data.labels.extensions"))
+            raise StoreError(unknown_name(self.path, "label", name, self.label_names, "data.labels.extensions"))
         return self._rows(f"label/{name}", indices)
 
     def has_column(self, name: str) -> bool:
@@ -212,12 +223,19 @@ class Reader:
         return f"catalog/{name}" in self._file
 
     def column(self, name: str, indices: ArrayLike | None = None) -> NDArray[Any]:
-        """Read a catalogue column as float64, int64 or text, (n,)."""
+        """Read a catalogue column as float64, int64, uint64 or text, (n,).
+
+        Missing values are NaN or "", and masked where integers are too large for float64.
+        """
         if not self.has_column(name):
-            raise StoreError(_unknown_name(self.path, "column", name, self.column_names, "data.columns"))
-        values = self._file[f"catalog/{name}"][:]
-        values = decode_text(values) if values.dtype == object else values
+            raise StoreError(unknown_name(self.path, "column", name, self.column_names, "data.columns"))
+        values = self._values(f"catalog/{name}")
+        values = values if values.dtype.kind == "U" else self.describe_column(name).mask(values)
         return values if indices is None else values[self._valid(indices)]
+
+    def describe_column(self, name: str) -> ColumnDescription:
+        """Return what ``object_id`` or a catalogue column was in the input."""
+        return ColumnDescription.from_attributes(self._file[name if name == "object_id" else f"catalog/{name}"].attrs)
 
     def table(self, names: Sequence[str] | None = None, indices: ArrayLike | None = None) -> "Table":
         """Return the catalogue of the objects as an astropy Table.
@@ -232,8 +250,8 @@ class Reader:
         Returns
         -------
         Table
-            One row per object. Splits are names. Columns have a description and a unit if the store knows them:
-            degrees for ``ra`` and ``dec``, magnitudes for ``ebv``.
+            One row per object. Identifiers that were integers in the input are integers, and splits are names.
+            Columns have the unit and description of the input; ``ra`` and ``dec`` are in degrees.
 
         Raises
         ------
@@ -262,8 +280,8 @@ class Reader:
         known = self.feature_names
         for name in () if names is None else names:
             if name not in known:
-                raise StoreError(_unknown_name(self.path, "feature", name, known, "the feature names"))
-        values = self._file["features"][:]
+                raise StoreError(unknown_name(self.path, "feature", name, known, "the feature names"))
+        values = self._values("features")
         values = values if names is None else values[:, [known.index(name) for name in names]]
         return values if indices is None else values[self._valid(indices)]
 
@@ -278,7 +296,7 @@ class Reader:
         bands = list(bands)
         for band in bands:
             if band not in self.bands:
-                raise StoreError(_unknown_name(self.path, "band", band, self.bands, "data.bands"))
+                raise StoreError(unknown_name(self.path, "band", band, self.bands, "data.bands"))
         return [self.bands.index(band) for band in bands]
 
     def select(self, subset: Subset, fold: int = 0) -> NDArray[np.int64]:
@@ -290,14 +308,18 @@ class Reader:
         Raises
         ------
         StoreError
-            If the store has no fold `fold`.
+            If the store has no fold `fold`, or there is no such subset.
         """
+        if subset not in get_args(Subset):
+            raise StoreError(
+                f"{self.path}: subset = {subset!r}: must be one of {', '.join(get_args(Subset))}; correct it"
+            )
         if subset == "all":
             return np.arange(self.n_objects)
         if subset in ("test", "rest"):
             return np.flatnonzero(self.split == SPLITS.index(subset))
         folds = self.fold
-        n_folds = max(int(folds.max(initial=0)) + 1, 1)
+        n_folds = self.n_folds
         if not 0 <= fold < n_folds:
             raise StoreError(f"{self.path}: fold {fold} is not in the store (has 0 to {n_folds - 1}); set split.folds")
         if n_folds == 1:
@@ -308,9 +330,8 @@ class Reader:
         """Read rows `start` to `stop` of any dataset, by its name in the file; text as `str`."""
         if name not in self._file:
             known = [known for known, _ in list_datasets(self._file)]
-            raise StoreError(_unknown_name(self.path, "dataset", name, known, "data.columns"))
-        values = self._file[name][start:stop]
-        return decode_text(values) if values.dtype == object else values
+            raise StoreError(unknown_name(self.path, "dataset", name, known, "data.columns"))
+        return self._values(name, slice(start, stop))
 
     @property
     def identifier_width(self) -> int:
@@ -320,8 +341,22 @@ class Reader:
         return max((int(np.char.str_len(block).max()) for block in blocks), default=1)
 
     def _valid(self, indices: ArrayLike) -> NDArray[np.int64]:
-        indices = np.asarray(indices)
+        given = indices
+        try:
+            indices = np.asarray(given)
+        except ValueError:  # rows of different lengths
+            indices = np.empty(0, object)
+        if indices.ndim != 1 or (indices.dtype.kind not in "iub" and (len(indices) or indices.dtype == object)):
+            raise StoreError(
+                f"{self.path}: indices = {' '.join(repr(given).split()):.60}: must be a list of positions or a mask; "
+                "for a single object give [position]"
+            )
         if indices.dtype == bool:
+            if len(indices) != self.n_objects:
+                raise StoreError(
+                    f"{self.path}: the mask has {len(indices)} entries, the store {self.n_objects} objects; "
+                    "give one for each"
+                )
             indices = np.flatnonzero(indices)
         indices = indices.astype(np.int64)
         if len(indices) and (indices.min() < 0 or indices.max() >= self.n_objects):
@@ -331,15 +366,15 @@ class Reader:
         return indices
 
     def _rows(self, name: str, indices: ArrayLike | None) -> NDArray[Any]:
-        dataset = self._file[name]
         if indices is None:
-            return dataset[:]
+            return self._values(name)
         rows = self._valid(indices)
         if not len(rows):
-            return np.empty((0, *dataset.shape[1:]), dataset.dtype)
+            return self._values(name, slice(0))
         # h5py needs increasing indices, and reads a consecutive range fastest.
         unique, inverse = np.unique(rows, return_inverse=True)
-        read = dataset[int(unique[0]) : int(unique[-1]) + 1] if _is_consecutive(unique) else dataset[unique]
+        first, last = int(unique[0]), int(unique[-1])
+        read = self._values(name, slice(first, last + 1) if last - first + 1 == len(unique) else unique)
         return read if np.array_equal(rows, unique) else read[inverse]
 
 
@@ -362,25 +397,3 @@ def open_store(path: str | os.PathLike[str]) -> Reader:
         If the file is missing, not a store, damaged, or of another format version.
     """
     return Reader(path)
-
-
-def _open(path: Path) -> h5py.File:
-    if not path.exists():
-        raise StoreError(f"{path}: no such store; make it with `astrodl ingest`")
-    if not path.is_file():
-        raise StoreError(f"{path}: cannot be read (not a file); give a file made by `astrodl ingest`")
-    try:
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
-        # The message of h5py has many lines, of which one word is useful.
-        reason = "truncated" if "truncated" in str(error) else "not an HDF5 file, damaged, or not permitted"
-        raise StoreError(f"{path}: cannot be read ({reason}); ingest again") from None
-
-
-def _is_consecutive(rows: NDArray[np.int64]) -> bool:
-    return int(rows[-1] - rows[0]) + 1 == len(rows)
-
-
-def _unknown_name(path: Path, noun: str, name: str, known: Iterable[str], key: str) -> str:
-    have = ", ".join(known) or "none"
-    return f"{path}: {noun} '{name}' is not in the store (has {have}); correct the name, or set {key} and ingest again"

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.table import Column, Table
+from astropy.table import Column, MaskedColumn, Table
+from astropy.units import Unit
 from numpy.typing import NDArray
 
+from astrodl.store.columns import ColumnDescription
 from astrodl.store.layout import FLAGS, SPLITS
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ _DESCRIPTIONS = {
 def build_table(store: "Reader", names: Sequence[str] | None, indices: NDArray[np.int64] | None) -> Table:
     """Return catalogue columns of the objects `indices`; see `Reader.table`."""
     own = {
-        "object_id": store.object_id,
+        "object_id": store.describe_column("object_id").restore_integers(store.object_id),
         "split": np.array(SPLITS)[store.split],
         "fold": store.fold,
         "flags": store.flags,
@@ -40,5 +42,9 @@ def build_table(store: "Reader", names: Sequence[str] | None, indices: NDArray[n
     columns = []
     for name in names:
         values = own[name] if name in own else store.column(name)
-        columns.append(Column(values[rows], name, unit=_UNITS.get(name), description=_DESCRIPTIONS.get(name)))
+        known = store.describe_column(name) if name == "object_id" or name not in own else ColumnDescription()
+        unit = Unit(known.unit, parse_strict="silent") if known.unit else _UNITS.get(name)
+        about = known.description or _DESCRIPTIONS.get(name)
+        kind = MaskedColumn if isinstance(values, np.ma.MaskedArray) else Column
+        columns.append(kind(values[rows], name, unit=unit, description=about))
     return Table(columns, meta={"survey": store.survey})

@@ -2,17 +2,13 @@
 
 Datasets of numbers are allocated first and contiguous, so that the location of each row in the file is known: every
 process writes its rows directly to the file, and no array travels between processes. Text, attributes and checksums are
-written last, then the file gets its name. Equal content gives equal bytes, whatever the number of processes and
-interruptions.
+added last, then the file gets its name. A kill at any moment leaves the rows intact, and the next writer adds the rest
+again. Equal content gives equal bytes, whatever the number of processes and interruptions.
 """
 
-import hashlib
-import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -21,49 +17,17 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import astrodl
 from astrodl.atomic import exclusive_lock
-from astrodl.store.layout import FORMAT, FORMAT_VERSION, content_bytes, decode_text, list_datasets, row_ranges
+from astrodl.errors import StoreError
+from astrodl.store.columns import ColumnDescription
+from astrodl.store.damage import first_line, may_be_replaced
+from astrodl.store.journal import Journal
+from astrodl.store.layout import FORMAT, FORMAT_VERSION, dataset_digest, list_datasets
+from astrodl.store.rows import RowLocation, copy_rows, rows_digest, write_rows
+from astrodl.store.structure import RowTypes, Structure
 
-__all__ = ["RowLocation", "Writer", "dataset_digest", "write_rows"]
-
-
-@dataclass(frozen=True)
-class RowLocation:
-    """Location of the rows of a dataset in a file: offset of the first in bytes, shape and type of each."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def row_bytes(self) -> int:
-        """Size of a row in bytes."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
-
-
-def write_rows(path: Path, locations: Mapping[str, RowLocation], start: int, arrays: Mapping[str, ArrayLike]) -> None:
-    """Write the rows from `start` on of several datasets; any process can do this.
-
-    Parameters
-    ----------
-    path
-        The unfinished store, `Writer.partial`.
-    locations
-        Locations of the rows, by dataset; `Writer.locations`.
-    start
-        Index of the first row.
-    arrays
-        The rows of each dataset.
-    """
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        for name, values in arrays.items():
-            location = locations[name]
-            array = np.ascontiguousarray(values, location.dtype)
-            assert array.shape[1:] == location.shape, f"{name}: rows of {array.shape[1:]}, expected {location.shape}"
-            _write_all(descriptor, content_bytes(array), location.offset + start * location.row_bytes)
-    finally:
-        os.close(descriptor)
+__all__ = ["Writer"]
 
 
 class Writer:
@@ -86,6 +50,11 @@ class Writer:
     resume
         Text that identifies the content. After an interruption the unfinished file stays, hidden beside `path`, with
         the entries of `record`; the next writer with the same text continues from there (`recorded`).
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written: no space, no permission, or `path` is a folder or a file of another kind.
     """
 
     def __init__(
@@ -119,25 +88,47 @@ class Writer:
         self.n_written = 0
         self.locations: dict[str, RowLocation] = {}
         self.recorded: list[dict[str, Any]] = []
+        self.partial = self._hidden("partial")
+        # The same version of HDF5 puts the rows at the same place.
+        identity = f"{resume}, astrodl {astrodl.__version__}, HDF5 {h5py.version.hdf5_version}"
+        self._journal = Journal(self._hidden("journal"), identity)
+        self._rows: RowTypes = {}
         self._text: dict[str, list[NDArray[np.object_]]] = {}
+        self._descriptions: dict[str, ColumnDescription] = {}
         self._kept: NDArray[np.int64] | None = None
-        self._discard = False
+        self._discard = resume is None
+
+    def _hidden(self, kind: str) -> Path:
+        return self.path.with_name(f".{self.path.name}.{kind}")
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.resume is None:
-            self.partial = _temporary_beside(self.path)
-            return self
         self._lock = ExitStack()
-        self._lock.enter_context(exclusive_lock(self.path.with_name(f".{self.path.name}.lock"), "writes a store"))
-        self.partial = self.path.with_name(f".{self.path.name}.partial")
-        self._journal = self.partial.with_suffix(".journal")
-        self._resume()
+        try:
+            if self.path.exists() and not may_be_replaced(self.path):
+                raise StoreError(f"{self.path}: exists and is not a store; give another path, or remove it")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.enter_context(exclusive_lock(self._hidden("lock"), "writes a store"))
+            entries = None if self.resume is None else self._journal.read()
+            if entries is None or not self.partial.is_file():
+                self._start_afresh()
+            else:
+                self.recorded = entries
+        except OSError as error:
+            self._lock.close()
+            raise self._unwritable(error) from error
+        except BaseException:
+            self._lock.close()
+            raise
         return self
 
-    def allocate(self, rows: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+    def _start_afresh(self) -> None:
+        self.recorded = []
+        self._journal.remove()
+        self.partial.write_bytes(b"")
+
+    def allocate(self, rows: RowTypes) -> None:
         """Allocate datasets of numbers, or find those of an interrupted writer.
 
         Parameters
@@ -145,17 +136,15 @@ class Writer:
         rows
             Shape and type of a row, by dataset.
         """
-        if self.recorded:
-            with h5py.File(self.partial, "r") as file:
-                self.locations = {name: _location(file[name]) for name in rows}
-            return
-        with h5py.File(self.partial, "w", libver=("v110", "v110")) as file:
-            for name, (shape, dtype) in rows.items():
-                _create_dataset(file, name, (self.n_objects, *shape), dtype)
-            file.flush()
-            self.locations = {name: _location(file[name]) for name in rows}
-        if self.resume is not None:
-            self._append({"resume": self.resume})
+        self._rows = rows
+        with Structure(self._hidden("structure"), self.n_objects, rows) as structure:
+            self.locations = structure.locations
+            length = structure.path.stat().st_size
+        if self.partial.stat().st_size < length:  # new, or cut short by something else
+            self._start_afresh()
+            os.truncate(self.partial, length)
+        if self.resume is not None and not self.recorded:
+            self._journal.start()
 
     def record(self, entry: dict[str, Any]) -> None:
         """Record that rows are complete, after all data have reached the disk.
@@ -167,7 +156,13 @@ class Writer:
         """
         assert self.resume is not None
         _synchronize(self.partial)
-        self._append(entry)
+        self._journal.append(entry)
+        self.recorded.append(entry)
+
+    def retain(self, entries: Sequence[dict[str, Any]]) -> None:
+        """Keep only these entries of the interrupted writer; the rows of all others have to be written again."""
+        self.recorded = list(entries)
+        self._journal.start(self.recorded)
 
     def write_block(self, start: int, block: Mapping[str, ArrayLike]) -> None:
         """Write the rows from `start` on of every dataset.
@@ -196,8 +191,24 @@ class Writer:
         self.n_written += length
 
     def write_text(self, name: str, values: Sequence[str]) -> None:
-        """Write a dataset of text, one entry for each row, whether kept or not."""
+        """Write a dataset of text, one entry for each row, whether kept or not.
+
+        Raises
+        ------
+        StoreError
+            If an entry cannot be stored: it has a null character or is not Unicode.
+        """
+        for row, text in enumerate(values):
+            if "\0" in text or not (text.isascii() or _is_unicode(text)):
+                raise StoreError(
+                    f"{self.path}: column '{name.removeprefix('catalog/')}' holds {text!r:.80} in row {row + 1}, "
+                    "accepted is Unicode without null characters; correct the catalogue"
+                )
         self._text[name] = [np.array(values, dtype=object)]
+
+    def describe(self, name: str, description: ColumnDescription) -> None:
+        """Keep with a dataset what the column was in the catalogue."""
+        self._descriptions[name] = description
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only these rows (increasing) in the finished store."""
@@ -215,33 +226,70 @@ class Writer:
     ) -> None:
         finished = False
         try:
-            if exc_type is None:
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
+            if error is None:
                 self._finish()
                 finished = True
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
         finally:
-            if finished or self._discard or self.resume is None:
+            if finished or self._discard or not self.recorded:
+                self._journal.remove()
                 self.partial.unlink(missing_ok=True)
-                if self.resume is not None:
-                    self._journal.unlink(missing_ok=True)
-            if self.resume is not None:
-                self._lock.close()
+            self._lock.close()
 
     def _finish(self) -> None:
+        """Add text, attributes and checksums to the rows, and give the file its name."""
         assert self.n_written == self.n_objects, f"{self.n_written} of {self.n_objects} objects written"
-        if self._kept is not None and len(self._kept) < self.n_objects:
-            self._compact(self._kept)
-        with h5py.File(self.partial, "r+", libver=("v110", "v110")) as file:
-            for name, parts in sorted(self._text.items()):
-                text = np.concatenate(parts)
-                text = text if self._kept is None else text[self._kept]
-                file.create_dataset(name, data=text, dtype=h5py.string_dtype(), track_times=False)
-            self._write_attributes(file.attrs)
-            if "features" in file:
-                file["features"].attrs["names"] = list(self.feature_names)
-            for _, dataset in list_datasets(file):
-                dataset.attrs["sha256"] = dataset_digest(dataset)
-        _synchronize(self.partial)
-        os.replace(self.partial, self.path)
+        text = {name: self._kept_text(parts) for name, parts in sorted(self._text.items())}
+        if self._kept is None or len(self._kept) == self.n_objects:
+            self._complete(self.partial, self.n_objects, self._rows, text)
+            return
+        shorter = self._hidden("kept")
+        try:
+            shorter.write_bytes(b"")
+            self._complete(shorter, len(self._kept), dict(sorted(self._rows.items())), text)
+        finally:
+            shorter.unlink(missing_ok=True)
+
+    def _kept_text(self, parts: list[NDArray[np.object_]]) -> NDArray[np.object_]:
+        text = np.concatenate(parts)
+        return text if self._kept is None else text[self._kept]
+
+    def _complete(self, target: Path, n_rows: int, rows: RowTypes, text: Mapping[str, NDArray[np.object_]]) -> None:
+        """Complete a file of `n_rows` rows; any other file than the unfinished store gets its rows first."""
+        text_bytes = sum(sum(map(_longest_stored, values)) for values in text.values())
+        with Structure(self._hidden("structure"), n_rows, rows, text_bytes) as structure:
+            places = structure.locations
+            if target == self.partial:
+                assert places == self.locations
+            else:
+                assert self._kept is not None
+                copy_rows(self.partial, target, self._kept, [(self.locations[name], places[name]) for name in rows])
+            with structure.open() as file:
+                for name, values in text.items():
+                    file.create_dataset(name, data=values, dtype=h5py.string_dtype(), track_times=False)
+                self._write_attributes(file.attrs)
+                if "features" in file:
+                    file["features"].attrs["names"] = list(self.feature_names)
+                for name, dataset in list_datasets(file):
+                    is_text = name in text
+                    digest = dataset_digest(dataset) if is_text else rows_digest(target, places[name], n_rows)
+                    dataset.attrs["sha256"] = digest
+                    dataset.attrs.update(self._descriptions[name].attributes if name in self._descriptions else {})
+            structure.copy_to(target)
+        _synchronize(target)
+        os.replace(target, self.path)
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        own = error.filename is None or Path(error.filename).name.startswith(f".{self.path.name}.")
+        reason = error.strerror if error.errno and error.strerror else first_line(error)
+        kept = "; finished blocks are kept" if self.recorded and not self._discard else ""
+        return StoreError(
+            f"{self.path if own else error.filename}: cannot be written ({reason}); make room, or correct the "
+            f"permissions or the path, and give the same command again{kept}"
+        )
 
     def _write_attributes(self, attributes: h5py.AttributeManager) -> None:
         zero_points = np.full(len(self.bands), np.nan) if self.zero_points is None else self.zero_points
@@ -252,50 +300,9 @@ class Writer:
         attributes["zero_points"] = np.asarray(zero_points, np.float64)
         attributes["unit"] = self.unit
         attributes["survey"] = self.survey
-        attributes["version"] = _version()
+        attributes["version"] = astrodl.__version__
         attributes["source_checksum"] = self.source_checksum
         attributes["settings"] = self.settings
-
-    def _compact(self, rows: NDArray[np.int64]) -> None:
-        """Replace the unfinished file by one with these rows only."""
-        shorter = _temporary_beside(self.path)
-        try:
-            with h5py.File(self.partial, "r") as source, h5py.File(shorter, "w", libver=("v110", "v110")) as target:
-                for name, dataset in list_datasets(source):
-                    _create_dataset(target, name, (len(rows), *dataset.shape[1:]), dataset.dtype.str)
-                    for start, stop in row_ranges(dataset, len(rows)):
-                        first, last = rows[start], rows[stop - 1]
-                        target[name][start:stop] = dataset[first : last + 1][rows[start:stop] - first]
-            os.replace(shorter, self.partial)
-        finally:
-            shorter.unlink(missing_ok=True)
-
-    # -- resuming -----------------------------------------------------------------------------------------------------
-
-    def _resume(self) -> None:
-        """Read the entries of an interrupted writer of the same content; otherwise start with an empty file."""
-        try:
-            first, *entries = (json.loads(line) for line in self._read_journal())
-            is_same = first == {"resume": self.resume} and self.partial.is_file()
-        except ValueError:
-            is_same = False
-        if is_same:
-            self.recorded = entries
-            return
-        self._journal.unlink(missing_ok=True)
-        self.partial.unlink(missing_ok=True)
-        self.partial.touch()
-
-    def _read_journal(self) -> list[str]:
-        """Return the complete lines of the journal."""
-        if not self._journal.is_file():
-            return []
-        return self._journal.read_text("utf-8").split("\n")[:-1]
-
-    def _append(self, entry: dict[str, Any]) -> None:
-        text = json.dumps(entry, separators=(",", ":")) + "\n"
-        with open(self._journal, "a", encoding="utf-8") as journal:
-            journal.write(text)
 
 
 def _to_stored_type(name: str, values: ArrayLike) -> NDArray[Any]:
@@ -311,58 +318,19 @@ def _to_stored_type(name: str, values: ArrayLike) -> NDArray[Any]:
     return np.ascontiguousarray(array, "<f4")
 
 
-def dataset_digest(dataset: h5py.Dataset) -> str:
-    """Return the SHA-256 of the content of a dataset."""
-    digest = hashlib.sha256()
-    for start, stop in row_ranges(dataset, dataset.shape[0]):
-        rows = dataset[start:stop]
-        digest.update(content_bytes(decode_text(rows).astype(object) if rows.dtype == object else rows))
-    return digest.hexdigest()
+def _longest_stored(text: str) -> int:
+    """Return an upper limit of the bytes that HDF5 needs for a text."""
+    return 8 * len(text) + 64
 
 
-def _create_dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> None:
-    """Create a contiguous dataset, allocated at once so that its location is known, and not filled."""
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    properties.set_obj_track_times(False)
-    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    stored_type = h5py.h5t.py_create(np.dtype(dtype))
-    h5py.h5d.create(file.id, name.encode(), stored_type, h5py.h5s.create_simple(shape), properties, links)
-
-
-def _location(dataset: h5py.Dataset) -> RowLocation:
-    offset = dataset.id.get_offset()
-    assert offset is not None or not dataset.size, f"{dataset.name} has no location in the file"
-    return RowLocation(offset or 0, dataset.shape[1:], dataset.dtype.str)
-
-
-def _write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _synchronize(path: Path) -> None:
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
-
-
-def _temporary_beside(path: Path) -> Path:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    umask = os.umask(0)
-    os.umask(umask)
-    os.fchmod(descriptor, 0o666 & ~umask)  # mkstemp creates files that only their owner can read
-    os.close(descriptor)
-    return Path(name)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("astrodl")
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "unknown"

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from astrodl.config import AugmentSettings, TaskSettings
 from astrodl.data.augment import degrade, draw_kept_bands, transform_maps
 from astrodl.data.batches import Batch, Cutouts, Dataset
-from astrodl.data.normalize import Normalization
 from astrodl.device import autocast
 from astrodl.products import Column
 from astrodl.store import Reader
+from astrodl.tasks.context import Context
 from astrodl.tasks.inputs import fill_missing
 from astrodl.tasks.metric import Metric, Metrics
 
@@ -29,44 +29,6 @@ __all__ = ["AnyTask", "Arrays", "Context", "Evaluation", "Task", "missing_column
 Arrays = dict[str, np.ndarray]
 SettingsT = TypeVar("SettingsT", bound=TaskSettings)
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Context:
-    """Properties of the training data that a network needs for prediction; plain values, saved with the model.
-
-    Attributes
-    ----------
-    survey, unit, bands, size, pixel_scale_arcsec
-        As in the store.
-    normalization : Normalization
-        Fitted on the training split.
-    constants : dict
-        Values that the task fits on the training split: classes, bin edges, feature means, temperatures.
-    sees_coverage : bool
-        Whether image networks also take a map per band of the pixels with data, because training objects have gaps.
-    """
-
-    survey: str
-    unit: str
-    bands: tuple[str, ...]
-    size: int
-    pixel_scale_arcsec: float
-    normalization: Normalization
-    constants: dict[str, Any] = field(default_factory=dict)
-    sees_coverage: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Context":
-        """Rebuild from `to_dict`."""
-        plain = dict(values)
-        plain["bands"] = tuple(plain["bands"])
-        plain["normalization"] = Normalization.from_dict(plain["normalization"])
-        return cls(**plain)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Latent map: a variational autoencoder that orders galaxies without labels."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from astrodl.baselines import latent as classical
 from astrodl.config import AugmentSettings, Fraction, TaskSettings, TrainSettings
+from astrodl.data import normalize
 from astrodl.data.batches import Batch, Cutouts
 from astrodl.data.views import canonicalize
 from astrodl.losses import SSIM_WIDTH, kl_standard_normal, ssim
@@ -19,6 +21,7 @@ from astrodl.plots.latent import latent_mosaic, latent_nodes, latent_plane, near
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Evaluation, Task
+from astrodl.tasks.catalogue import class_names, read_numbers
 from astrodl.tasks.colour import colour
 from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 
@@ -105,14 +108,21 @@ class Latent(Task[LatentSettings, VAE]):
     small: ClassVar = {"view": 16, "widths": [8, 16]}
     uses_reference = True
 
+    @classmethod
+    def fit_constants(cls, settings: LatentSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
+        """Fit the unit of each band, its typical sky noise, unless the store says that all have the same unit."""
+        if store.unit == "uJy":
+            return {}
+        return {"units": normalize.fit(store.sky_sigma[train], store.bands, n_sigma=1.0).softening}
+
     def inputs(self, cutouts: Cutouts) -> Arrays:
         """Return canonical views scaled by arsinh, and the noise of their pixels on the same scale."""
         settings = self.settings
+        images, sky_sigma = (
+            torch.from_numpy(np.require(array, np.float32, ["C", "W"])) for array in (cutouts.images, cutouts.sky_sigma)
+        )
         views, noise = canonicalize(
-            torch.from_numpy(np.ascontiguousarray(cutouts.images)),
-            torch.from_numpy(np.ascontiguousarray(cutouts.sky_sigma)),
-            size=settings.view,
-            extent=settings.extent,
+            images, sky_sigma, units=self.context.constants.get("units"), size=settings.view, extent=settings.extent
         )
         sky = (noise / settings.softening)[..., None, None]
         image = torch.arcsinh(views / settings.softening)
@@ -185,10 +195,10 @@ class Latent(Task[LatentSettings, VAE]):
         """Read class and properties where the store has them."""
         truth: Arrays = {}
         if store.has_column(self.settings.classes):
-            truth["class"] = store.column(self.settings.classes, indices)
+            truth["class"] = class_names(store.column(self.settings.classes, indices))
         for name, column in self.settings.properties.items():
             if store.has_column(column):
-                truth[name] = store.column(column, indices).astype(float)
+                truth[name] = read_numbers(store, column, indices)
         return truth
 
     def describe_metrics(self) -> tuple[Metric, ...]:
@@ -199,22 +209,40 @@ class Latent(Task[LatentSettings, VAE]):
         return tuple(known.get(name, Metric(name, "high", labels[name])) for name in names)
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
-        """Score nearest-neighbour class recall, rank correlations of the best directions, chi^2, active units."""
+        """Score nearest-neighbour class recall, rank correlations of the best directions, chi^2, active units.
+
+        A metric for which too few objects of a split have a class or a value is left out.
+        """
         train, test = reference["latent"], predictions["latent"]
         metrics: Metrics = {}
         if "class" in truth:
             known, reference_known = truth["class"] != "", reference["truth_class"] != ""
-            voted = metrics_of.knn_predict(
-                train[reference_known], reference["truth_class"][reference_known], test[known]
-            )
-            codes = np.unique(np.concatenate([voted, truth["class"][known]]), return_inverse=True)[1]
-            metrics |= bootstrap_metrics({"knn_recall": balanced_accuracy}, *np.split(codes, 2))
+            if self._is_known("knn_recall", reference_known, known, least=1):
+                voted = metrics_of.knn_predict(
+                    train[reference_known], reference["truth_class"][reference_known], test[known]
+                )
+                codes = np.unique(np.concatenate([voted, truth["class"][known]]), return_inverse=True)[1]
+                metrics |= bootstrap_metrics({"knn_recall": balanced_accuracy}, *np.split(codes, 2))
         for name in self.settings.properties:
             if name in truth:
-                projected = metrics_of.project(train, reference[f"truth_{name}"], test)
-                metrics |= bootstrap_metrics({f"rho_{name}": metrics_of.spearman}, projected, truth[name])
+                of_train = reference[f"truth_{name}"]
+                if self._is_known(f"rho_{name}", np.isfinite(of_train), np.isfinite(truth[name]), least=2):
+                    projected = metrics_of.project(train, of_train, test)
+                    metrics |= bootstrap_metrics({f"rho_{name}": metrics_of.spearman}, projected, truth[name])
         metrics |= bootstrap_metrics({"chi2": np.nanmedian}, predictions["chi2"])
         return metrics | bootstrap_metrics({"active_units": metrics_of.active_units}, test)
+
+    @staticmethod
+    def _is_known(metric: str, train: np.ndarray, test: np.ndarray, *, least: int) -> bool:
+        """Return whether enough objects of both splits have the truth for a metric; say so where they have not."""
+        if min(train.sum(), test.sum()) >= least:
+            return True
+        print(
+            f"latent: {train.sum()} training and {test.sum()} test objects have the truth for {metric}, which needs "
+            f"{least} of each; it is left out",
+            file=sys.stderr,
+        )
+        return False
 
     def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
         """Project the same views on as many principal components as there are latent dimensions."""

@@ -1,32 +1,28 @@
 """Trained models: load, predict, save; one safetensors file, no pickle."""
 
-import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-import astrodl
-from astrodl import tasks
-from astrodl.atomic import replacing
-from astrodl.config import parse
+from astrodl.calibration.training_range import INPUT_FLAGS, TrainingRange, select_measurements
 from astrodl.data.batches import Batch, Cutouts, ResidentDataset
 from astrodl.device import choose_device, choose_memory_format, to_memory_format
-from astrodl.errors import DataError, StoreError
+from astrodl.errors import AstrodlError, StoreError
 from astrodl.models.blocks import fold_batch_norm
-from astrodl.photometry.features import measure
-from astrodl.tasks.base import AnyTask, Arrays, Context
+from astrodl.photometry.features import feature_names
+from astrodl.tasks.base import AnyTask, Arrays
+from astrodl.tasks.given import prepare_cutouts
+from astrodl.tasks.model_file import fill, read_model_file, write_model_file
 
-__all__ = ["Model", "load_model"]
+__all__ = ["Model", "finish", "has_data", "load_model", "measured_in"]
 
-FORMAT = "astrodl-model"
-FORMAT_VERSION = 3
 CPU_PIXELS = 32 * 64**2
 """Pixels of a band that a CPU predicts at a time: the maps of more do not fit into its caches."""
 
@@ -66,21 +62,33 @@ class Model:
 
     def predict(
         self,
-        images: np.ndarray,
+        images: Any,
         *,
-        sky_sigma: np.ndarray | None = None,
+        bands: Sequence[str] | None = None,
+        unit: Any = None,
+        sky_sigma: Any = None,
         features: np.ndarray | None = None,
         ebv: np.ndarray | None = None,
         planes: Mapping[str, np.ndarray] | None = None,
     ) -> Arrays:
         """Predict from images in memory.
 
+        Objects unlike the training objects are flagged in `input_flags` (bits of
+        `astrodl.calibration.training_range.INPUT_FLAGS`), and a warning says what differs. An image without any data
+        gets NaN.
+
         Parameters
         ----------
-        images : (N, bands, y, x) or (bands, y, x) array
-            Linear fluxes in the unit of the training survey (`model.task.context.unit`), NaN where there is no data.
-        sky_sigma : (N, bands) array, optional
-            Sky noise per pixel; measured on the border of the images by default.
+        images : (N, bands, y, x) or (bands, y, x) array or Quantity
+            Linear fluxes, NaN where there is no data. Masked pixels have no data.
+        bands : sequence of str, optional
+            Names of the bands of `images`, which are brought to those of the model; by default they are `model.bands`.
+        unit : str or astropy unit, optional
+            Unit of `images`, such as "nanomaggy"; by default that of a Quantity, or else that of the training survey
+            (`model.task.context.unit`).
+        sky_sigma : (N, bands) array or Quantity, optional
+            Sky noise per pixel, in the unit of `images`; by default measured on their borders as ingestion does. Give
+            that of the store for cutouts of larger images, whose noise was measured farther out.
         features : (N, F) array, optional
             As `astrodl.photometry.features.measure` gives them; measured by default.
         ebv : (N,) array, optional
@@ -97,27 +105,46 @@ class Model:
         Raises
         ------
         DataError
-            Wrong number of bands or wrong size.
+            The images do not fit the model: size, bands, unit.
         """
-        images = np.asarray(images, dtype=np.float32)
-        images = images[None] if images.ndim == 3 else images
-        self._check(images.shape)
-        if sky_sigma is None:
-            sky_sigma = border_noise(images)
-        if features is None:
-            features, _ = measure(images, sky_sigma=sky_sigma, pixel_scale_arcsec=self.task.context.pixel_scale_arcsec)
-            reddening = np.full(len(images), np.nan) if ebv is None else np.broadcast_to(ebv, len(images))
-            features = np.column_stack([features, reddening.astype(np.float32)])
-        return self.task.finish(self.raw(Cutouts(images, sky_sigma, features, planes or {})))
+        context = self.task.context
+        cutouts = prepare_cutouts(
+            context, images, bands=bands, unit=unit, sky_sigma=sky_sigma, features=features, ebv=ebv, planes=planes
+        )
+        raw = self.raw(cutouts)
+        if sky_sigma is None and not context.sky_on_border:
+            warnings.warn(
+                f"{self.task.name}: the sky noise of the training objects was measured on larger images than their "
+                "cutouts, and differs from that on the border; give sky_sigma, such as that of the store",
+                stacklevel=2,
+            )
+        if context.training_range is not None:
+            for line in context.training_range.describe(measured_in(self.task, cutouts), raw["input_flags"]):
+                warnings.warn(f"{self.task.name}: {line}", stacklevel=2)
+        return finish(self.task, raw, raw["input_flags"])
+
+    def flag(self, measured: Mapping[str, np.ndarray], with_data: np.ndarray) -> np.ndarray:
+        """Return bits of `INPUT_FLAGS` for objects unlike the training objects, (N,) int16.
+
+        Parameters
+        ----------
+        measured : mapping of str to (N,) array
+            What is compared, see `astrodl.calibration.training_range.select_measurements`.
+        with_data : (N,) array of bool
+            Whether an image has a pixel with data.
+        """
+        training_range = self.task.context.training_range or TrainingRange(0, {})
+        return training_range.flags(measured, with_data)
 
     def raw(self, cutouts: Cutouts, *, batch_size: int = 128) -> Arrays:
-        """Predict without `Task.finish`, in batches: the arrays that are averaged over models."""
+        """Predict without `Task.finish`, in batches: the arrays that are averaged over models, and `input_flags`."""
         parts: list[Arrays] = []
         for start in range(0, len(cutouts), batch_size):
             part = cutouts.slice(start, start + batch_size)
             (batch,) = ResidentDataset(self.task.inputs(part), self.device).in_order(batch_size)
             parts.append({name: tensor.numpy() for name, tensor in self.predict_batch(batch).items()})
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        return {**arrays, "input_flags": self.flag(measured_in(self.task, cutouts), has_data(cutouts.images))}
 
     @torch.no_grad()
     def predict_batch(self, batch: Batch) -> Batch:
@@ -135,33 +162,12 @@ class Model:
             name: torch.cat([part[name] for part in parts]).float().to("cpu", non_blocking=True) for name in parts[0]
         }
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights and metadata, atomically.
 
         The metadata hold the resolved settings, the context (bands, scale, normalisation, constants) and versions.
         """
-        metadata = {
-            "format": FORMAT,
-            "format_version": str(FORMAT_VERSION),
-            "task": self.task.name,
-            "settings": json.dumps(self.task.settings.model_dump(mode="json"), sort_keys=True),
-            "context": json.dumps(self.task.context.to_dict(), sort_keys=True),
-            "astrodl_version": astrodl.__version__,
-            "torch_version": torch.__version__,
-            **self.metadata,
-        }
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        with replacing(path) as temporary:
-            save_file(state, temporary, metadata)
-
-    def _check(self, shape: Sequence[int]) -> None:
-        context = self.task.context
-        expected = (len(context.bands), context.size, context.size)
-        if len(shape) != 4 or tuple(shape[1:]) != expected:
-            raise DataError(
-                f"images have shape {tuple(shape)}, this model takes (N, {', '.join(map(str, expected))}) with bands "
-                f"{', '.join(context.bands)}; crop or reorder them"
-            )
+        write_model_file(Path(path), self.task, self.network, self.metadata)
 
 
 def load_model(path: str | os.PathLike[str], *, device: str = "auto") -> Model:
@@ -170,39 +176,60 @@ def load_model(path: str | os.PathLike[str], *, device: str = "auto") -> Model:
     Raises
     ------
     StoreError
-        The file is missing, damaged, or not an astrodl model.
+        The file is missing, damaged or altered, or not an astrodl model.
     """
     path = Path(path)
-    if not path.is_file():
-        raise StoreError(f"{path}: no such file; give a model.safetensors written by 'astrodl train'")
+    task, weights, metadata, has_checksum = read_model_file(path)
+    where = choose_device(device)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
-        raise StoreError(f"{path}: not a readable safetensors file ({error}); train again") from None
-    if metadata.get("format") != FORMAT or metadata.get("format_version") != str(FORMAT_VERSION):
-        found = f"{metadata.get('format', 'no format')} {metadata.get('format_version', '')}".strip()
+        network = task.build()
+        fill(network, weights, path)
+        if not has_checksum:
+            _try_out(Model(task, network))
+    except AstrodlError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
         raise StoreError(
-            f"{path}: holds {found}, this version reads {FORMAT} {FORMAT_VERSION}; train again, or use another astrodl"
-        )
-    task_class = tasks.get(metadata["task"])
-    task = task_class(
-        parse(task_class.Settings, json.loads(metadata["settings"]), str(path)),
-        Context.from_dict(json.loads(metadata["context"])),
-    )
-    network = task.build()
-    network.load_state_dict(state)
-    own = {"format", "format_version", "task", "settings", "context"}
-    return Model(task, network.to(choose_device(device)), {k: v for k, v in metadata.items() if k not in own})
+            f"{path}: settings and constants do not describe a network of {task.name} ({reason}); take an intact copy, "
+            "or train again"
+        ) from None
+    return Model(task, network.to(where), metadata)
 
 
-def border_noise(images: np.ndarray, width: int = 4) -> np.ndarray:
-    """Measure the sky noise (N, bands) as 1.4826 MAD of the pixels in a frame of `width` pixels."""
-    frame = np.ones(images.shape[-2:], dtype=bool)
-    frame[width:-width, width:-width] = False
-    border = images[..., frame]
-    finite = np.isfinite(border).any(-1, keepdims=True)
-    border = np.where(finite, border, 0.0)
-    deviation = np.abs(border - np.nanmedian(border, axis=-1, keepdims=True))
-    return np.where(finite[..., 0], 1.4826 * np.nanmedian(deviation, axis=-1), np.nan).astype(np.float32)
+def _try_out(model: Model) -> None:
+    """Predict an empty sky, which needs all constants; files of older versions have no checksum."""
+    context = model.task.context
+    noise = np.random.default_rng(0).standard_normal((2, len(context.bands), context.size, context.size))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        predicted = model.predict(noise * np.reshape(context.normalization.softening, (-1, 1, 1)), unit=context.unit)
+    model.task.columns(predicted)
+
+
+def has_data(images: np.ndarray) -> np.ndarray:
+    """Return which images (N, bands, y, x) have a pixel with data, (N,) bool."""
+    found: np.ndarray = np.isfinite(images[:, :, ::8, ::8]).any(axis=(1, 2, 3))
+    rest = np.flatnonzero(np.logical_not(found))
+    found[rest] = np.isfinite(images[rest]).any(axis=(1, 2, 3))
+    return found
+
+
+def measured_in(task: AnyTask, cutouts: Cutouts) -> dict[str, np.ndarray]:
+    """Select the measurements of cutouts that are compared with those of the training objects."""
+    context = task.context
+    scale = context.pixel_scale_arcsec or None
+    names = feature_names(context.bands, context.size, scale)
+    return select_measurements(cutouts.features, names, cutouts.sky_sigma, context.bands, scale)
+
+
+def finish(task: AnyTask, predictions: Arrays, input_flags: np.ndarray) -> Arrays:
+    """Finish averaged predictions, with `input_flags`; objects without any data get NaN, empty sets and zero counts."""
+    finished = dict(task.finish({**predictions, "input_flags": input_flags}))
+    empty = input_flags & INPUT_FLAGS["no_data"] > 0
+    if empty.any():
+        for name, values in finished.items():
+            if not name.endswith("flags"):
+                finished[name] = values = np.array(values)
+                values[empty] = np.nan if values.dtype.kind == "f" else 0
+    return {**finished, "input_flags": input_flags}

@@ -1,5 +1,6 @@
 """Outliers: a Wasserstein GAN with an encoder; galaxies that it reconstructs badly have high scores."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -21,6 +22,7 @@ from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kin
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Evaluation, Task
+from astrodl.tasks.catalogue import name_kinds
 from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import fit_standardization, scale_free_features, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
@@ -183,20 +185,29 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         """Fit, without labels, what residuals and features are usual.
 
         How each residual number runs with flux and peak, the covariance of the features, and the distributions of each
-        part of the score and of the score, over training and validation objects; oddities among them are clipped.
+        part of the score are those of training and validation objects; oddities among them are clipped. The
+        distribution of the score is that of the validation objects, which the network was not trained on.
         """
         batches = [batch for part in (train, validation) if part is not None for batch in part.in_order(128)]
         measured_of = [self._residuals(network, batch) for batch in batches]
         numbers, light = (np.concatenate([pair[i].double().cpu().numpy() for pair in measured_of]) for i in (0, 1))
         features = torch.cat([batch["features"] for batch in batches]).double().cpu().numpy()
-        return surprise.fit_score(numbers, light, features if self.settings.features else None, n_regions=len(REGIONS))
+        measured = (numbers, light, features if self.settings.features else None)
+        constants = surprise.fit_score(*measured, n_regions=len(REGIONS))
+        held_out = np.arange(len(numbers)) >= len(train)
+        if not held_out.any():
+            warnings.warn(
+                "outliers: there are no validation objects, so that outliers_percentile is NaN; give split.validation",
+                stacklevel=2,
+            )
+            return constants
+        return constants | surprise.fit_ranks(*measured, held_out, n_regions=len(REGIONS))
 
     def predict(self, network: EncoderGAN, batch: Batch) -> dict[str, Tensor]:
         """Add up how surprising each part of the residual, and the features, are among galaxies of like flux and peak.
 
         The surprise is minus the logarithm of the fraction of the training objects with a larger value. The percentile
-        is the fraction of training and validation objects with a lower score: it depends on no other object that is
-        predicted.
+        is the fraction of validation objects with a lower score: it depends on no other object that is predicted.
         """
         constants = self.context.constants
         numbers, light = (tensor.double().cpu().numpy() for tensor in self._residuals(network, batch))
@@ -226,9 +237,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return {name: predictions[name] for name in ("score", "percentile")}
 
     def columns(self, predictions: Arrays) -> list[Column]:
-        """Return the score, and its rank among training and validation objects."""
+        """Return the score, and its rank among the validation objects."""
         score, rank = predictions["score"], predictions["percentile"]
-        ranked = "fraction of training and validation objects with a lower score"
+        ranked = "fraction of validation objects with a lower score"
         return [
             Column("outliers_score", score, None, "sum of the surprise (nats) of residual and features", "stat.value"),
             Column("outliers_percentile", rank, None, ranked, "stat.rank"),
@@ -236,7 +247,8 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Read the kind of oddity, empty for none."""
-        return {"oddity": store.column(self.settings.target, indices)} if store.has_column(self.settings.target) else {}
+        column = self.settings.target
+        return {"oddity": name_kinds(store.column(column, indices))} if store.has_column(column) else {}
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
         """Score the ranking of known oddities."""

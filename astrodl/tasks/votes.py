@@ -19,6 +19,7 @@ from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks import image_network
 from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column
+from astrodl.tasks.catalogue import read_numbers
 from astrodl.tasks.inputs import network_input, scale_free_features
 from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 
@@ -93,8 +94,9 @@ class Votes(Task[VotesSettings, HybridNetwork]):
     def fit_constants(cls, settings: VotesSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
         """Start from the mean fractions; scale the features."""
         counts = _counts(store, settings.tree, train).sum(0) + 1.0
-        mean = [counts[part] / counts[part].sum() for part in settings.tree.slices.values()]
-        return {"mean": np.concatenate(mean).tolist(), **image_network.fit_features(settings, store, train)}
+        mean = np.concatenate([counts[part] / counts[part].sum() for part in settings.tree.slices.values()]).tolist()
+        # the scaling of the features has a `mean`, too
+        return {"mean": mean, **image_network.fit_features(settings, store, train), "fractions": mean}
 
     @classmethod
     def missing_truth(cls, settings: VotesSettings, store: Reader) -> str | None:
@@ -129,7 +131,8 @@ class Votes(Task[VotesSettings, HybridNetwork]):
         network = image_network.build(self.settings, self.context, self.n_channels, len(self.tree.columns))
         with torch.no_grad():
             # the network starts at the mean fractions, with the concentration of ten votes
-            mean = torch.tensor(self.context.constants["mean"])
+            constants = self.context.constants  # of older models without `fractions`
+            mean = torch.tensor(constants.get("fractions", constants["mean"]))
             start = mean.log() if self.settings.likelihood == "mse" else torch.expm1(10 * mean).clamp_min(1e-3).log()
             network.head.bias.copy_(start)
             network.head.weight.mul_(0.1)
@@ -220,7 +223,9 @@ class Votes(Task[VotesSettings, HybridNetwork]):
 
         def agreement(fraction: np.ndarray, votes: np.ndarray) -> float:
             first = self.parts[0]
-            return float((fraction[:, first].argmax(1) == votes[:, first].argmax(1)).mean())
+            asked = votes[:, first].any(1)
+            right = fraction[asked, first].argmax(1) == votes[asked, first].argmax(1)
+            return float(right.mean()) if len(right) else float("nan")
 
         metrics = bootstrap_metrics({"vote_rmse": rmse, "agreement": agreement}, predictions["fraction"], votes)
         if "concentration" in predictions:
@@ -235,6 +240,9 @@ class Votes(Task[VotesSettings, HybridNetwork]):
         """Predict the mean fractions, and with a random forest on magnitudes, colours and structure."""
         names, fractions = scale_free_features(store.feature_names), vote_metrics.fractions
         share = fractions(self.truth(store, train)["votes"], self.tree)
+        for part in self.parts:
+            if np.isnan(share[:, part]).all():  # a question that nobody was asked in the training split
+                share[:, part] = 1 / (part.stop - part.start)
         x, y = store.features(names, train), store.features(names, test)
         return {
             "mean": ({"fraction": mean_fractions(share, len(test))}, {}),
@@ -270,8 +278,8 @@ def _binomial(predictions: Arrays, n_votes: np.ndarray) -> np.ndarray:
 
 def _counts(store: Reader, tree: VoteTree, indices: np.ndarray) -> np.ndarray:
     """Read the votes for each answer, (n, A); zero where the catalogue has no value."""
-    counts = np.stack([store.column(name, indices).astype(float) for name in tree.columns], axis=1)
-    return np.nan_to_num(counts).clip(0)
+    counts = np.stack([read_numbers(store, name, indices) for name in tree.columns], axis=1)
+    return np.nan_to_num(counts, posinf=0).clip(0)
 
 
 def _positive(outputs: Tensor) -> Tensor:

@@ -14,12 +14,15 @@ MIN_EPOCHS = 6
 """Shorter curves are not diagnosed."""
 UNSTABLE = 0.25
 """Scatter of the last third, or rise of the training loss above its minimum, as a share of the loss decrease."""
-RISE, N_SCATTER = 0.05, 3.0
-"""A rise of the validation loss counts from this share of the loss decrease and this multiple of its scatter on."""
+RISE, LEAST_RISE, N_SCATTER = 0.05, 0.005, 3.0
+"""A rise of the validation loss counts from these shares of its decrease, without the first tenth and in all, and from
+this multiple of its scatter on."""
 STEEP = 0.15
 """Share of the loss decrease that the last third may contribute in a finished training."""
 FLAT = 0.05
 """Share of its first value by which the training loss must decrease at least."""
+MOST_ALIKE = 1 / 3
+"""Share of the layers whose units may all be alike; there are none in a network that started from random weights."""
 
 
 class Diagnosis(NamedTuple):
@@ -35,22 +38,33 @@ class Diagnosis(NamedTuple):
 def diagnose(history: Sequence[Mapping[str, Any]]) -> Diagnosis | None:
     """Diagnose a training from its history, by the loss of its first phase.
 
+    An epoch without an update of that phase has the loss between those of its neighbours.
+
     Parameters
     ----------
     history : sequence of mapping
-        Rows with `train` and, in some epochs, `validation`, each a mapping of term to value.
+        Rows with `train` and, in some epochs, `validation`, each a mapping of term to value; and `alike`, the share of
+        the layers whose units are all alike, where there are any.
 
     Returns
     -------
     Diagnosis or None
         None for fewer than `MIN_EPOCHS` epochs.
     """
-    train, validation = ([_loss(row.get(part)) for row in history] for part in ("train", "validation"))
-    return diagnose_curves([x for x in train if x is not None], [x for x in validation if x is not None])
-
-
-def _loss(terms: Mapping[str, Any] | None) -> float | None:
-    return next((value for name, value in (terms or {}).items() if name.endswith("loss")), None)
+    name = next((name for row in history for name in row.get("train") or {} if name.endswith("loss")), "loss")
+    train, validation = (
+        {epoch: row[part][key] for epoch, row in enumerate(history) if key in (row.get(part) or {})}
+        for part, key in (("train", name), ("validation", "loss"))
+    )
+    found = diagnose_curves(
+        np.interp(np.arange(len(history)), list(train), list(train.values())) if train else [], [*validation.values()]
+    )
+    alike = history[-1].get("alike", 0.0) if history else 0.0
+    if found is not None and found.kind in ("healthy", "overfit") and alike > MOST_ALIKE:
+        return Diagnosis(
+            "underfit", f"in {100 * alike:.0f} % of the layers all units are alike; start from random weights"
+        )
+    return found
 
 
 def diagnose_curves(train: ArrayLike, validation: ArrayLike = ()) -> Diagnosis | None:
@@ -64,8 +78,9 @@ def diagnose_curves(train: ArrayLike, validation: ArrayLike = ()) -> Diagnosis |
        its decrease; or the training loss ends above its minimum by more than `UNSTABLE` of its decrease.
     2. *underfit*: the mean training loss of the last third is not below the first value by `FLAT` of that value and
        by `N_SCATTER` times the scatter.
-    3. *overfit*: the validation loss ends above its minimum by more than `N_SCATTER` times its scatter and `RISE` of
-       its decrease, and the training loss has decreased since.
+    3. *overfit*: the validation loss ends above its minimum by more than `N_SCATTER` times its scatter, `RISE` of its
+       decrease after the first tenth of the training, and `LEAST_RISE` of its whole decrease, and the training loss has
+       decreased since.
     4. *underfit*: the last third contributes more than `STEEP` of the decrease, in training and validation.
     5. *healthy*: anything else.
 
@@ -101,7 +116,7 @@ def _unstable(training: Curve, judged: Curve) -> Diagnosis | None:
             "unstable", f"the loss of the last third scatters by {noise:.2g}, it decreased by {decrease:.2g}"
         )
     decrease = max(_decrease(training), 0.1 * abs(training[0]))
-    smooth = np.convolve(training, np.full(3, 1 / 3), "valid")
+    smooth = _smooth(training)
     if (rise := smooth[-1] - smooth.min()) > UNSTABLE * decrease:
         return Diagnosis("unstable", f"the training loss rises by {rise:.2g} after it decreased by {decrease:.2g}")
     return None
@@ -123,8 +138,9 @@ def _overfit(training: Curve, validated: Curve) -> Diagnosis | None:
     if len(after) < 4 or after[0] - after[-3:].mean() < _scatter(after):
         return None
     noise = _scatter(_last_third(validated, max(MIN_EPOCHS, len(validated) - best)))
-    rise = np.median(validated[-3:]) - validated[best]
-    if rise < max(N_SCATTER * noise, RISE * _decrease(validated)):
+    rise = np.median(validated[-3:]) - _smooth(validated).min()
+    late = max(float(validated[len(validated) // 10] - validated[best]), 0.0)
+    if rise < max(N_SCATTER * noise, RISE * late, LEAST_RISE * _decrease(validated)):
         return None
     return Diagnosis(
         "overfit",
@@ -144,6 +160,11 @@ def _unfinished(training: Curve, judged: Curve) -> Diagnosis:
 def _last_third(curve: Curve, least: int = 3) -> Curve:
     """Return the last third of a curve, but at least `least` values."""
     return curve[-max(len(curve) // 3, least) :]
+
+
+def _smooth(curve: Curve) -> Curve:
+    """Return the means of three consecutive values."""
+    return np.convolve(curve, np.full(3, 1 / 3), "valid")
 
 
 def _decrease(curve: Curve) -> float:

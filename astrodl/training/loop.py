@@ -12,6 +12,7 @@ processes can train one network: see `astrodl.distributed`.
 import copy
 import hashlib
 import json
+import math
 import signal
 import sys
 import time
@@ -40,10 +41,12 @@ from astrodl.training.optimizers import (
     limit_norms,
     parameters_of,
     penalize,
+    share_of_alike_layers,
     step_unless,
     update_average,
 )
 from astrodl.training.state import EpochRow, NetworkT, Trainable, TrainingState
+from astrodl.training.statistics import has_statistics, refresh_statistics
 
 __all__ = [
     "COLLECT_INTERVAL",
@@ -63,6 +66,8 @@ SAVE_SECONDS = 20.0
 COLLECT_INTERVAL = 16
 """Updates on a GPU between two calls of `collect_results`, for which the host waits."""
 VALIDATION_BATCH = 256
+N_STATISTICS = 8
+"""Number of batches from which the running statistics of the moving average are computed."""
 
 
 class TrainingError(AstrodlError):
@@ -127,6 +132,8 @@ def fit(
     """
     network = network.to(memory_format=choose_memory_format(network))  # type: ignore[call-overload]
     distributed.local_batch_size(settings.batch_size)  # raises if the ranks cannot share a batch
+    if not validation and (settings.patience is not None or settings.schedule == "plateau"):
+        warnings.warn("train.patience and schedule plateau have no effect without validation objects", stacklevel=2)
     state = TrainingState(task, network, settings, seed)
     _resume(state, folder / "last.pt", fingerprint)
     shown = progress if distributed.is_main() else False
@@ -159,7 +166,7 @@ def _train(
         while state.step < total and not _out_of_patience(state):
             epoch, position = divmod(state.step, per_epoch)
             if position == 0 or state.step == first_step:
-                batches = _epoch_batches(train, settings.batch_size, epoch, position, state.seed, sampling)
+                batches = _epoch_batches(train, settings.batch_size, epoch, slice(position, None), state.seed, sampling)
             update(state, network, next(batches), total, precision, stop=bool(stop))
             state.step += 1
             ended = position + 1 == per_epoch
@@ -168,7 +175,10 @@ def _train(
             stopping = collect_results(state)
             if ended:
                 rate = (state.step - first_step) * settings.batch_size / (time.monotonic() - started)
-                _finish_epoch(state, epoch, validation, precision, rate, last=state.step == total)
+                last = state.step == total
+                if last or (epoch + 1) % settings.validate_every == 0:
+                    _refresh_average(state, train, epoch, sampling, precision)
+                _finish_epoch(state, epoch, validation, precision, rate, last=last)
                 if distributed.is_main():
                     write_text(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in state.history))
             show(state.step, _describe(state.history))
@@ -181,7 +191,7 @@ def _train(
 
 def _resume(state: TrainingState, checkpoint: Path, fingerprint: str) -> None:
     """Restore the state from a checkpoint with the same fingerprint, if there is one."""
-    saved = load_checkpoint(checkpoint, fingerprint, next(state.network.parameters()).device)
+    saved = load_checkpoint(checkpoint, fingerprint, state.network)
     if saved is not None:
         state.load_state_dict(saved)
         if distributed.is_main():
@@ -200,12 +210,12 @@ def compile_network(task: Trainable[NetworkT], network: NetworkT, settings: Trai
 
 
 def _epoch_batches(
-    train: Dataset, batch_size: int, epoch: int, position: int, seed: int, sampling: np.ndarray | None
+    train: Dataset, batch_size: int, epoch: int, positions: slice, seed: int, sampling: np.ndarray | None
 ) -> Iterator[Batch]:
-    """Yield this rank's rows of the batches of an epoch, from batch `position` on."""
+    """Yield this rank's rows of the batches of an epoch at `positions`."""
     n_used = min(len(train), max(1, len(train) // batch_size) * batch_size)
     order = epoch_order(len(train), epoch, seed, train.device, sampling)[: distributed.drop_remainder(n_used)]
-    return train.batches([distributed.local_rows(part) for part in order.split(batch_size)[position:]])
+    return train.batches([distributed.local_rows(part) for part in order.split(batch_size)[positions]])
 
 
 def update(
@@ -248,9 +258,8 @@ def update(
     values = [value.detach().float() for value in (loss, *terms.values())]
     row = average_gradients(optimizer, torch.stack([loss.new_full((), float(stop)), *values]))
     penalize(optimizer, settings.l1, settings.l2)
-    finite = torch.isfinite(row[1])
-    if settings.clip is not None:
-        finite &= torch.isfinite(nn.utils.clip_grad_norm_(parameters_of(optimizer), settings.clip))
+    norm = nn.utils.clip_grad_norm_(parameters_of(optimizer), math.inf if settings.clip is None else settings.clip)
+    finite = torch.isfinite(row[1]) & torch.isfinite(norm)
     rate = settings.peak_rate * state.rate_factor * learning_rate_factor(state.step / total, settings)
     step_unless(optimizer, rate, ~finite)
     if settings.max_norm is not None:
@@ -290,6 +299,19 @@ def collect_results(state: TrainingState) -> bool:
     return stopping
 
 
+def _refresh_average(
+    state: TrainingState, train: Dataset, epoch: int, sampling: np.ndarray | None, precision: AbstractContextManager
+) -> None:
+    """Set the running statistics of the moving average to those of the first batches of an epoch."""
+    if state.average is None or not has_statistics(state.average):
+        return
+    torch.manual_seed(derive_seed(state.seed, -3))
+    batches = _epoch_batches(train, state.settings.batch_size, epoch, slice(N_STATISTICS), state.seed, sampling)
+    with precision:
+        augmented = (to_memory_format(state.task.augment(batch), state.memory_format) for batch in batches)
+        refresh_statistics(state.task, state.average, augmented)
+
+
 def _finish_epoch(
     state: TrainingState,
     epoch: int,
@@ -310,14 +332,17 @@ def _finish_epoch(
         "images_per_second": rate,
     }
     state.sums = {}
+    if alike := share_of_alike_layers(state.network):
+        row["alike"] = alike
     if validation is not None and len(validation) > 0 and ((epoch + 1) % settings.validate_every == 0 or last):
         row["validation"] = _evaluate(state, validation, precision)
         if row["validation"]["loss"] < state.best_loss:
             state.best_loss, state.best_epoch = row["validation"]["loss"], epoch
             if settings.patience is not None:
                 state.best = copy.deepcopy(state.evaluated.state_dict())
-        elif settings.schedule == "plateau" and epoch - state.best_epoch >= max(1, (settings.patience or 6) // 3):
+        elif settings.schedule == "plateau" and _is_flat(state, epoch):
             state.rate_factor *= 0.5
+            state.lowered_epoch = epoch
     state.history.append(row)
 
 
@@ -354,12 +379,17 @@ def _out_of_patience(state: TrainingState) -> bool:
     return state.history[-1]["epoch"] - state.best_epoch >= patience
 
 
+def _is_flat(state: TrainingState, epoch: int) -> bool:
+    """Return whether the validation loss has not improved for a third of the patience at the present learning rate."""
+    return epoch - max(state.best_epoch, state.lowered_epoch) >= max(1, (state.settings.patience or 6) // 3)
+
+
 def _describe(history: list[EpochRow]) -> str:
     """Return training loss, validation loss and speed of the last epoch as text."""
     if not history:
         return ""
-    row = history[-1]
-    values = [f"train {next(iter(row['train'].values())):.4g}"]
+    row, first = history[-1], next(iter(history[0]["train"]))  # the loss of the first phase
+    values = [f"train {row['train'][first]:.4g}"] if first in row["train"] else []
     if "validation" in row:
         values.append(f"validation {row['validation']['loss']:.4g}")
-    return f"{', '.join(values)}, {row['images_per_second']:.0f} images/s"
+    return ", ".join([*values, f"{row['images_per_second']:.0f} images/s"])

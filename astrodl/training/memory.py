@@ -118,9 +118,10 @@ def require_memory(
         It does not fit; the message gives the estimate and the available memory.
     """
     needed, available = estimate_memory(task, network, sample, n_objects, settings), memory_bytes(sample.device)
-    if needed.total > available:
+    n_bytes = needed.total - needed.libraries  # the process holds the libraries already
+    if n_bytes > available:
         parts = ", ".join(f"{name} {getattr(needed, name) / 1e9:.2f}" for name in ("data", "weights", "activations"))
         raise DataError(
-            f"{section}: training needs {needed.total / 1e9:.2f} GB ({parts}), this {sample.device.type} has "
+            f"{section}: training needs {n_bytes / 1e9:.2f} GB ({parts}), this {sample.device.type} has "
             f"{available / 1e9:.2f}; lower {section}.train.batch_size or {section}.widths, or ask for more memory"
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from astrodl import distributed
 from astrodl.config import TrainSettings
@@ -17,10 +18,15 @@ __all__ = [
     "make_optimizer",
     "parameters_of",
     "penalize",
+    "share_of_alike_layers",
     "step_or_undo",
     "step_unless",
     "update_average",
 ]
+
+_LEAST_UNITS = 4
+_ALIKE = 0.1
+"""Largest distance between the directions of two units that count as alike."""
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
@@ -136,8 +142,21 @@ def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Update the moving average of the weights; buffers (running statistics, counters) are copied."""
+    """Update the moving average of the weights, and copy the buffers; `refresh_statistics` sets those of batch norm."""
     with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
         for old, new in zip(average.buffers(), network.buffers(), strict=True):
             old.copy_(new, non_blocking=True)
+
+
+def share_of_alike_layers(network: nn.Module) -> float:
+    """Return the share of the layers of at least four units and inputs whose units have weights of one direction.
+
+    Units that start alike get the same gradients and stay alike: the layer does what a single unit could do.
+    """
+    layers = [w.detach().flatten(1) for w in network.parameters() if w.ndim > 1]
+    units = [functional.normalize(w.float(), dim=1) for w in layers if min(w.shape) >= _LEAST_UNITS]
+    if not units:
+        return 0.0
+    n_alike = torch.stack([(w - w[:1]).norm(dim=1).max() < _ALIKE for w in units]).sum()
+    return int(n_alike) / len(units)

@@ -17,6 +17,8 @@ from astrodl.training.optimizers import make_optimizer
 __all__ = ["EpochRow", "NetworkT", "StateDict", "Trainable", "TrainingState"]
 
 StateDict = dict[str, Any]
+_PLAIN = ("step", "sums", "history", "best_loss", "best_epoch", "rate_factor", "lowered_epoch")
+"""Plain values of a `TrainingState` that a checkpoint saves."""
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 NetworkT_contra = TypeVar("NetworkT_contra", bound=nn.Module, contravariant=True)
 
@@ -50,6 +52,8 @@ class EpochRow(TypedDict):
     train: dict[str, float]
     images_per_second: float
     validation: NotRequired[dict[str, float]]
+    alike: NotRequired[float]
+    """Share of the layers whose units are all alike, where there are any."""
 
 
 @dataclass
@@ -69,6 +73,8 @@ class TrainingState(Generic[NetworkT]):
     best: StateDict | None = None
     rate_factor: float = 1.0
     """Factor on the learning rate that the plateau schedule lowers."""
+    lowered_epoch: int = -1
+    """Last epoch after which the plateau schedule lowered the rate."""
     pending: list[tuple[int, list[str], Tensor]] = field(default_factory=list)
     """Updates since `collect_results`: step, names, and a row of finite (0 or 1), stop (0 or more), named values."""
 
@@ -89,7 +95,7 @@ class TrainingState(Generic[NetworkT]):
     def state_dict(self) -> StateDict:
         """Return the state that a resumed run needs, as tensors and plain values."""
         assert not self.pending
-        plain = [self.step, self.sums, self.history, self.best_loss, self.best_epoch, self.rate_factor]
+        plain = [getattr(self, name) for name in _PLAIN]
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
@@ -106,5 +112,5 @@ class TrainingState(Generic[NetworkT]):
         for phase, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][phase])
         self.best = state["best"]
-        plain = json.loads(state["plain"])
-        self.step, self.sums, self.history, self.best_loss, self.best_epoch, self.rate_factor = plain
+        for name, value in zip(_PLAIN, json.loads(state["plain"]), strict=False):  # older checkpoints hold fewer
+            setattr(self, name, value)

@@ -106,3 +106,14 @@ def test_sets_of_too_few_objects_contain_all_classes() -> None:
     assert conformal_threshold(probability, np.zeros(8, int), 0.9) == 0.0
     assert conformal_threshold(probability[:0], np.zeros(0, int), 0.9) == 0.0
     assert conformal_threshold(probability, np.zeros(8, int), 0.0) == 1.0
+
+
+@pytest.mark.parametrize("coverage", [0.68, 0.8, 0.9, 0.95])
+def test_the_rank_of_a_level_is_exact_where_the_product_is_a_whole_number(coverage: float) -> None:
+    """(1 - 0.68) / 2 times 25 is 4 less a rounding error; the interval of 4 and 21 of 24 covers 17 of 25."""
+    tails = {0.68: 25, 0.8: 10, 0.9: 20, 0.95: 40}
+    for multiple in range(1, 60):
+        n = multiple * tails[coverage] - 1
+        rank = round((1 - coverage) / 2 * tails[coverage] * multiple)
+        pit = np.arange(1, n + 1) / (n + 1)
+        assert conformal_levels(pit, coverage) == (pit[rank - 1], pit[-rank])

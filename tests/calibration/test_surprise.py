@@ -8,6 +8,7 @@ from astrodl.calibration.surprise import (
     _rank_table,
     _robust_covariance,
     _surprise,
+    fit_ranks,
     fit_score,
     percentile,
     score,
@@ -88,3 +89,25 @@ def test_features_add_to_the_score_only_if_they_were_fitted() -> None:
     assert np.array_equal(
         score(residuals, light, far, without, n_regions=2), score(residuals, light, None, without, n_regions=2)
     )
+
+
+def test_percentiles_of_unseen_objects_are_uniform_although_training_residuals_are_smaller() -> None:
+    random = np.random.default_rng(3)
+    n_train, n_held_out, n_new = 600, 200, 2000
+    residuals, light, _ = reference_objects(n_train + n_held_out + n_new)
+    features = random.normal(size=(len(residuals), 12))
+    residuals[:n_train] -= 0.3  # the network has learnt them by heart
+    known = np.arange(len(residuals)) < n_train + n_held_out
+    held_out = np.arange(n_train + n_held_out) >= n_train
+    measured = (residuals[known], light[known], features[known])
+    constants = fit_score(*measured, n_regions=2)
+    scores = score(residuals[~known], light[~known], features[~known], constants, n_regions=2)
+    new = percentile(scores, fit_ranks(*measured, held_out, n_regions=2))
+    assert np.mean(new > 0.9) == pytest.approx(0.1, abs=0.05)
+    assert np.mean(new) == pytest.approx(0.5, abs=0.06)
+    among_all = percentile(scores, _rank_table(score(*measured, constants, n_regions=2)))
+    assert np.mean(among_all > 0.9) > 0.2
+
+
+def test_percentiles_without_held_out_objects_are_nan() -> None:
+    assert np.isnan(percentile(np.zeros(3), {})).all()

@@ -186,6 +186,30 @@ def test_the_memory_limit_of_a_control_group_is_found(tmp_path: Path, line: str,
     assert list(device._control_group_limits(tmp_path)) == [123456]
 
 
+@pytest.mark.parametrize(
+    ("line", "folder", "limit", "usage", "cached"),
+    [
+        ("0::/job", "job", "memory.max", "memory.current", "inactive_file"),
+        ("4:memory:/job", "memory/job", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+)
+def test_memory_that_other_processes_use_is_not_free(
+    tmp_path: Path, line: str, folder: str, limit: str, usage: str, cached: str
+) -> None:
+    group = tmp_path / "sys/fs/cgroup" / folder
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"{line}\n")
+    (group / limit).write_text("1000\n")
+    (group / usage).write_text("700\n")
+    (group / "memory.stat").write_text(f"anon 600\n{cached} 100\nactive_file 5\n")
+    assert list(device._control_group_limits(tmp_path)) == [400]
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 250 kB\n")
+    assert device._free_memory(tmp_path) == 250 * 1024
+    (tmp_path / "proc/meminfo").unlink()
+    assert device._free_memory(tmp_path) > 1e8
+
+
 def test_the_memory_of_this_machine_is_plausible() -> None:
     assert 1e8 < device.memory_bytes(CPU) < 1e14
 

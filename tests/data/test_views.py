@@ -46,3 +46,20 @@ def test_missing_band_does_not_break_the_view() -> None:
     views, noise = canonicalize(image, torch.tensor([[1e-3, float("nan")]]))
     assert torch.isfinite(views).all()
     assert torch.isfinite(noise).all()
+
+
+def test_views_do_not_depend_on_the_units_of_the_bands() -> None:
+    image, sky, gain = draw_galaxy(1, -1, 0.4, 5, 100), torch.tensor([[1e-3, 4e-3]]), torch.tensor([1e6, 1e-3])
+    reference, noise = canonicalize(image, sky, units=[1e-3, 4e-3])
+    views, changed = canonicalize(image * gain[:, None, None], sky * gain, units=[1e3, 4e-6])
+    torch.testing.assert_close(views, reference, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(changed, noise, rtol=1e-3, atol=0)
+    assert (views.mean((0, 2, 3)) > 0.1).all()  # no band vanishes
+    raw, _ = canonicalize(image * gain[:, None, None], sky * gain)
+    assert float(raw[:, 1].abs().max()) < 1e-6
+
+
+def test_one_unit_of_all_bands_leaves_the_view_as_it_is() -> None:
+    image, sky = draw_galaxy(1, -1, 0.4, 5, 100), torch.tensor([[1e-3, 4e-3]])
+    for first, second in zip(canonicalize(image, sky), canonicalize(image, sky, units=[1.0, 1.0]), strict=True):
+        assert torch.equal(first, second)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from astropy.table import Table
+from astropy.io import fits
+from astropy.table import Column, Table
 
 from astrodl.discover.catalogue import read_catalogue
 from astrodl.discover.draft import Draft
@@ -41,6 +42,28 @@ class TestColumns:
     def test_reddening_is_known_by_its_usual_names(self, tmp_path: Path) -> None:
         for name in ("EBV", "E(B-V)", "ebv", "E_BV", "mw_ebv"):
             assert self.roles(tmp_path, id=[1, 2], **{name: [0.01, 0.2]}).get("ebv") == name
+
+    def test_placeholders_units_and_text_do_not_hide_a_column(self, tmp_path: Path) -> None:
+        row = np.arange(12)
+        columns = {
+            "id": row,
+            "RA": Column(np.where(row == 1, -9999, row * 1.0), unit="hourangle"),
+            "DEC": np.where(row == 1, -9999, row * 1.0),
+            "z_spec": np.where(row == 2, 9999.0, 0.1 + row / 20),
+            "zphot": np.where(row == 3, "N/A", "0.25"),
+            "ebv": np.where(row == 4, 1e20, 0.05),
+        }
+        columns["zphot"][5] = "0.3"
+        Table(columns).write(tmp_path / "t.ecsv")
+        catalogue = read_catalogue(tmp_path / "t.ecsv")
+        expected = {"id": "id", "ra": "RA", "dec": "DEC", "z": "z_spec", "z_phot": "zphot", "ebv": "ebv"}
+        assert catalogue.roles == expected
+        assert catalogue.describe("ra") == "0 to 165 in 11 of 12 rows"
+        assert catalogue.describe("z") == "0.1 to 0.65 in 11 of 12 rows"
+        assert np.flatnonzero(np.isnan(catalogue.numbers("ebv"))).tolist() == [4]
+
+    def test_a_velocity_without_unit_is_no_redshift(self, tmp_path: Path) -> None:
+        assert "z" not in self.roles(tmp_path, id=[1, 2, 3], z_spec=[3000.0, 12000, 8000])
 
     def test_leading_zeros_of_an_identifier_stay(self, tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text("id,z\n007,0.1\n008,0.2\n")
@@ -115,3 +138,13 @@ def test_a_draft_is_yaml_with_its_comments() -> None:
     assert "true  # short" in text
     assert draft.questions == ["bands: which filters"]
     assert max(map(len, text.splitlines())) <= 110
+
+
+def test_scattered_zeros_are_not_missing_pixels(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).poisson(1.0, (64, 64)).astype(np.float32)
+    fits.writeto(tmp_path / "counts.fits", image)
+    image[:, :16] = 0
+    fits.writeto(tmp_path / "edge.fits", image)
+    shares = [read_image_info(tmp_path / name)[0].zero_share for name in ("counts.fits", "edge.fits")]
+    assert shares[0] < 0.01
+    assert shares[1] == pytest.approx(0.25, abs=0.02)

@@ -96,8 +96,25 @@ def test_extensions_are_found_by_name_version_and_number(extension: str | int, v
     assert (file.pixels(file.find(extension)) == value).all()
 
 
+def test_extensions_are_found_beside_tables_and_lookup_tables_of_the_wcs() -> None:
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])], name="SCI")
+    lookups = [
+        fits.ImageHDU(np.full((4, 4), k, np.float32), name=name) for k, name in ((7, "WCSDVARR"), (8, "D2IMARR"))
+    ]
+    images = [fits.ImageHDU(np.full((4, 4), k, np.float32), name=name) for k, name in ((1, "SCI"), (2, ""))]
+    file = open_fits(written(fits.PrimaryHDU(), table, *lookups, *images))
+    assert file.images == ["SCI", "5"]
+    assert file.first_image(2).name == "SCI"
+    assert (file.pixels(file.find("SCI")) == 1).all()
+    assert (file.pixels(file.find("5")) == 2).all()  # the number as `images` lists it
+    assert (file.pixels(file.find("WCSDVARR")) == 7).all()
+    for extension in ("", ",1", "6", -1, "SCI,2"):
+        with pytest.raises(MissingExtensionError):
+            file.find(extension)
+
+
 def test_a_missing_extension_lists_the_others() -> None:
-    with pytest.raises(MissingExtensionError, match=r"no extension 'z' \(images in the file: U, KS, SCI, SCI\)"):
+    with pytest.raises(MissingExtensionError, match=r"no extension 'z' \(images in the file: U, KS, SCI,1, SCI,2\)"):
         bands().find("z")
     with pytest.raises(UnreadableError, match="holds no image"):
         bands().find("PRIMARY")
@@ -223,7 +240,6 @@ def _card(axis: str) -> bytes:
         ({"ZEROPNT": 25}, 25.0),
         ({"MAGZERO": 26.0, "BUNIT": "uJy"}, 26.0),
         ({"FLUXMAG0": 1e10}, 25.0),
-        ({"FLUXMAG0": -1.0}, None),
         ({"BUNIT": "nanomaggy"}, 22.5),
         ({"BUNIT": "nmgy/pixel"}, 22.5),
         ({"BUNIT": "maggies"}, 0.0),
@@ -240,9 +256,18 @@ def _card(axis: str) -> bytes:
         ({"BUNIT": "Jy/beam"}, None),
         ({"BUNIT": "electron/s"}, None),
         ({"BUNIT": "0*nJy"}, None),
-        ({"MAGZERO": True}, None),
-        ({"MAGZERO": "unknown"}, None),
-        ({}, None),
+        ({"MAGZERO": ""}, None),
+        ({"MJD-OBS": 5.0}, None),
+        ({"BUNIT": "erg/s/cm2/Hz"}, -48.6),
+        ({"BUNIT": "erg s-1 cm-2 Hz-1"}, -48.6),
+        ({"BUNIT": "ERGS/CM**2/S/HZ"}, -48.6),
+        ({"BUNIT": "1e-29 erg/(s cm2 Hz)"}, 23.9),
+        ({"BUNIT": "W m-2 Hz-1"}, -56.1),
+        ({"BUNIT": "1e-17 erg/s/cm2/Angstrom", "PHOTPLAM": 5000.0}, 42.5 - 5 * np.log10(5000) - 2.408),
+        ({"BUNIT": "ergs/cm2/s/A"}, None),
+        ({"BUNIT": "erg/s/cm2/Hz/arcsec2"}, None),
+        ({"BUNIT": "nanomaggies", "PHOTFLAM": 7e-20, "PHOTPLAM": 8000.0}, 22.5),
+        ({"PHOTFLAM": 7e-20}, None),
     ],
 )
 def test_zero_points_are_found_in_the_usual_keywords(cards: dict[str, object], expected: float | None) -> None:
@@ -255,6 +280,59 @@ def test_the_zero_point_of_acs_f814w_agrees_with_the_handbook() -> None:
     cards = {"PHOTFLAM": 7.033186e-20, "PHOTPLAM": 8045.49, "BUNIT": "ELECTRONS/S"}
     file = open_fits(primary(np.zeros((4, 4), np.float32), **cards))
     assert zero_point(file.hdus[0], file.hdus[0]) == pytest.approx(25.946, abs=0.005)
+
+
+COUNTS = ["ELECTRONS", "electron", "e-", "e", "COUNTS", "count", "ct", "cts", "DN", "ADU", "photons", "electron/pixel"]
+RATES = ["ELECTRONS/S", "electron / s", "e-/s", "e/sec", "electron s-1", "electron s^-1", "ct s**-1", "counts/second"]
+RATES += ["electrons per second", "cps", "DN/s", "adu/s", "e-/s/pix", "electron/(s pix)", "electron s^(-1)", ""]
+
+
+@pytest.mark.parametrize("unit", [*COUNTS, *RATES])
+def test_counts_of_hst_are_divided_by_the_exposure_time_of_the_primary_header(unit: str) -> None:
+    """As in flc and drz files: PHOTFLAM and BUNIT are in the extension, EXPTIME is in the primary header."""
+    photometry = {"PHOTFLAM": 7.033186e-20, "PHOTPLAM": 8045.49, "BUNIT": unit, "INHERIT": True}
+    image = fits.ImageHDU(np.zeros((4, 4), np.float32), fits.Header(photometry), name="SCI")
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(header=fits.Header({"EXPTIME": 1000.0})), image]).writeto(buffer)
+    file = open_fits(buffer.getvalue())
+    expected = 25.946 + (7.5 if unit in COUNTS else 0)
+    assert zero_point(file.find("SCI"), file.primary) == pytest.approx(expected, abs=0.005)
+
+
+def test_cards_are_not_inherited_against_the_header() -> None:
+    own, primary_cards = {"MAGZERO": 25.0, "INHERIT": False}, {"MAGZERO": 20.0, "EXPTIME": 10.0}
+    hdu, first = SimpleNamespace(cards=own), SimpleNamespace(cards=primary_cards)
+    assert zero_point(hdu, first) == 25.0
+    del own["MAGZERO"]
+    assert zero_point(hdu, first) is None
+    assert zero_point(SimpleNamespace(cards={}), first) == 20.0
+
+
+HST = {"PHOTFLAM": 7e-20, "PHOTPLAM": 8000.0}
+
+
+@pytest.mark.parametrize(
+    ("cards", "match"),
+    [
+        ({"MAGZERO": -99.0}, "MAGZERO is -99.0, accepted are AB magnitudes from -60 to 45"),
+        ({"MAGZERO": 99.0}, "MAGZERO is 99.0"),
+        ({"ZP": -999}, "ZP is -999"),
+        ({"MAGZPT": 9999.0}, "MAGZPT is 9999.0"),
+        ({"MAGZERO": True}, "MAGZERO is True"),
+        ({"MAGZERO": "N/A"}, "MAGZERO is 'N/A'"),
+        ({"MAGZERO": "25.5"}, "MAGZERO is '25.5'"),
+        ({"FLUXMAG0": -1.0}, "FLUXMAG0 is -1.0"),
+        ({"FLUXMAG0": 0.0, "BUNIT": "uJy"}, "FLUXMAG0 is 0.0"),
+        ({**HST, "PHOTFLAM": 0.0}, "PHOTFLAM is 0.0"),
+        ({**HST, "BUNIT": "ELECTRONS"}, "EXPTIME is missing"),
+        ({**HST, "BUNIT": "ELECTRONS", "EXPTIME": 0.0}, "EXPTIME is 0.0"),
+        ({**HST, "BUNIT": "UNKNOWN"}, "BUNIT is 'UNKNOWN', with PHOTFLAM counts or counts per second are accepted"),
+    ],
+)
+def test_implausible_zero_points_are_refused(cards: dict[str, object], match: str) -> None:
+    file = open_fits(primary(np.zeros((4, 4), np.float32), **cards))
+    with pytest.raises(UnreadableError, match=match):
+        zero_point(file.hdus[0], file.hdus[0])
 
 
 def test_an_ab_magnitude_of_23_9_is_one_microjansky() -> None:

@@ -166,14 +166,6 @@ def test_images_are_read_from_arrays_of_all_objects(name: str, tmp_path: Path) -
         np.testing.assert_array_equal(np.isnan(store.plane("variance")), np.isnan(expected))
 
 
-def test_an_index_beyond_the_array_is_quarantined(tmp_path: Path) -> None:
-    write_arrays(tmp_path / "cutouts.h5", np.stack([[galaxy(k)] for k in range(N - 1)]))
-    write_table(tmp_path)
-    make_store(tmp_path, tmp_path, layout="arrays", path="cutouts.h5", extension="images", bands=[{"name": "g"}])
-    (line,) = quarantine(tmp_path)
-    assert "has no element 11" in line["reason"]
-
-
 @pytest.mark.parametrize(
     ("content", "match"),
     [

@@ -2,13 +2,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 
 from astrodl.config import IngestSettings
-from astrodl.errors import ConfigError, DataError
+from astrodl.errors import ConfigError, DataError, StoreError
 from astrodl.ingestion.ingest import ingest
 from astrodl.store import FLAGS, check, open_store
 from tests.ingestion.toy import N, catalog, image_file, quarantine, settings, write_object
@@ -167,8 +168,6 @@ def test_a_band_without_any_file_is_named(survey: Path, tmp_path: Path) -> None:
         ({"id_column": "name"}, r"column 'name' \(data.id_column\) is not in the catalogue \(has objid, ra, dec"),
         ({"columns": {"z": "zphot"}}, r"column 'zphot' \(data.columns.z\) is not in the catalogue"),
         ({"path": "images/{nowhere}.fits"}, r"column 'nowhere' \(data.path\)"),
-        ({"path": "images/{objid.fits"}, "path template"),
-        ({"path": "images/{objid:z}.fits"}, "path template"),
         ({"ra_column": "kind", "dec_column": "dec"}, "column 'kind' holds text"),
         ({"id_column": "kind", "path": "x"}, r"'kind' is not unique: E, S"),
         ({"id_column": "dec", "path": "x"}, "fractional"),
@@ -209,3 +208,26 @@ def test_a_wrong_extension_of_a_band_file_lists_the_existing_ones(survey: Path, 
     expect_error(
         tmp_path, settings(survey, layout="files", bands=bands), r"extension 'SCI' is in none .* \(they have G, R\)"
     )
+
+
+@pytest.mark.parametrize("name", ["catalog.fits", "quarantine.ecsv"])
+def test_a_catalogue_is_not_replaced_by_an_output(name: str, survey: Path) -> None:
+    table = Table.read(survey / "catalog.fits")
+    (survey / "catalog.fits").unlink()
+    table.write(survey / name)
+    content = (survey / name).read_bytes()
+    store = survey / (name if name == "catalog.fits" else "store.h5")
+    with pytest.raises(DataError, match=f"{name}: is the catalogue and would be replaced; give the store another fold"):
+        ingest(settings(survey, catalog=name), store)
+    assert (survey / name).read_bytes() == content
+
+
+def test_images_are_not_replaced_by_the_store(survey: Path) -> None:
+    for path in (image_file(survey, 0), survey / "images.h5"):
+        if not path.exists():
+            with h5py.File(path, "w") as file:
+                file["image"] = np.zeros((12, 2, 32, 32))
+        content = path.read_bytes()
+        with pytest.raises(StoreError, match="exists and is not a store; give another path, or remove it"):
+            ingest(settings(survey), path)
+        assert path.read_bytes() == content

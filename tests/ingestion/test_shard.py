@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.table import MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table
 
 from astrodl.errors import DataError
 from astrodl.ingestion.ingest import ingest
@@ -67,7 +67,8 @@ def test_the_summary_lists_pixels_and_counts(survey: Path, tmp_path: Path) -> No
     assert lengths == [part["n_objects"] for part in summary["shards"]]
     assert sum(lengths) == summary["n_objects"] == N
     assert all(sum(pixel[2] for pixel in part["pixels"]) == part["n_objects"] for part in summary["shards"])
-    assert summary["plan"] == {"calibrated": True, "pixel_scale_arcsec": pytest.approx(0.1), "psf_size": None}
+    plan = {"calibrated": True, "pixel_scale_arcsec": pytest.approx(0.1), "psf_size": None, "picture_bits": None}
+    assert summary["plan"] == plan
     assert summary["by"] == "position"
     assert str(tmp_path) not in json.dumps(summary)
 
@@ -120,13 +121,15 @@ def test_array_rows_stay_with_their_objects(tmp_path: Path) -> None:
     assert ROW_COLUMN in Table.read(find_shards(tmp_path / "shards")[0]).colnames
 
 
-def test_a_text_catalogue_keeps_leading_zeros_accents_and_missing_values(survey: Path, tmp_path: Path) -> None:
+def test_a_text_catalogue_keeps_leading_zeros_and_missing_values_and_renames_accents(
+    survey: Path, tmp_path: Path
+) -> None:
     table = catalog()
     table["file"] = [str(name) for name in table["objid"]]
     table["objid"] = [f"{k:03d}" for k in range(N)]
     table["kind"] = MaskedColumn(["é" if k % 2 else "E" for k in range(N)], mask=np.arange(N) == 3)
     table.write(survey / "catalog.ecsv")
-    options = {**SKY, "catalog": "catalog.ecsv", "path": "images/{file}.fits"}
+    options = {**SKY, "catalog": "catalog.ecsv", "path": "images/{file}.fits", "replace": {"class": {"é": "e"}}}
     ingest(settings(survey, **options), tmp_path / "store.h5")
     columns: dict[str, dict[str, Any]] = {}
     for path in [tmp_path / "store.h5", *ingest_shards(survey, tmp_path / "shards", 2, **options)]:
@@ -137,6 +140,51 @@ def test_a_text_catalogue_keeps_leading_zeros_accents_and_missing_values(survey:
         for name, value in found.items():
             np.testing.assert_equal(value, columns[name])
     assert {"000", "001"} <= columns.keys()
+
+
+def test_columns_mean_in_a_shard_what_they_mean_in_the_survey(survey: Path, tmp_path: Path) -> None:
+    """Masks, placeholders, units, text and floats in templates depend on the whole column."""
+    table, row = catalog(), np.arange(N)
+    big = 5853498713190525703 + row
+    for number, name in zip(big, table["objid"], strict=True):
+        (survey / "images" / f"{name}.fits").rename(survey / "images" / f"{number}-{row[number == big][0] / 2}.fits")
+    table["parent"] = MaskedColumn(big, mask=row == 2)
+    table["half"] = row / 2
+    table["level"] = MaskedColumn((row - 6).astype(np.int8), mask=row == 5)
+    table["z_spec"] = np.where(row == 4, -9999.0, row / N)
+    table["text"] = np.where(row == 1, "N/A", np.where(row == 7, "0.5", "1"))
+    table["mag"] = np.where(row == 9, 99.0, 20 + row / 10)
+    table["kind"] = [bool(k % 2) for k in row]
+    table["taken"] = MaskedColumn(row * 1.0, mask=row == 8, unit="h", description="hours since midnight")
+    table.write(survey / "catalog.ecsv")
+    names = {name: name for name in ("parent", "level", "text", "mag", "kind", "taken")} | {"z": "z_spec"}
+    options = {**SKY, "catalog": "catalog.ecsv", "path": "images/{parent}-{half}.fits", "columns": names}
+    ingest(settings(survey, **options), tmp_path / "store.h5")
+    whole = read_objects(tmp_path / "store.h5")
+    assert len(whole) == N - 1
+    together: dict[str, dict[str, Any]] = {}
+    for path in ingest_shards(survey, tmp_path / "shards", 4, **options):
+        together |= read_objects(path)
+        with open_store(path) as store, open_store(tmp_path / "store.h5") as of_survey:
+            for name in ("object_id", *store.column_names):
+                assert store.describe_column(name) == of_survey.describe_column(name)
+    assert together == whole
+
+
+def test_a_shard_of_an_older_version_is_read_by_its_own_columns(survey: Path, tmp_path: Path) -> None:
+    shard(settings(survey, **SKY), tmp_path / "shards", 2)
+    first = find_shards(tmp_path / "shards")[0]
+    fits.delval(first, "COLUMNS", 1)
+    ingest(settings(survey, **SKY), tmp_path / "store.h5", shard=first)
+    assert len(read_objects(tmp_path / "store.h5")) == len(Table.read(first))
+
+
+def test_what_a_shard_would_refuse_is_refused_for_the_survey(survey: Path, tmp_path: Path) -> None:
+    table = catalog()
+    table.replace_column("z_spec", Column(["unknown"] * N))
+    table.write(survey / "catalog.fits", overwrite=True)
+    with pytest.raises(DataError, match="'z_spec' holds text, 'unknown' in row 1"):
+        shard(settings(survey, **SKY), tmp_path / "shards", 2)
 
 
 def test_a_band_may_be_missing_for_a_whole_shard(survey: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from astrodl.errors import DataError
 from astrodl.ingestion.blocks import ingest_block
 from astrodl.ingestion.ingest import ingest
-from astrodl.ingestion.workers import StartRule, WorkerPool
+from astrodl.ingestion.workers import StartRule
+from astrodl.workers import WorkerPool
 from tests.ingestion.toy import image_file, settings
 
 
@@ -39,7 +40,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_in_a_worker(expression: str) -> Any:
-    pool = WorkerPool(1)
+    pool = WorkerPool(1, ["astrodl.ingestion.blocks"])
     try:
         return pool.submit(eval, expression).result()
     finally:

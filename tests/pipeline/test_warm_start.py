@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 import astrodl
 from astrodl.errors import ConfigError
 from astrodl.pipeline.warm_start import map_bands, rearrange_bands
+from astrodl.tasks.model import Model, load_model
 
 SMALL: dict[str, Any] = {
     "network": "compact",
@@ -66,6 +67,20 @@ def test_tensors_of_another_shape_are_initialised_and_named(
     printed = capsys.readouterr().err
     assert "bands: g from g, r from r, i from i" in printed
     assert "initialised anew: join.0.weight" in printed
+
+
+def test_weights_of_other_images_are_named(
+    store: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_model(source, device="cpu")
+    values = model.task.context.to_dict()
+    values |= {"unit": "relative", "pixel_scale_arcsec": 0.25}
+    values["constants"]["classes"] = ["late", "early"]
+    other = type(model.task)(model.task.settings, model.task.context.from_dict(values))
+    Model(other, model.network, model.metadata).save(tmp_path / "other.safetensors")
+    train(store, tmp_path / "second", init_from=str(tmp_path / "other.safetensors"))
+    expected = "unit relative, here uJy; 0.250 arcsec per pixel, here 0.100; classes late, early, here early, late"
+    assert expected in capsys.readouterr().err
 
 
 def test_an_unknown_part_to_freeze_is_an_error(store: Path, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Files of the simulated survey."""
 
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -9,8 +12,9 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from astrodl.atomic import _sweep, replacing
 from astrodl.config import SimulateSettings
-from astrodl.errors import ConfigError
+from astrodl.errors import ConfigError, DataError
 from astrodl.simulator import survey as module
 from astrodl.simulator.objects import FIELD_CENTRE, LABELS
 from astrodl.simulator.population import CLASSES
@@ -104,6 +108,43 @@ def test_truth_maps_agree_with_the_magnitude(survey: Path) -> None:
 def test_files_do_not_depend_on_the_number_of_workers(survey: Path, tmp_path: Path) -> None:
     simulate(SETTINGS, tmp_path, workers=2, progress=False)
     assert content(tmp_path) == content(survey)
+
+
+def test_two_processes_that_simulate_into_one_folder_take_turns(survey: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from astrodl.config import SimulateSettings\n"
+        "from astrodl.simulator.survey import simulate\n"
+        "simulate(SimulateSettings.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), progress=False)\n"
+    )
+    words = [sys.executable, "-c", code, SETTINGS.model_dump_json(), str(tmp_path)]
+    running = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    messages = [process.communicate()[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert sorted(messages) == ["", f"{tmp_path}: another process simulates here; waiting for it\n"]
+    assert content(tmp_path) == content(survey)
+
+
+def test_files_of_a_killed_run_are_swept(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    few = SETTINGS.model_copy(update={"n_objects": 2})
+    (tmp_path / "images").mkdir()
+    with replacing(tmp_path / "images" / "SIM000001.fits") as mine:
+        mine.touch()
+    (tmp_path / "images" / mine.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")).touch()
+    _sweep.cache_clear()
+    simulate(few, tmp_path, progress=False)
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {"SIM000000.fits", "SIM000001.fits"}
+
+
+def test_a_worker_that_dies_is_an_error_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_write_block", _die)
+    with pytest.raises(DataError, match="finished blocks are kept; use fewer workers"):
+        simulate(SETTINGS, tmp_path, workers=2, progress=False)
+
+
+def _die(*arguments: object) -> int:
+    os._exit(9)
 
 
 def test_an_interrupted_run_resumes_to_the_same_files(

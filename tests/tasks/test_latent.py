@@ -1,8 +1,10 @@
 """The latent map: comparisons of views with their reconstructions."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -66,3 +68,20 @@ def test_training_reduces_the_loss_of_every_comparison(store: Path, comparison: 
 def test_a_view_smaller_than_the_window_of_ssim_is_an_error() -> None:
     with pytest.raises(ConfigError, match="set view to 16 or more"):
         parse(Latent.Settings, {"view": 8, "reconstruction": "ssim"})
+
+
+def test_bands_have_their_own_unit_unless_the_store_is_calibrated(store: Path, tmp_path: Path) -> None:
+    gains = np.array([1e4, 1.0, 1e-4], np.float32)
+    inputs = []
+    for name, gain in (("same", np.ones(3, np.float32)), ("other", gains)):
+        path = Path(shutil.copy(store, tmp_path / f"{name}.h5"))
+        with h5py.File(path, "r+") as file:
+            file.attrs["unit"] = "relative"
+            file["image"][:] = file["image"][:] * gain[:, None, None]
+            file["sky_sigma"][:] = file["sky_sigma"][:] * gain
+        task = make_task("latent", path, SMALL)
+        inputs.append(read_batch(task, path, N))
+    assert make_task("latent", store, SMALL).context.constants == {}
+    for key in ("image", "error"):
+        torch.testing.assert_close(inputs[0][key], inputs[1][key], rtol=1e-3, atol=1e-3)
+    assert (inputs[1]["image"][1:].abs().amax((0, 2, 3)) > 1).all()

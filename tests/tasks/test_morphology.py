@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from astrodl.calibration.levels import conformal_threshold
 from astrodl.config import parse
-from astrodl.data.batches import Cutouts
+from astrodl.data.batches import Cutouts, ResidentDataset
 from astrodl.errors import ConfigError, DataError
 from astrodl.models.symmetries import apply_symmetry
 from astrodl.pipeline import objects
@@ -196,3 +198,28 @@ def test_the_confusion_matrix_of_the_best_baseline_is_drawn(model: Model, store:
     titles = [axes.get_title("left") + axes.get_title() for axes in figure.axes]
     assert any(title.startswith("strong") for title in titles)
     assert not any(title.startswith("weak") for title in titles)
+
+
+def test_sets_are_those_of_the_probabilities_that_the_same_objects_have_not_fitted(model: Model, store: Path) -> None:
+    task, batch = model.task, read_batch(model.task, store, N_OBJECTS)
+    split = ResidentDataset({name: tensor.numpy() for name, tensor in batch.items()}, torch.device("cpu"))
+    with torch.no_grad():
+        constants = task.calibrate(model.network, split, split)
+        before = type(task)(task.settings, replace(task.context, constants={**task.context.constants, **constants}))
+        predicted = before.predict(model.network, batch)
+    assert constants["temperature"] != 1.0
+    label, uncalibrated = batch["target"].argmax(1).numpy(), predicted["uncalibrated"].double().numpy()
+    for level, least in zip((90, 95), constants["least"], strict=True):
+        assert least == pytest.approx(conformal_threshold(uncalibrated, label, level / 100), rel=1e-5)
+        sets = uncalibrated >= least * (1 - 1e-5)
+        np.testing.assert_array_equal(predicted[f"excess_{level}"].numpy() >= -1e-5, sets)
+
+
+def test_thresholds_of_older_models_are_those_of_the_calibrated_probabilities(model: Model, store: Path) -> None:
+    task = model.task
+    older = {**task.context.constants, "temperature": 2.0, "least": [0.4, 0.3]}
+    older.pop("set_temperature", None)
+    old = type(task)(task.settings, replace(task.context, constants=older))
+    with torch.no_grad():
+        predicted = old.predict(model.network, read_batch(old, store, 20))
+    np.testing.assert_array_equal(predicted["excess_90"] >= 0, predicted["probability"] >= 0.4)

@@ -10,7 +10,7 @@ import torch
 
 from astrodl import distributed
 from astrodl.tasks.outliers import Outliers
-from tests.small_task import make_task, read_cutouts, small_settings
+from tests.small_task import make_task, read_cutouts, read_split, small_settings
 
 
 def test_pixels_without_data_have_no_residual(store: Path) -> None:
@@ -39,3 +39,14 @@ def test_ranks_divide_encoded_and_drawn_latents_like_one_process(
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         torch.manual_seed(1)
         torch.testing.assert_close(latents(codes[rank::2]), whole[rank::2], rtol=0, atol=0)
+
+
+def test_without_validation_objects_the_percentile_is_nan_with_a_warning(store: Path) -> None:
+    task = make_task("outliers", store, small_settings("outliers"))
+    network, train = task.build().eval(), read_split(task, store, "train")
+    with torch.no_grad(), pytest.warns(UserWarning, match="outliers_percentile is NaN"):
+        task.context.constants.update(task.calibrate(network, train, None))
+    with torch.no_grad():
+        predicted = task.predict(network, train.batch(torch.arange(5)))
+    assert predicted["percentile"].isnan().all()
+    assert predicted["score"].isfinite().all()

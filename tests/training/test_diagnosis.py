@@ -1,5 +1,7 @@
 """Learning curves of each kind are diagnosed correctly at several noise levels."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -70,3 +72,34 @@ def test_histories_may_have_several_phases_and_rare_validation() -> None:
     assert found.kind == "overfit"
     assert "epoch" in found.reason
     assert diagnose([{"train": None, "validation": None}]) is None
+
+
+def test_a_training_is_judged_by_one_phase_and_epochs_without_it_are_bridged() -> None:
+    """The phase whose update comes first in an epoch changes from epoch to epoch; its loss is not a curve."""
+    rows: list[dict[str, Any]] = []
+    for epoch in EPOCH:
+        terms = {"autoencoder_loss": FALLING[epoch], "critic_loss": -30.0 + 20 * np.sin(epoch)}
+        names = list(terms) if epoch % 2 == 0 else list(terms)[::-1]
+        present = names if epoch % 5 != 4 else ["critic_loss"]
+        rows.append({"train": {name: terms[name] for name in present}, "validation": {"loss": FALLING[epoch]}})
+    found = diagnose(rows)
+    assert found is not None
+    assert found.kind == "healthy", found
+
+
+def test_a_rise_from_the_thirtieth_of_eighty_epochs_is_overfitting_although_the_first_epochs_fell_far() -> None:
+    epoch = np.arange(80)
+    validated = 1315 + 533 * np.exp(-epoch / 2) + 15 * np.exp(-epoch / 10) + 0.17 * np.maximum(epoch - 30, 0)
+    found = diagnose_curves(1200 + 500 * np.exp(-epoch / 2) - 0.5 * epoch, validated)
+    assert found is not None
+    assert found.kind == "overfit"
+    assert "epoch 3" in found.reason
+
+
+def test_layers_whose_units_are_alike_are_not_healthy() -> None:
+    rows = [{"train": {"loss": loss}, "validation": {"loss": loss + 0.1}} for loss in FALLING]
+    healthy, alike = diagnose(rows), diagnose([*rows[:-1], {**rows[-1], "alike": 0.75}])
+    assert healthy is not None
+    assert healthy.kind == "healthy"
+    assert alike is not None
+    assert str(alike) == "underfit: in 75 % of the layers all units are alike; start from random weights"

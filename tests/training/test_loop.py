@@ -252,3 +252,103 @@ def test_asking_for_cuda_without_a_device_is_an_error() -> None:
         pytest.skip("a CUDA device is available")
     with pytest.raises(AstrodlError, match="accepted: auto, cpu"):
         choose_device("cuda")
+
+
+@pytest.mark.parametrize("clip", [None, 5.0])
+def test_a_gradient_that_is_not_finite_moves_nothing_with_and_without_clipping(clip: float | None) -> None:
+    class Cliff(Line):
+        def loss(self, network: nn.Module, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, terms = super().loss(network, batch, phase, done)
+            return loss + (network.weight.sum() * 0).abs().sqrt(), terms
+
+    network = nn.Linear(1, 1)
+    before = network.weight.detach().clone()
+    state = loop.TrainingState(Cliff(), network, TrainSettings(clip=clip), 0)
+    loop.update(state, network, data().batch(torch.arange(16)), 100, autocast(CPU, "float32"))
+    assert torch.equal(network.weight, before)
+    with pytest.raises(loop.TrainingError, match="gradient is not finite"):
+        loop.collect_results(state)
+
+
+def test_without_clipping_weights_are_those_of_a_limit_that_no_gradient_reaches(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "high").mkdir()
+    unlimited, high = fit(tmp_path / "none", clip=None), fit(tmp_path / "high", clip=1e9)
+    assert torch.equal(unlimited.weight, high.weight)
+
+
+def test_a_plateau_halves_the_rate_once_and_waits_again(tmp_path: Path) -> None:
+    class Flat(Line):
+        def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+            return {"loss": torch.ones(())}
+
+    fit(tmp_path, Flat(), epochs=12, schedule="plateau", warmup=0.0)
+    rates = [row["learning_rate"] for row in read_history(tmp_path)]
+    assert rates == pytest.approx([0.1] * 3 + [0.05] * 2 + [0.025] * 2 + [0.0125] * 2 + [0.00625] * 2 + [0.003125])
+
+
+def test_a_stopped_plateau_resumes_to_the_same_rates(tmp_path: Path) -> None:
+    class Flat(Line):
+        def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+            return {"loss": torch.ones(())}
+
+    class Stopping(Interrupted):
+        validate = Flat.validate
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    options: dict[str, Any] = {"epochs": 9, "schedule": "plateau", "warmup": 0.0}
+    whole = fit(tmp_path / "whole", Flat(), **options)
+    with pytest.raises(loop.Stopped):
+        fit(tmp_path / "stopped", Stopping(), **options)
+    resumed = fit(tmp_path / "stopped", Flat(), **options)
+    assert torch.equal(whole.weight, resumed.weight)
+    assert read_history(tmp_path / "whole") == read_history(tmp_path / "stopped")
+
+
+class Normed(nn.Module):
+    """A layer whose outputs a batch norm sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(1, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(self.first(x)))
+
+
+def test_running_statistics_of_the_moving_average_are_those_of_its_weights(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network, train = Normed(), data(128)
+    settings = TrainSettings(epochs=5, batch_size=16, learning_rate=0.5, ema=0.9, schedule="constant", clip=None)
+    loop.fit(Line(), network, train, None, settings, tmp_path, seed=3, fingerprint="", progress=False)
+    with torch.no_grad():
+        seen = network.first(train.tensors["x"])
+    torch.testing.assert_close(network.norm.running_mean, seen.mean(0), rtol=0, atol=0.03 * float(seen.std()))
+    torch.testing.assert_close(network.norm.running_var, seen.var(0), rtol=0.1, atol=1e-4)
+
+
+def test_units_that_start_alike_are_found(tmp_path: Path) -> None:
+    def train(folder: Path, weight: float | None) -> list[dict[str, Any]]:
+        torch.manual_seed(1)
+        network = nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
+        if weight is not None:
+            for parameter in network.parameters():
+                nn.init.constant_(parameter, weight)
+        folder.mkdir()
+        settings = TrainSettings(epochs=2, batch_size=16, ema=0.0)
+        loop.fit(Line(), network, data(), None, settings, folder, seed=3, fingerprint="", progress=False)
+        return read_history(folder)
+
+    assert all(row["alike"] == 1.0 for row in train(tmp_path / "constant", 0.1))
+    assert not any("alike" in row for row in train(tmp_path / "random", None))
+
+
+@pytest.mark.parametrize("settings", [{"patience": 2}, {"schedule": "plateau"}])
+def test_settings_that_need_validation_objects_warn_where_there_are_none(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    chosen = TrainSettings.model_validate({"epochs": 1, "batch_size": 16, **settings})
+    options: dict[str, Any] = {"seed": 3, "fingerprint": "", "progress": False}
+    with pytest.warns(UserWarning, match="no effect without validation objects"):
+        loop.fit(Line(), nn.Linear(1, 1), data(), None, chosen, tmp_path, **options)

@@ -103,9 +103,38 @@ def test_the_error_of_a_wrong_configuration_is_one_line_with_status_2(
     survey: dict[str, Any], tasks: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     config = write_config(tmp_path / "config.yaml", surveys={"a": survey}, tasks=tasks)
-    done = snakemake(tmp_path, config, "--dry-run", "--quiet")
+    assert_refused(tmp_path, config, message)
+
+
+def assert_refused(folder: Path, config: Path, message: str) -> None:
+    done = snakemake(folder, config, "--dry-run", "--quiet")
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("astrodl: ")]
     assert len(lines) == 1
     assert message in lines[0]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"results": ""}, "results = ''"),
+        ({"results": "{x}"}, "results = '{x}'"),
+        ({"surveys": {"logs": {"simulate": {}}}}, "'logs' is the name of a folder"),
+        ({"surveys": {"a": {"simulate": {}}, "A": {"simulate": {}}}}, "are one folder on some disks"),
+    ],
+)
+def test_results_and_surveys_without_a_folder_of_their_own_are_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    sections = {"surveys": {"a": {"simulate": {}}}, "tasks": {"latent": {}}, **change}
+    assert_refused(tmp_path, write_config(tmp_path / "config.yaml", **sections), message)
+
+
+def test_the_home_is_expanded_in_the_folder_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    config = write_config(
+        tmp_path / "c.yaml", results="~//results/", surveys={"a": {"simulate": {}}}, tasks={"latent": {}}
+    )
+    output = run_workflow(tmp_path, config, "--dry-run")
+    assert f"{tmp_path}/home/results/a/store.h5" in output

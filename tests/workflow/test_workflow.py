@@ -78,6 +78,8 @@ def test_the_report_is_one_file_with_all_tasks(finished: Path, tmp_path: Path) -
     run_workflow(finished, TINY, "--report", str(report))
     text = report.read_text()
     assert all(task in text for task in TASKS)
+    assert str(TINY) in text  # the configuration that made it
+    assert "oddity_fraction" in text
 
 
 def read_datasets(path: Path) -> dict[str, np.ndarray]:

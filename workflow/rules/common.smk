@@ -59,14 +59,35 @@ def validate_config():
     )
 
 
+def results_folder():
+    """Return the folder of the results."""
+    given = config.get("results", "results")
+    folder = os.path.expanduser(os.path.expandvars(given))
+    if not re.search(r"[^/. ]", folder) or re.search(r"[{}$\x00-\x1f]|^~", folder):
+        stop(
+            f"results = {given!r}: must be the path of a folder, without {{ and }}, in which variables are set; correct it"
+        )
+    return os.path.normpath(folder)
+
+
 def validate_names():
     """Check the names of the surveys, which become folders; a schema accepts a key that YAML reads as a number."""
-    for name in config.get("surveys") or {}:
+    names = list(config.get("surveys") or {})
+    for name in names:
         if not re.fullmatch(
             r"[A-Za-z0-9][A-Za-z0-9_.+-]*", str(name)
         ) or not isinstance(name, str):
             stop(
                 f"surveys: the name {name!r} must be text of letters, digits and _ . + -; rename the survey or quote it"
+            )
+        if name.lower() in RESERVED:
+            stop(
+                f"surveys: '{name}' is the name of a folder or file of the results ({', '.join(RESERVED)}); rename the survey"
+            )
+        alike = [other for other in names if str(other).lower() == name.lower()]
+        if len(alike) > 1:
+            stop(
+                f"surveys: the names {' and '.join(alike)} are one folder on some disks; rename one"
             )
 
 
@@ -308,12 +329,23 @@ def targets():
     return files
 
 
+RESERVED = (
+    "benchmarks",
+    "figures",
+    "hats",
+    "logs",
+    "report.html",
+    "shards",
+    "simulated",
+)
 validate_names()
 ABOUT = validate_config()["x-tasks"]
-RESULTS = config.get("results", "results").rstrip("/")
+RESULTS = results_folder()
 SURVEYS = config["surveys"]
 TASKS = {task: section or {} for task, section in config["tasks"].items()}
 SHARDED = [name for name in SURVEYS if SURVEYS[name].get("shards")]
 PRODUCTS = {product: task for task in TASKS for product in ABOUT[task]["products"]}
 for name in SURVEYS:
     check_survey(name)
+# For the heading of the report.
+config["configfiles"] = [os.path.abspath(path) for path in workflow.configfiles]

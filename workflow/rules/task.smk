@@ -25,9 +25,11 @@ rule train:
     message:
         "{wildcards.survey}: train {wildcards.task}, fold {wildcards.fold}, seed {wildcards.seed}"
     # `exec` replaces the shell, which would exit at the SIGTERM of a scheduler before the training saves its state.
+    # `--force`: a training that outlived its snakemake may have written a model of the former settings.
     shell:
         "exec astrodl train {wildcards.task} {input.store:q} --out {params.out:q} --settings {params.settings:q}"
-        " --fold {wildcards.fold} --seed {wildcards.seed} --threads {threads} --processes {resources.gpu} > {log:q} 2>&1"
+        " --fold {wildcards.fold} --seed {wildcards.seed} --threads {threads} --processes {resources.gpu} --force"
+        " > {log:q} 2>&1"
 
 
 rule predict:

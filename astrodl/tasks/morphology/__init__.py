@@ -28,13 +28,15 @@ from astrodl.plots.morphology import (
     roc_curves,
 )
 from astrodl.products import Column
-from astrodl.store import Reader
+from astrodl.store import SPLITS, Reader
 from astrodl.tasks import image_network
 from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column
+from astrodl.tasks.catalogue import class_names
 from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import network_input, scale_free_features
 from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 from astrodl.tasks.model import Model, load_model
+from astrodl.tasks.morphology.classes import list_classes, of_known_class
 from astrodl.tasks.morphology.settings import MorphologySettings
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ __all__ = ["TASK", "Morphology"]
 COVERAGES = (90, 95)
 """Coverage of the conformal sets in per cent of the objects."""
 FLOOR = 1e-12
+FAR = 3.0
+"""Coordinate of the prototype of a class without training objects, far from all vectors of length one."""
 MIXED = ("image", "coverage", "features", "target")
 
 
@@ -72,21 +76,13 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
     @classmethod
     def fit_constants(cls, settings: MorphologySettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
         """Fit the classes, their weights, and the scaling of the features."""
-        labels = store.column(settings.target, train)
-        classes = list(settings.classes or sorted(set(labels)))
-        counts = np.array([(labels == name).sum() for name in classes])
-        if len(classes) < 2 or (counts == 0).any():
-            absent = [name for name, count in zip(classes, counts, strict=True) if count == 0]
-            raise DataError(
-                f"{store.path}: column '{settings.target}' has classes {sorted(set(labels))} in the training split"
-                + (f", none of '{absent[0]}'" if absent else "")
-                + "; at least two classes with training objects are needed: correct tasks.morphology.classes"
-            )
+        used = cls.labelled(settings, store, np.flatnonzero(store.split != SPLITS.index("rest")))
+        classes, counts = list_classes(settings, store, train, used)
         if unknown := (set(settings.mirror) | set(settings.mirror.values())) - set(classes):
             raise ConfigError(
                 f"tasks.morphology.mirror: no class '{min(unknown)}'; the classes are {', '.join(classes)}"
             )
-        rarity = counts.mean() / counts
+        rarity = counts[counts > 0].mean() / np.maximum(counts, 1)
         return {
             "classes": classes,
             "weights": (rarity**settings.balance).tolist(),
@@ -102,7 +98,7 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
     @classmethod
     def labelled(cls, settings: MorphologySettings, store: Reader, indices: np.ndarray) -> np.ndarray:
         """Select the objects of a known class."""
-        labels = store.column(settings.target, indices)
+        labels = class_names(store.column(settings.target, indices))
         known = np.isin(labels, settings.classes) if settings.classes else labels != ""
         return indices[known]
 
@@ -111,7 +107,7 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
         """Select the objects without a class, if there is a teacher."""
         if settings.teacher is None:
             return indices[:0]
-        return indices[store.column(settings.target, indices) == ""]
+        return indices[class_names(store.column(settings.target, indices)) == ""]
 
     @classmethod
     def models_used(cls, settings: MorphologySettings) -> tuple[str, ...]:
@@ -196,13 +192,19 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
     def calibrate(self, network: HybridNetwork, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
         """Fit the prototypes on the training split, one temperature and the conformal sets on the validation split.
 
-        The temperature (Guo et al. 2017) scales the averaged log-probabilities. The sets are fitted after it.
+        The temperature (Guo et al. 2017) scales the averaged log-probabilities. The sets are those of the probabilities
+        before it: a promise does not hold for what the same objects have fitted.
         """
         constants: dict[str, Any] = {}
         if self.settings.loss == "triplet":
             vectors = torch.cat([self.vectors(network, batch).mean(0) for batch in train.in_order(128)])
             label = train.tensors["target"].argmax(1)
-            means = torch.stack([vectors[label == k].mean(0) for k in range(len(self.classes))])
+            means = torch.stack(
+                [
+                    vectors[label == k].mean(0) if (label == k).any() else torch.full_like(vectors[0], FAR)
+                    for k in range(len(self.classes))
+                ]
+            )
             constants["prototypes"] = means.tolist()
             self.context.constants.update(constants)
         if validation is None:
@@ -210,23 +212,25 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
         logits = torch.cat([self._mean_logits(network, batch) for batch in validation.in_order(128)])
         truth = validation.tensors["target"].argmax(1).cpu().numpy()
         temperature = levels.fit_temperature(logits.cpu().numpy(), truth)
-        probability = (logits / temperature).softmax(1).cpu().numpy()
+        probability = logits.softmax(1).cpu().numpy()
         least = [levels.conformal_threshold(probability, truth, level / 100) for level in COVERAGES]
-        return {**constants, "temperature": temperature, "least": least}
+        return {**constants, "temperature": temperature, "least": least, "set_temperature": 1.0}
 
     def predict(self, network: HybridNetwork, batch: Batch) -> dict[str, Tensor]:
         """Predict probabilities from log-probabilities averaged over the views, and the thresholds of conformal sets.
 
-        `excess_L` is the logarithm of the ratio of the probability to the threshold of the set of L per cent. Its mean
-        over models averages the thresholds, too.
+        `excess_L` is the logarithm of the ratio of the probability before the temperature to the threshold of the set
+        of L per cent. Its mean over models averages the thresholds, too.
         """
         logits = self._mean_logits(network, batch)
         temperature = self.context.constants.get("temperature", 1.0)
         probability = (logits / temperature).softmax(1)
+        # the thresholds of older models are those of the probabilities after the temperature
+        of_sets = (logits / self.context.constants.get("set_temperature", temperature)).softmax(1)
         least = self.context.constants.get("least", [0.0] * len(COVERAGES))
         predicted = {"probability": probability, "uncalibrated": logits.softmax(1)}
         for level, threshold in zip(COVERAGES, least, strict=True):
-            predicted[f"excess_{level}"] = (probability + FLOOR).log() - math.log(threshold + FLOOR)
+            predicted[f"excess_{level}"] = (of_sets + FLOOR).log() - math.log(threshold + FLOOR)
         return predicted
 
     def _mean_logits(self, network: HybridNetwork, batch: Batch) -> Tensor:
@@ -282,18 +286,22 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
 
     def _named(self, sets: np.ndarray) -> np.ndarray:
         """Return sets of classes (N, C) as text, with room for all classes."""
-        texts = [" ".join(name for name, inside in zip(self.classes, row, strict=True) if inside) for row in sets]
-        return np.array(texts, dtype=f"U{len(' '.join(self.classes))}")
+        separator = "; " if any(" " in name for name in self.classes) else " "
+        texts = [separator.join(name for name, inside in zip(self.classes, row, strict=True) if inside) for row in sets]
+        return np.array(texts, dtype=f"U{len(separator.join(self.classes))}")
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Read the index of the class in `classes`, -1 where it is not known."""
         position = {name: i for i, name in enumerate(self.classes)}
-        labels = store.column(self.settings.target, indices)
+        labels = class_names(store.column(self.settings.target, indices))
         return {"label": np.array([position.get(label, -1) for label in labels], dtype=np.int64)}
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
-        """Score accuracy, calibration and conformal sets."""
+        """Score accuracy, calibration and conformal sets of the objects of the classes that the network knows."""
+        predictions, truth = of_known_class(predictions, truth)
         probability, label = predictions["probability"], truth["label"]
+        if not len(label):
+            return {}
         of_classes = {name: getattr(classification, name) for name in ("accuracy", "balanced_accuracy", "macro_f1")}
         of_probabilities = {name: getattr(classification, name) for name in ("auc", "ece", "brier")}
         metrics = bootstrap_metrics(of_classes, probability.argmax(1), label) | bootstrap_metrics(
@@ -326,9 +334,13 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
         """Draw confusion matrix, reliability, ROC, conformal sets, accuracy against signal-to-noise ratio, gallery."""
+        others = {name: values[truth["label"] >= 0] for name, values in evaluation.of("probability").items()}
+        indices = indices[truth["label"] >= 0]
+        predictions, truth = of_known_class(predictions, truth, quiet=True)
         probability, label = predictions["probability"], truth["label"]
-        uncalibrated = predictions["uncalibrated"]
-        best, others = probability.argmax(1), evaluation.of("probability")
+        if not len(label):
+            return {}
+        uncalibrated, best = predictions["uncalibrated"], probability.argmax(1)
         right = {name: other.argmax(1) == label for name, other in others.items()}
         # the most accurate first: figures with one baseline show it
         others = {name: others[name] for name in sorted(others, key=lambda name: right[name].mean(), reverse=True)}

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from astrodl import distributed
 from astrodl.calibration import levels
+from astrodl.calibration.training_range import INPUT_FLAGS
 from astrodl.data.augment import draw_kept_bands
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.normalize import N_SIGMA
@@ -45,8 +46,10 @@ BALANCE_BINS = 20
 LARGEST_WEIGHT = 10.0
 SPACE_OBJECTS = 5000
 """Number of training objects for the fit of the distribution in feature space."""
-FLAGS = {"out_of_distribution": 1, "missing_band": 2}
-"""Bits of `photoz_flags`."""
+FLAGS = {"out_of_distribution": 1, "missing_band": 2, "outside_training_range": 4}
+"""Bits of `photoz_flags`: far from the training objects in feature space; a band without data; magnitude, colour or S/N
+outside the range of the training objects."""
+_UNLIKE = INPUT_FLAGS["magnitude"] | INPUT_FLAGS["colour"] | INPUT_FLAGS["snr"]
 TRUTHS = ("magnitude", "inclination", "bt")
 
 
@@ -210,7 +213,8 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
     def calibrate(self, network: RedshiftNetwork, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
         """Fit temperature, PIT map, conformal intervals and feature space on the validation split.
 
-        The temperature minimises the CRPS of p(z) averaged over the views. PIT map and intervals are fitted after it.
+        The temperature minimises the CRPS of p(z) averaged over the views, and the PIT map is fitted after it. The
+        intervals are those of p(z) before both: a promise does not hold for what the same objects have fitted.
         """
         if validation is None:
             return {}
@@ -225,12 +229,19 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         temperatures = np.geomspace(0.3, 3.0, 47)
         scores = [float(crps_bins(_tempered(log_probability, t), edges, z).mean()) for t in temperatures]
         temperature = float(temperatures[int(np.argmin(scores))])
-        density = _tempered(log_probability, temperature) / (edges[1:] - edges[:-1])
-        pit = pdf_metrics.pit(density.cpu().numpy(), edges.cpu().numpy(), z.cpu().numpy())
+        pit, pit_before = (
+            pdf_metrics.pit(
+                (_tempered(log_probability, t) / (edges[1:] - edges[:-1])).cpu().numpy(),
+                edges.cpu().numpy(),
+                z.cpu().numpy(),
+            )
+            for t in (temperature, 1.0)
+        )
         return {
             "temperature": temperature,
             "pit_beta": list(levels.fit_pit(pit)),
-            "levels": [level for share in COVERAGES for level in levels.conformal_levels(pit, share)],
+            "levels": [level for share in COVERAGES for level in levels.conformal_levels(pit_before, share)],
+            "level_temperature": 1.0,
         }
 
     def predict(self, network: RedshiftNetwork, batch: Batch) -> dict[str, Tensor]:
@@ -240,14 +251,17 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         calibrated models too wide (Gneiting & Ranjan 2013).
         """
         log_probability, vectors = self._views(network, batch)
-        probability = _tempered(log_probability, self.context.constants.get("temperature", 1.0))
-        edges = self.constant("edges", probability.device)
-        cumulative = functional.pad(probability.cumsum(1), (1, 0)).clamp(0, 1)
-        cumulative = cumulative / cumulative[:, -1:]
+        temperature = self.context.constants.get("temperature", 1.0)
+        edges = self.constant("edges", log_probability.device)
+        cumulative = _cumulative(_tempered(log_probability, temperature))
+        # the levels of older models are those of p(z) after the temperature
+        of_levels = _cumulative(
+            _tempered(log_probability, self.context.constants.get("level_temperature", temperature))
+        )
         flags = batch["features"][:, -len(self.context.bands) :]
         return {
             "log_pdf": (self._recalibrated(cumulative) + FLOOR).log(),
-            "interval": _quantiles(cumulative, edges, self._levels(edges)),
+            "interval": _quantiles(of_levels, edges, self._levels(edges)),
             "ood": torch.stack([network.space(view) for view in vectors]).mean(0),
             "missing": (flags < 1).any(1).float(),
         }
@@ -256,7 +270,7 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         """Return log probabilities (8, B, K) and vectors before the head (8, B, D) of the eight views of each image."""
         maps = network_input(batch)
         with self.precision(maps):
-            vectors = network.views(maps, batch["features"])
+            vectors = network.views(maps, batch["features"], n_views=self.settings.views)
         return self._log_probability(network.head(vectors)), vectors
 
     def _levels(self, like: Tensor) -> Tensor:
@@ -281,6 +295,8 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         flags = FLAGS["out_of_distribution"] * (predictions["ood"] < ODD) + FLAGS["missing_band"] * (
             predictions["missing"] > 0
         )
+        if "input_flags" in predictions:
+            flags = flags + FLAGS["outside_training_range"] * (predictions["input_flags"] & _UNLIKE > 0)
         return {
             "pdf": pdf.astype(np.float32),
             **summaries(pdf, edges),
@@ -371,6 +387,12 @@ def _weights(settings: PhotozSettings, z: np.ndarray, z_max: float) -> list[floa
 def _tempered(log_probability: Tensor, temperature: float) -> Tensor:
     """Average the probabilities of the views (V, B, K) at a temperature: (B, K)."""
     return (log_probability / temperature).softmax(-1).mean(0)
+
+
+def _cumulative(probability: Tensor) -> Tensor:
+    """Return the cumulative distribution at the edges of the bins, (B, K + 1), of the probabilities (B, K)."""
+    total = functional.pad(probability.cumsum(1), (1, 0)).clamp(0, 1)
+    return total / total[:, -1:]
 
 
 def _quantiles(cumulative: Tensor, edges: Tensor, levels: Tensor) -> Tensor:
