@@ -65,6 +65,9 @@ def add_predict(verbs: Any) -> None:
     add_task(verb)
     verb.add_argument("models", metavar="MODEL", type=Path, nargs="+", help="model.safetensors of a fold and seed")
     verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="predictions to write (HDF5)")
+    verb.add_argument(
+        "--force", action="store_true", help="predict images in another unit, also where a task refuses them"
+    )
     add_machine(verb)
 
 
@@ -74,8 +77,9 @@ def _predict(args: argparse.Namespace) -> None:
     astrodl predict photoz store.h5 models/photoz/model.safetensors --out predictions.h5
     """
     astrodl.predict(
-        args.task, args.store, args.models, args.out, device=args.device, threads=args.threads, progress=args.progress
-    )
+        args.task, args.store, args.models, args.out, device=args.device, threads=args.threads,
+        progress=args.progress, force=args.force,
+    )  # fmt: skip
 
 
 def add_baseline(verbs: Any) -> None:

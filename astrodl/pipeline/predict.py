@@ -36,6 +36,7 @@ def predict(
     device: str = "auto",
     threads: int | None = None,
     progress: bool | None = None,
+    force: bool = False,
 ) -> Path:
     """Predict every object of a store as the mean over `models`, block by block.
 
@@ -59,6 +60,8 @@ def predict(
         CPU threads.
     progress : bool, optional
         Show a progress bar; by default where standard error is a terminal.
+    force : bool
+        Predict images in another unit than that of the training, also where a task refuses them.
 
     Returns
     -------
@@ -81,7 +84,7 @@ def predict(
     require_other_output(out, store, *models)
     loaded = [load_model(path, device=device) for path in models]
     with DirectReader(store) as reader:
-        check_models(reader, task, loaded, models)
+        check_models(reader, task, loaded, models, force=force)
         first = loaded[0].task
         attributes = {
             "task": task,

@@ -41,10 +41,13 @@ def require_other_output(out: FilePath, *inputs: FilePath | None) -> None:
             raise ConfigError(f"{out}: is an input of this step and would be replaced; give another output")
 
 
-def check_models(store: Reader, task: str, models: Sequence[Model], paths: Sequence[FilePath]) -> None:
+def check_models(
+    store: Reader, task: str, models: Sequence[Model], paths: Sequence[FilePath], *, force: bool = False
+) -> None:
     """Check that every model is of the task, fits the store, and can be averaged with the others.
 
-    Another unit or pixel scale, and another division of the survey, are warned of.
+    Another unit or pixel scale, and another division of the survey, are warned of. Another unit is refused for tasks
+    that divide light (`Task.needs_unit`), unless `force`.
 
     Raises
     ------
@@ -64,6 +67,11 @@ def check_models(store: Reader, task: str, models: Sequence[Model], paths: Seque
         if fingerprint in seen:
             raise ConfigError(f"{path}: the same training as {seen[fingerprint]}; give each model once")
         seen[fingerprint] = path
+        if model.task.needs_unit and store.unit != model.task.context.unit and not force:
+            raise StoreError(
+                f"{store.path}: unit {store.unit}, {path} was trained in {model.task.context.unit}: {task} would be "
+                "meaningless; calibrate the images, train on this store, or give --force"
+            )
         _check_model(store, model, path, warned)
         _check_pair(models[0], model, paths[0], path)
 

@@ -82,6 +82,8 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
     """Settings of a network small enough for tests."""
     planes: ClassVar[tuple[str, ...]] = ()
     """Optional planes (`variance`, `mask`, `psf`) that `inputs` takes where the store has them."""
+    needs_unit: ClassVar[bool] = False
+    """Whether a store in another unit than that of the training is refused, and not only warned of."""
     uses_reference: ClassVar[bool] = False
     """Whether `score` needs the training objects, to fit a classifier or a direction."""
 

@@ -76,6 +76,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
     )
     headline = ("clump_dice", "bt_rmse")
     priority = 1
+    needs_unit = True
     page_figures: ClassVar = {
         "gallery": "Clumps and bulge light, true and predicted",
         "bt": "Bulge-to-total ratio",

@@ -284,3 +284,14 @@ def test_an_object_without_data_in_the_bands_of_the_network_has_no_class_and_is_
     row = read_catalog(tmp_path / "c.fits")[int(lost)]
     assert row["morphology_class"] == ""
     assert np.isnan(row["morphology_confidence"])
+
+
+def test_light_in_another_unit_is_not_divided_unless_forced(store: Path, tmp_path: Path) -> None:
+    astrodl.train("segmentation", store, tmp_path, settings=small_settings("segmentation", epochs=1), progress=False)
+    pictures = change(store, tmp_path / "pictures.h5")
+    with h5py.File(pictures, "r+") as file:
+        file.attrs["unit"] = "relative"
+    arguments = ("segmentation", pictures, tmp_path / "model.safetensors", tmp_path / "predictions.h5")
+    with pytest.raises(StoreError, match=r"unit relative, .* was trained in uJy"):
+        astrodl.predict(*arguments)
+    assert astrodl.predict(*arguments, force=True).exists()
