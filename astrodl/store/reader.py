@@ -40,7 +40,9 @@ class Reader:
     Attributes
     ----------
     path, n_objects, bands, size
-        The file, the number of objects, the names of the bands, the side of a cutout in pixels.
+        The file, the number of objects, the names of the bands, the side of a cutout in pixels (0 without images).
+    has_images
+        Whether there are images, and not the photometry of a catalogue alone.
     pixel_scale_arcsec
         Pixel scale in arcsec, or None if unknown; `pixel_scale` has a unit.
     zero_points
@@ -72,7 +74,9 @@ class Reader:
             check_schema(self._file)
             attributes = dict(self._file.attrs)
         self.bands: tuple[str, ...] = tuple(str(band) for band in attributes["bands"])
-        self.n_objects, _, _, self.size = (int(length) for length in self._file["image"].shape)
+        self.has_images = "image" in self._file
+        self.n_objects = int(self._file["object_id"].shape[0])
+        self.size = int(self._file["image"].shape[-1]) if self.has_images else 0
         scale = float(attributes["pixel_scale_arcsec"])
         self.pixel_scale_arcsec: float | None = None if np.isnan(scale) else scale
         self.zero_points: NDArray[np.float64] = np.asarray(attributes["zero_points"], np.float64)
@@ -102,7 +106,8 @@ class Reader:
         return self.n_objects
 
     def __repr__(self) -> str:
-        return f"<store {self.path}: {self.n_objects} objects, bands {', '.join(self.bands)}, {self.size} pixels>"
+        size = f"{self.size} pixels" if self.has_images else "no images"
+        return f"<store {self.path}: {self.n_objects} objects, bands {', '.join(self.bands)}, {size}>"
 
     def close(self) -> None:
         """Close the file."""
@@ -126,7 +131,7 @@ class Reader:
 
     @property
     def sky_sigma(self) -> NDArray[np.float32]:
-        """Noise of a pixel, (N, bands), in the unit of the image."""
+        """Noise of a pixel, (N, bands), in the unit of the image; without images, the error of the flux."""
         return self._values("sky_sigma")
 
     @property
@@ -198,7 +203,15 @@ class Reader:
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def images(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Read cutouts, (n, bands, y, x)."""
+        """Read cutouts, (n, bands, y, x).
+
+        Raises
+        ------
+        StoreError
+            If the survey has no images (layout `table`).
+        """
+        if not self.has_images:
+            raise StoreError(f"{self.path}: has no images, only the photometry of a catalogue; use features()")
         return self._rows("image", indices)
 
     @property

@@ -58,6 +58,11 @@ def prepare_cutouts(
         sky = _scaled(_fitting("sky_sigma", _numbers("sky_sigma", sky_sigma), (n_objects, n_given)), own_factor)
         sky = sky if order is None else sky[:, order]
     scale = context.pixel_scale_arcsec or None
+    if features is None and not context.size:
+        raise DataError(
+            "features: a model of a survey without images needs them; give those of "
+            "astrodl.photometry.features.catalogue_features"
+        )
     if features is None:
         measured, _ = measure(pixels, sky_sigma=sky, pixel_scale_arcsec=scale)
         reddening = np.nan if ebv is None else _numbers("ebv", ebv)

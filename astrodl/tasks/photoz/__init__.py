@@ -15,6 +15,7 @@ from astrodl.calibration.training_range import INPUT_FLAGS
 from astrodl.data.augment import draw_kept_bands
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.normalize import N_SIGMA
+from astrodl.errors import ConfigError
 from astrodl.losses import crps_bins, mixture_bins, mixture_nll, smear_targets, soft_cross_entropy
 from astrodl.metrics import pdf as pdf_metrics
 from astrodl.models.apertures import LearnedApertures
@@ -25,7 +26,7 @@ from astrodl.photometry.features import photometric_features
 from astrodl.products import Column
 from astrodl.products.pdfs import stream_pdfs
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column
+from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column, refuse_augmentation
 from astrodl.tasks.image_network import build_plugin
 from astrodl.tasks.inputs import band_presence, fit_standardization, network_input, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics
@@ -107,6 +108,23 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         return constants
 
     @classmethod
+    def without_images(cls, settings: PhotozSettings) -> PhotozSettings:
+        """Return the settings of a network that takes the photometry alone."""
+        given = settings.model_fields_set
+        if "network" in given and settings.network != "none":
+            raise ConfigError(
+                f"tasks.photoz.network = {settings.network}: needs pixels, and the survey has no images (data.layout "
+                "table); set `none`, or leave it out"
+            )
+        if "photometry" in given and not settings.photometry:
+            raise ConfigError(
+                "tasks.photoz.photometry = false: leaves no input, as the survey has no images (data.layout table); "
+                "leave it out"
+            )
+        refuse_augmentation(cls.name, settings)
+        return settings.model_copy(update={"network": "none", "photometry": True, "views": 1})
+
+    @classmethod
     def missing_truth(cls, settings: PhotozSettings, store: Reader) -> str | None:
         """Return a message if the store has no redshifts."""
         return missing_column(store, cls.name, settings.target)
@@ -119,7 +137,7 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
         """Return normalised images, and standardised photometry with the flags of bands that have data."""
-        arrays, constants, flags = super().inputs(cutouts), self.context.constants, band_presence(cutouts.images)
+        arrays, constants, flags = super().inputs(cutouts), self.context.constants, band_presence(cutouts)
         if not constants["features"]:
             return {**arrays, "features": flags}
         photometry = standardize(
