@@ -79,7 +79,7 @@ def find_photometry(catalogue: Catalogue) -> Photometry | None:
         for band in bands:
             band.pop("extinction", None)
     n_errors = sum("error" in band for band in bands)
-    errors = "with errors" if n_errors == len(bands) else f"{n_errors} of {len(bands)} with errors"
+    errors = "with errors" if n_errors == len(bands) else f"{n_errors or 'none'} of {len(bands)} with errors"
     others = sorted({" ".join(sorted(other)) or kind for other, _ in families if other != words})
     also = f"; others are there, too ({', '.join(others[:5])})" if others else ""
     noun = "magnitudes" if kind == "magnitude" else "fluxes"

@@ -25,7 +25,7 @@ from astrodl.tasks.metric import Metric, Metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["AnyTask", "Arrays", "Context", "Evaluation", "Task", "missing_column", "refuse_augmentation"]
+__all__ = ["AnyTask", "Arrays", "Context", "Evaluation", "Task", "missing_column", "refuse_augmentation", "refuse_settings"]
 
 Arrays = dict[str, np.ndarray]
 SettingsT = TypeVar("SettingsT", bound=TaskSettings)
@@ -90,6 +90,11 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
         self.settings = settings
         self.context = context
         self._on_device: dict[tuple[str, torch.device], Tensor] = {}
+
+    @classmethod
+    def needs_images(cls) -> bool:
+        """Return whether the task cannot run on a survey without images, whatever its settings."""
+        return cls.without_images.__func__ is Task.without_images.__func__  # type: ignore[attr-defined]
 
     @classmethod
     def without_images(cls, settings: Any) -> Any:
@@ -276,6 +281,21 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
 
 
 AnyTask = Task[Any, Any]
+
+
+def refuse_settings(task: str, settings: TaskSettings, names: Iterable[str]) -> None:
+    """Check that no setting is given that has a meaning for images alone, where there are none.
+
+    Raises
+    ------
+    ConfigError
+        One is.
+    """
+    for name in names:
+        if name in settings.model_fields_set:
+            raise ConfigError(
+                f"tasks.{task}.{name}: belongs to images, and the survey has none (data.layout table); leave it out"
+            )
 
 
 def refuse_augmentation(task: str, settings: TaskSettings) -> None:
