@@ -19,11 +19,22 @@ __all__ = [
 ]
 
 LAYOUTS = ("extensions", "files", "cube", "rgb", "arrays", "mosaic", "table")
-"""Layouts of the input images, and `table` for none; other packages add theirs as entry points of the group `astrodl.layouts`."""
+"""Layouts of the input: of images, or `table` without any; other packages add entry points of `astrodl.layouts`."""
 
 _PHOTOMETRY = ("magnitude", "flux", "error", "extinction")
 _OF_BAND_IMAGES = ("extension", "plane", "path", "background")
-_OF_IMAGES = ("path", "extension", "x_column", "y_column", "index_column", "labels", "noise", "masks", "psf", "size")
+_OF_IMAGES: tuple[str, ...] = (
+    "path",
+    "extension",
+    "x_column",
+    "y_column",
+    "index_column",
+    "labels",
+    "noise",
+    "masks",
+    "psf",
+    "size",
+)
 _OF_IMAGES += ("reference_band", "rebin", "pixel_scale_arcsec", "zero_is_missing", "background")
 
 
@@ -158,8 +169,8 @@ class DataSettings(Section):
     replace: dict[Name, dict[str, str]] = Field(default={})
     """Per kept text column: values to rename."""
     missing: dict[Name, tuple[float | str, ...]] = Field(default={})
-    """Per kept column, `ra`, `dec`, `x`, `y`, `ebv` or photometry (`g.flux`): values that stand for a missing one, instead of the usual
-    placeholders (-99, 9999, 1e20, N/A ...); an empty list keeps all."""
+    """Per kept column, `ra`, `dec`, `x`, `y`, `ebv` or photometry (`g.flux`): values that stand for a missing one,
+    instead of the usual placeholders (-99, 9999, 1e20, N/A ...); an empty list keeps all."""
     labels: LabelSettings | None = None
     """Pixel labels, where there are any."""
     noise: NoiseSettings | None = None
@@ -286,7 +297,10 @@ class DataSettings(Section):
             raise ValueError("layout mosaic has no `labels`")
         if self.layout == "rgb" and (self.noise is not None or self.psf is not None or self.masks):
             raise ValueError("layout rgb has no `noise`, `masks` or `psf`: pictures are scaled for display")
-        for key, known in (("replace", {*self.columns}), ("missing", {*self.columns, "ra", "dec", "x", "y", "ebv", *self.photometry_columns})):
+        for key, known in (
+            ("replace", {*self.columns}),
+            ("missing", {*self.columns, "ra", "dec", "x", "y", "ebv", *self.photometry_columns}),
+        ):
             if unknown := sorted(getattr(self, key).keys() - known):
                 raise ValueError(
                     f"`{key}` names '{unknown[0]}', which is none of {', '.join(sorted(known)) or 'no columns'}"

@@ -208,7 +208,7 @@ def _set_labels(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
     needed = {name: tasks.get(name).draft_columns for name in tasks.NAMES}
     draft.tasks = [name for name, labels in needed.items() if labels is not None and set(labels) <= set(columns)]
     if layout.kind == "table":
-        draft.tasks = [name for name in draft.tasks if not tasks.get(name).needs_images()]
+        draft.tasks = [name for name in draft.tasks if _runs_without_images(name, len(draft.data["bands"]))]
     columns |= measures
     texts |= dict.fromkeys(measures, "measures results, no task learns from it")
     if columns:
@@ -221,6 +221,15 @@ def _set_labels(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
     if renames:
         questions = {"class": "? names of the classes", "oddity": "? oddity: nothing stands for an ordinary object"}
         draft.set("replace", renames, *(questions[name] for name in renames))
+
+
+def _runs_without_images(name: str, n_bands: int) -> bool:
+    task = tasks.get(name)
+    try:
+        task.without_images(task.Settings(), n_bands)
+    except ConfigError:
+        return False
+    return True
 
 
 def _set_planes(draft: Draft, layout: Layout) -> None:

@@ -13,7 +13,14 @@ from astropy.io import fits
 from astrodl.fits.bytes import UnreadableError
 from astrodl.fits.header import ZERO_POINT_KEYS
 
-__all__ = ["MICROJANSKY_ZERO_POINT", "ZERO_POINT_RANGE", "pixel_scale_arcsec", "to_microjansky", "unit_zero_point", "zero_point"]
+__all__ = [
+    "MICROJANSKY_ZERO_POINT",
+    "ZERO_POINT_RANGE",
+    "pixel_scale_arcsec",
+    "to_microjansky",
+    "unit_zero_point",
+    "zero_point",
+]
 
 MICROJANSKY_ZERO_POINT = 23.9
 """AB magnitude of one microjansky."""

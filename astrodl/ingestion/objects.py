@@ -320,9 +320,9 @@ def _number_columns(data: DataSettings) -> dict[str, str]:
 
 def list_columns(data: DataSettings) -> list[str]:
     """Return the names of the catalogue columns that the ingestion reads, each once."""
+    own = [data.id_column, data.split_column]
     names = [*_number_columns(data).values(), *data.photometry_columns.values(), *data.columns.values()]
-    names = [data.id_column, *names, *sorted(data.template_columns), data.split_column]
-    return list(dict.fromkeys(name for name in names if name is not None))
+    return list(dict.fromkeys([*filter(None, own), *names, *sorted(data.template_columns)]))
 
 
 def _array_index(values: NDArray[np.float64] | None, n_objects: int, path: Path) -> NDArray[np.int64]:
@@ -351,9 +351,7 @@ def _find_column(table: Table, name: str, path: Path, key: str) -> Column:
 def _photometry(table: Table, data: DataSettings, path: Path) -> dict[str, Column]:
     """Return the columns of photometry by role."""
     return {
-        role: _find_column(table, name, path, f"{kind} of band {band}")
-        for role, name in data.photometry_columns.items()
-        for band, _, kind in [role.rpartition(".")]
+        role: _find_column(table, name, path, f"data.bands, {role}") for role, name in data.photometry_columns.items()
     }
 
 

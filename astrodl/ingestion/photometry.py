@@ -7,7 +7,7 @@ The conventions of catalogues for objects without a measurement are those of BPZ
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,10 +71,15 @@ def ingest_photometry(
         detected = np.where(np.isfinite(sigma), flux / sigma >= DETECTION_SNR, flux > 0)
     band_flags = np.where(observed, 0, BAND_FLAGS["not_observed"]).astype(np.uint8)
     band_flags[observed & ~detected] |= BAND_FLAGS["not_detected"]
-    flags = object_flags(band_flags, ~detected.any(axis=1))
+    flags = object_flags(band_flags, np.logical_not(detected.any(axis=1)))
     if objects.ebv is not None:
         features = np.concatenate([features, objects.ebv.astype(np.float32)[:, np.newaxis]], axis=1)
-    arrays = {"features": features, "sky_sigma": _finite32(sigma), "flags": flags, "band_flags": band_flags}
+    arrays: dict[str, NDArray[Any]] = {
+        "features": features,
+        "sky_sigma": _finite32(sigma),
+        "flags": flags,
+        "band_flags": band_flags,
+    }
     arrays["background"] = np.full(flux.shape, np.nan, np.float32)
     write_rows(partial, {name: locations[name] for name in arrays}, 0, arrays)
     empty = ~observed.any(axis=1)
@@ -163,7 +168,8 @@ def _extinction(band: BandSettings, objects: Objects, path: Path) -> _Array:
     if isinstance(band.extinction, str):
         values = objects.photometry[f"{band.name}.extinction"].astype(np.float64)
     else:
-        assert objects.ebv is not None and band.extinction is not None
+        assert objects.ebv is not None
+        assert band.extinction is not None
         values = band.extinction * objects.ebv
     if n_unknown := int((~np.isfinite(values)).sum()):
         warn(path, f"band '{band.name}': {n_unknown:,} objects have no extinction and count as not observed")

@@ -69,7 +69,7 @@ def adapt_settings(task_class: type[AnyTask], settings: Any, store: Reader) -> A
     if store.has_images:
         return settings
     try:
-        return task_class.without_images(settings)
+        return task_class.without_images(settings, len(store.bands))
     except ConfigError as error:
         raise ConfigError(f"{store.path}: {error}") from None
 

@@ -36,7 +36,8 @@ def overview(
     metrics
         `metrics.json` of each task.
     out
-        Folder of the figures: `objects.png` (unless there are no images), `splits.png`, and where there are metrics `metrics.png`.
+        Folder of the figures: `objects.png` where there are images, `splits.png`, and where there are metrics
+        `metrics.png`.
     n_objects, n_columns
         Size of the sheet of objects, with equal numbers of each class where there is a column `class`.
 

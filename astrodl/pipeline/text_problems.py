@@ -42,7 +42,7 @@ def pixel_problems(config: Any) -> list[str]:
         for task in survey.tasks or tasks.NAMES:
             if (settings := getattr(config.tasks, task, None)) is not None:
                 try:
-                    tasks.get(task).without_images(settings)
+                    tasks.get(task).without_images(settings, len(survey.data.bands))
                 except AstrodlError as error:
                     problems[f"surveys.{name}: {error}"] = None
     return list(problems)

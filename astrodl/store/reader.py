@@ -39,10 +39,8 @@ class Reader:
 
     Attributes
     ----------
-    path, n_objects, bands, size
+    path, n_objects, bands, size, has_images
         The file, the number of objects, the names of the bands, the side of a cutout in pixels (0 without images).
-    has_images
-        Whether there are images, and not the photometry of a catalogue alone.
     pixel_scale_arcsec
         Pixel scale in arcsec, or None if unknown; `pixel_scale` has a unit.
     zero_points
@@ -75,7 +73,7 @@ class Reader:
             attributes = dict(self._file.attrs)
         self.bands: tuple[str, ...] = tuple(str(band) for band in attributes["bands"])
         self.has_images = "image" in self._file
-        self.n_objects = int(self._file["object_id"].shape[0])
+        self.n_objects = len(self._file["object_id"])
         self.size = int(self._file["image"].shape[-1]) if self.has_images else 0
         scale = float(attributes["pixel_scale_arcsec"])
         self.pixel_scale_arcsec: float | None = None if np.isnan(scale) else scale
@@ -106,8 +104,7 @@ class Reader:
         return self.n_objects
 
     def __repr__(self) -> str:
-        size = f"{self.size} pixels" if self.has_images else "no images"
-        return f"<store {self.path}: {self.n_objects} objects, bands {', '.join(self.bands)}, {size}>"
+        return f"<store {self.path}: {self.n_objects} objects, bands {', '.join(self.bands)}, {self.size} pixels>"
 
     def close(self) -> None:
         """Close the file."""
@@ -203,13 +200,7 @@ class Reader:
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def images(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Read cutouts, (n, bands, y, x).
-
-        Raises
-        ------
-        StoreError
-            If the survey has no images (layout `table`).
-        """
+        """Read cutouts, (n, bands, y, x); a survey without images raises a `StoreError`."""
         if not self.has_images:
             raise StoreError(f"{self.path}: has no images, only the photometry of a catalogue; use features()")
         return self._rows("image", indices)
@@ -349,8 +340,7 @@ class Reader:
     @property
     def identifier_width(self) -> int:
         """Number of characters of the longest identifier, at least one; read in blocks."""
-        starts = range(0, self.n_objects, _IDENTIFIER_BLOCK)
-        blocks = (self.block("object_id", start, start + _IDENTIFIER_BLOCK) for start in starts)
+        blocks = (self.block("object_id", k, k + _IDENTIFIER_BLOCK) for k in range(0, len(self), _IDENTIFIER_BLOCK))
         return max((int(np.char.str_len(block).max()) for block in blocks), default=1)
 
     def _valid(self, indices: ArrayLike) -> NDArray[np.int64]:

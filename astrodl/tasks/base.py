@@ -25,7 +25,16 @@ from astrodl.tasks.metric import Metric, Metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["AnyTask", "Arrays", "Context", "Evaluation", "Task", "missing_column", "refuse_augmentation", "refuse_settings"]
+__all__ = [
+    "AnyTask",
+    "Arrays",
+    "Context",
+    "Evaluation",
+    "Task",
+    "missing_column",
+    "refuse_augmentation",
+    "refuse_settings",
+]
 
 Arrays = dict[str, np.ndarray]
 SettingsT = TypeVar("SettingsT", bound=TaskSettings)
@@ -97,8 +106,8 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
         return cls.without_images.__func__ is Task.without_images.__func__  # type: ignore[attr-defined]
 
     @classmethod
-    def without_images(cls, settings: Any) -> Any:
-        """Return the settings with which the task runs on a survey without images.
+    def without_images(cls, settings: Any, n_bands: int) -> Any:
+        """Return the settings with which the task runs on a survey of `n_bands` without images.
 
         Raises
         ------

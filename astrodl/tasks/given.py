@@ -48,21 +48,21 @@ def prepare_cutouts(
     _check_shape(context, pixels.shape)
     pixels = _scaled(pixels, factor)
     n_objects, n_bands = pixels.shape[:2]
+    if features is None and not context.size:
+        raise DataError(
+            "features: a model of a survey without images needs them; give those of "
+            "astrodl.photometry.features.catalogue_features"
+        )
     if order is not None and features is not None:
         raise DataError("features: they belong to the bands in the order of the model; leave them out to measure them")
     if sky_sigma is None:
-        sky = sky_noise(pixels)
+        sky = sky_noise(pixels) if context.size else np.full((n_objects, n_bands), np.nan, np.float32)
     else:
         own_factor = factor if getattr(sky_sigma, "unit", None) is None else _flux_factor(context, sky_sigma.unit)
         n_given = n_bands if bands is None else len(bands)
         sky = _scaled(_fitting("sky_sigma", _numbers("sky_sigma", sky_sigma), (n_objects, n_given)), own_factor)
         sky = sky if order is None else sky[:, order]
     scale = context.pixel_scale_arcsec or None
-    if features is None and not context.size:
-        raise DataError(
-            "features: a model of a survey without images needs them; give those of "
-            "astrodl.photometry.features.catalogue_features"
-        )
     if features is None:
         measured, _ = measure(pixels, sky_sigma=sky, pixel_scale_arcsec=scale)
         reddening = np.nan if ebv is None else _numbers("ebv", ebv)

@@ -13,7 +13,7 @@ from astrodl.config import AugmentSettings, Fraction, TaskSettings, TrainSetting
 from astrodl.data import normalize
 from astrodl.data.batches import Batch, Cutouts
 from astrodl.data.views import canonicalize
-from astrodl.errors import DataError
+from astrodl.errors import ConfigError
 from astrodl.losses import SSIM_WIDTH, kl_standard_normal, ssim
 from astrodl.metrics import latent as metrics_of
 from astrodl.metrics.classification import balanced_accuracy
@@ -114,11 +114,16 @@ class Latent(Task[LatentSettings, VAE]):
     uses_reference = True
 
     @classmethod
-    def without_images(cls, settings: LatentSettings) -> LatentSettings:
+    def without_images(cls, settings: LatentSettings, n_bands: int) -> LatentSettings:
         """Return the settings of an autoencoder of the colours."""
         refuse_settings(cls.name, settings, ("view", "extent", "softening", "effective_pixels", "widths"))
         if settings.reconstruction == "ssim":
             refuse_settings(cls.name, settings, ("reconstruction",))
+        if n_bands - 1 < settings.dimensions:
+            raise ConfigError(
+                f"tasks.latent.dimensions = {settings.dimensions}: more than the {n_bands - 1} colours of {n_bands} bands "
+                "without images; lower it, give more bands, or leave out tasks.latent"
+            )
         is_default = "noise_floor" not in settings.model_fields_set
         return settings.model_copy(update={"noise_floor": COLOUR_FLOOR} if is_default else {})
 
@@ -126,26 +131,15 @@ class Latent(Task[LatentSettings, VAE]):
     def fit_constants(cls, settings: LatentSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
         """Fit the unit of each band, its typical sky noise, unless the store says that all have the same unit."""
         if not store.has_images:
-            return cls._fit_colours(settings, store, train)
+            return cls._fit_colours(store, train)
         if store.unit == "uJy":
             return {}
         return {"units": normalize.fit(store.sky_sigma[train], store.bands, n_sigma=1.0).softening}
 
     @staticmethod
-    def _fit_colours(settings: LatentSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
-        """Fit the scaling of the colours.
-
-        Raises
-        ------
-        DataError
-            There are not more colours than dimensions.
-        """
+    def _fit_colours(store: Reader, train: np.ndarray) -> dict[str, Any]:
+        """Fit the scaling of the colours."""
         names = [name for name in store.feature_names if name.startswith("colour_")]
-        if len(names) <= settings.dimensions:
-            raise DataError(
-                f"{store.path}: {len(names)} colours do not need {settings.dimensions} dimensions; lower "
-                "tasks.latent.dimensions, or give more bands"
-            )
         return {
             "features": [store.feature_names.index(name) for name in names],
             **fit_standardization(store.features(names, train)),
@@ -163,7 +157,7 @@ class Latent(Task[LatentSettings, VAE]):
         return {"image": colours, "error": scaled.clip(1e-3, 10).astype(np.float32)}
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
-        """Return canonical views scaled by arsinh, and the noise of their pixels on the same scale; colours without images."""
+        """Return canonical views scaled by arsinh, or colours, and the noise of each number on the same scale."""
         if not self.context.size:
             return self._colours(cutouts)
         settings = self.settings

@@ -15,7 +15,6 @@ from astrodl.baselines import outliers as baselines
 from astrodl.calibration import surprise
 from astrodl.config import Fraction, TaskSettings, TrainSettings
 from astrodl.data.batches import Batch, Cutouts, Dataset
-from astrodl.errors import DataError
 from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
 from astrodl.metrics import outliers as metrics_of
 from astrodl.models.gan import EncoderGAN
@@ -107,7 +106,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return {phase: updates for phase, updates in phases.items() if updates}
 
     @classmethod
-    def without_images(cls, settings: OutlierSettings) -> OutlierSettings:
+    def without_images(cls, settings: OutlierSettings, n_bands: int) -> OutlierSettings:
         """Return the settings of an autoencoder of the photometry, without critic."""
         refuse_augmentation(cls.name, settings)
         refuse_settings(
@@ -120,8 +119,6 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         """Fit the scaling of the features."""
         names = scale_free_features(store.feature_names)
         indices = [store.feature_names.index(name) for name in names]
-        if not store.has_images and not indices:
-            raise DataError(f"{store.path}: has no magnitudes; give data.bands")
         return {"features": indices, **fit_standardization(store.features(names, train))}
 
     def inputs(self, cutouts: Cutouts) -> Arrays:

@@ -15,7 +15,6 @@ from astrodl.calibration.training_range import INPUT_FLAGS
 from astrodl.data.augment import draw_kept_bands
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.normalize import N_SIGMA
-from astrodl.errors import ConfigError
 from astrodl.losses import crps_bins, mixture_bins, mixture_nll, smear_targets, soft_cross_entropy
 from astrodl.metrics import pdf as pdf_metrics
 from astrodl.models.apertures import LearnedApertures
@@ -31,7 +30,7 @@ from astrodl.tasks.image_network import build_plugin
 from astrodl.tasks.inputs import band_presence, fit_standardization, network_input, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.photoz.report import baselines, draw, score, summaries
-from astrodl.tasks.photoz.settings import PhotozSettings
+from astrodl.tasks.photoz.settings import PhotozSettings, take_photometry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,21 +107,10 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         return constants
 
     @classmethod
-    def without_images(cls, settings: PhotozSettings) -> PhotozSettings:
+    def without_images(cls, settings: PhotozSettings, n_bands: int) -> PhotozSettings:
         """Return the settings of a network that takes the photometry alone."""
-        given = settings.model_fields_set
-        if "network" in given and settings.network != "none":
-            raise ConfigError(
-                f"tasks.photoz.network = {settings.network}: needs pixels, and the survey has no images (data.layout "
-                "table); set `none`, or leave it out"
-            )
-        if "photometry" in given and not settings.photometry:
-            raise ConfigError(
-                "tasks.photoz.photometry = false: leaves no input, as the survey has no images (data.layout table); "
-                "leave it out"
-            )
         refuse_augmentation(cls.name, settings)
-        return settings.model_copy(update={"network": "none", "photometry": True, "views": 1})
+        return take_photometry(settings)
 
     @classmethod
     def missing_truth(cls, settings: PhotozSettings, store: Reader) -> str | None:

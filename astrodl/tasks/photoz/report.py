@@ -87,9 +87,7 @@ def draw(
         "trend_redshift": redshift_trends(z, point, baselines=rival_points),
         "pit": pit_histogram(pit, ks=evaluation.network["pit_ks"]["value"]),
         "coverage": coverage_curve(pit, conformal=conformal),
-        "examples": example_pdfs(
-            pdf[chosen], edges, z[chosen], rgb=rgb, z_phot=point[chosen], n_total=len(z)
-        ),
+        "examples": example_pdfs(pdf[chosen], edges, z[chosen], rgb=rgb, z_phot=point[chosen], n_total=len(z)),
         "distribution": redshift_distribution(pdf, edges, z),
         "tomography": tomographic_bins(pdf, edges, z, point),
     }
