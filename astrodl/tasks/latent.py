@@ -121,8 +121,8 @@ class Latent(Task[LatentSettings, VAE]):
             refuse_settings(cls.name, settings, ("reconstruction",))
         if n_bands - 1 < settings.dimensions:
             raise ConfigError(
-                f"tasks.latent.dimensions = {settings.dimensions}: more than the {n_bands - 1} colours of {n_bands} bands "
-                "without images; lower it, give more bands, or leave out tasks.latent"
+                f"tasks.latent.dimensions = {settings.dimensions}: more than the {n_bands - 1} colours of "
+                f"{n_bands} bands without images; lower it, give more bands, or leave out tasks.latent"
             )
         is_default = "noise_floor" not in settings.model_fields_set
         return settings.model_copy(update={"noise_floor": COLOUR_FLOOR} if is_default else {})
