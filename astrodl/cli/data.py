@@ -136,7 +136,10 @@ def _inspect(args: argparse.Namespace) -> None:
     """
     out = args.out or args.store.with_name(f"{args.store.stem}_sheet.png")
     print(astrodl.inspect(args.store, out))
-    print(f"contact sheet: {out}")
+    with astrodl.open_store(args.store) as store:
+        is_drawn = store.has_images
+    if is_drawn:
+        print(f"contact sheet: {out}")
 
 
 VERBS = (add_simulate, add_init, add_shard, add_ingest, add_inspect)

@@ -48,8 +48,11 @@ def _run(args: argparse.Namespace) -> int:
     """
     from astrodl.config import expand
     from astrodl.pipeline.schema import load_config
+    from astrodl.pipeline.text_problems import pixel_problems
 
     config = load_config(args.config)
+    if problems := pixel_problems(config):
+        raise ConfigError(f"{args.config}: {problems[0]}")
     folder = args.config.absolute().parent if args.directory is None else args.directory.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     words = _snakemake(args.config, folder, args.profile)

@@ -18,8 +18,24 @@ __all__ = [
     "PsfSettings",
 ]
 
-LAYOUTS = ("extensions", "files", "cube", "rgb", "arrays", "mosaic")
-"""Layouts of the input images; other packages add theirs as entry points of the group `astrodl.layouts`."""
+LAYOUTS = ("extensions", "files", "cube", "rgb", "arrays", "mosaic", "table")
+"""Layouts of the input: of images, or `table` without any; other packages add entry points of `astrodl.layouts`."""
+
+_PHOTOMETRY = ("magnitude", "flux", "error", "extinction")
+_OF_BAND_IMAGES = ("extension", "plane", "path", "background")
+_OF_IMAGES: tuple[str, ...] = (
+    "path",
+    "extension",
+    "x_column",
+    "y_column",
+    "index_column",
+    "labels",
+    "noise",
+    "masks",
+    "psf",
+    "size",
+)
+_OF_IMAGES += ("reference_band", "rebin", "pixel_scale_arcsec", "zero_is_missing", "background")
 
 
 class BandSettings(Section):
@@ -38,6 +54,14 @@ class BandSettings(Section):
     """AB magnitude of one count per pixel; without it the header's, else fluxes stay relative."""
     background: float = 0.0
     """Constant to subtract from every pixel, in the counts of the file."""
+    magnitude: str | None = None
+    """Column of the AB magnitude; layout `table`. 99 and the like: not detected; -99 and the like, 0: not observed."""
+    flux: str | None = None
+    """Column of the flux, instead of the magnitude; its unit is that of the column, or `zero_point` gives it."""
+    error: str | None = None
+    """Column of the error of magnitude or flux; for objects that are not detected, that of the limiting magnitude."""
+    extinction: str | Annotated[float, Field(ge=0, le=20)] | None = None
+    """Galactic extinction to correct for: a column in magnitudes, or A / E(B-V) for the reddening in `ebv_column`."""
 
 
 class PlaneSettings(Section):
@@ -110,15 +134,16 @@ class DataSettings(Section):
     """Table that astropy reads (FITS, ECSV, CSV, VOTable), relative to `root`."""
     layout: Annotated[str, PluginName("astrodl.layouts", LAYOUTS)]
     """Per object one FITS with an extension per band, one FITS (or one extension) per band, a cube, a JPEG or PNG; or
-    for all objects an array (objects, bands, y, x) in an HDF5 or NPZ file; or images of the sky to cut from."""
+    for all objects an array (objects, bands, y, x) in an HDF5 or NPZ file; or images of the sky to cut from; or no
+    images: magnitudes or fluxes in the columns of the catalogue."""
     path: Template | None = None
     """Path template relative to `root`; `{column}` stands for a catalogue column, `{band}` for the band's name."""
     bands: Annotated[tuple[BandSettings, ...], Field(min_length=1)]
     """Bands in the order of the store."""
     extension: Template | int | None = None
     """Extension or array of all bands that name none."""
-    id_column: str = "object_id"
-    """Catalogue column with the unique identifier."""
+    id_column: str | None = "object_id"
+    """Catalogue column with the unique identifier; null, in layout `table`: the number of the row, from 1."""
     ra_column: str | None = None
     """Right ascension in degrees; with `dec_column` it decides the splits."""
     dec_column: str | None = None
@@ -144,8 +169,8 @@ class DataSettings(Section):
     replace: dict[Name, dict[str, str]] = Field(default={})
     """Per kept text column: values to rename."""
     missing: dict[Name, tuple[float | str, ...]] = Field(default={})
-    """Per kept column, `ra`, `dec`, `x`, `y` or `ebv`: values that stand for a missing one, instead of the usual
-    placeholders (-99, 9999, 1e20, N/A ...); an empty list keeps all."""
+    """Per kept column, `ra`, `dec`, `x`, `y`, `ebv` or photometry (`g.flux`): values that stand for a missing one,
+    instead of the usual placeholders (-99, 9999, 1e20, N/A ...); an empty list keeps all."""
     labels: LabelSettings | None = None
     """Pixel labels, where there are any."""
     noise: NoiseSettings | None = None
@@ -154,6 +179,8 @@ class DataSettings(Section):
     """Mask planes; a pixel that one of them masks is not used."""
     psf: PsfSettings | None = None
     """Point-spread functions, where there are any."""
+    error_kind: Literal["sigma", "variance", "weight"] = "sigma"
+    """Content of the columns of errors of fluxes: sigma, its square, or the inverse of its square; layout `table`."""
     reference_band: Name | None = None
     """Band whose pixel grid the others of a mosaic are brought to; by default the first."""
     size: Annotated[int, Field(ge=16, le=4096, multiple_of=8)] = 64
@@ -174,6 +201,17 @@ class DataSettings(Section):
         template = band.path if band.path is not None else self.path
         assert template is not None
         return template
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the survey has images, and not the columns of a catalogue alone."""
+        return self.layout != "table"
+
+    @property
+    def photometry_columns(self) -> dict[str, str]:
+        """Catalogue columns of the photometry of a survey without images, by band and kind (``r.magnitude``)."""
+        columns = {f"{band.name}.{kind}": getattr(band, kind) for band in self.bands for kind in _PHOTOMETRY}
+        return {role: name for role, name in columns.items() if isinstance(name, str)}
 
     @property
     def template_columns(self) -> set[str]:
@@ -204,11 +242,40 @@ class DataSettings(Section):
             raise ValueError(f"a band is named twice in {names}")
         return bands
 
+    def _check_table(self) -> None:
+        """Check the settings of a survey without images, and that no other has columns of photometry."""
+        for band in self.bands:
+            given = [kind for kind in _PHOTOMETRY if getattr(band, kind) is not None]
+            if self.has_images and given:
+                raise ValueError(f"`{given[0]}` of band {band.name} belongs to layout table; remove it")
+            if not self.has_images and (band.magnitude is None) == (band.flux is None):
+                raise ValueError(f"layout table: give band {band.name} a `magnitude` or a `flux` column")
+            if band.magnitude is not None and band.zero_point is not None:
+                raise ValueError(f"`zero_point` of band {band.name} goes with `flux`; a `magnitude` is AB")
+            if isinstance(band.extinction, float) and self.ebv_column is None:
+                raise ValueError(f"`extinction` of band {band.name} is A / E(B-V), which needs `ebv_column`")
+        if self.has_images and (self.error_kind != "sigma" or self.id_column is None):
+            raise ValueError("`error_kind` and `id_column: null` belong to layout table; correct them")
+        if not self.has_images:
+            bands = [(f"bands.{n}.{key}", key, band) for n, band in enumerate(self.bands) for key in _OF_BAND_IMAGES]
+            places = [*bands, *((key, key, self) for key in _OF_IMAGES)]
+            unused = [
+                place
+                for place, key, section in places
+                if getattr(section, key) != type(section).model_fields[key].get_default()
+            ]
+            if unused:
+                raise ValueError(f"`{unused[0]}` belongs to images, layout table has none; remove it")
+            columns = [band.magnitude or band.flux for band in self.bands]
+            if len(set(columns)) < len(columns):
+                raise ValueError(f"two bands have the same column in {columns}")
+
     @model_validator(mode="after")
     def _complete(self) -> "DataSettings":
-        if self.path is None and any(band.path is None for band in self.bands):
+        self._check_table()
+        if self.has_images and self.path is None and any(band.path is None for band in self.bands):
             raise ValueError("give `path`, or a `path` for each band")
-        sources = self._sources()
+        sources = self._sources() if self.has_images else []
         for number, source in enumerate(sources):
             if source in sources[:number]:
                 same = f"bands {self.bands[sources.index(source)].name} and {self.bands[number].name}"
@@ -230,7 +297,10 @@ class DataSettings(Section):
             raise ValueError("layout mosaic has no `labels`")
         if self.layout == "rgb" and (self.noise is not None or self.psf is not None or self.masks):
             raise ValueError("layout rgb has no `noise`, `masks` or `psf`: pictures are scaled for display")
-        for key, known in (("replace", {*self.columns}), ("missing", {*self.columns, "ra", "dec", "x", "y", "ebv"})):
+        for key, known in (
+            ("replace", {*self.columns}),
+            ("missing", {*self.columns, "ra", "dec", "x", "y", "ebv", *self.photometry_columns}),
+        ):
             if unknown := sorted(getattr(self, key).keys() - known):
                 raise ValueError(
                     f"`{key}` names '{unknown[0]}', which is none of {', '.join(sorted(known)) or 'no columns'}"

@@ -51,7 +51,7 @@ class Cutouts:
     Attributes
     ----------
     images : (N, bands, y, x) float32 array
-        Linear fluxes, NaN where there is no data.
+        Linear fluxes, NaN where there is no data; without pixels for a survey without images.
     sky_sigma : (N, bands) float32 array
         Sky noise per pixel.
     features : (N, F) float32 array
@@ -77,6 +77,9 @@ class Cutouts:
     def from_store(cls, store: Reader, indices: np.ndarray, planes: Sequence[str] = ()) -> "Cutouts":
         """Read objects of a store, with those of the named optional planes that it has."""
         optional = {name: store.plane(name, indices) for name in planes if name in store.planes}
+        if not store.has_images:
+            no_pixels = np.empty((len(indices), len(store.bands), 0, 0), np.float32)
+            return cls(no_pixels, store.sky_sigma[indices], store.features(indices=indices))
         return cls(store.images(indices), store.sky_sigma[indices], store.features(indices=indices), optional)
 
 

@@ -17,6 +17,7 @@ from astrodl.discover.draft import Draft
 from astrodl.discover.layout import Layout, choose_cutout, detect_layout
 from astrodl.discover.measures import find_measures, ordinary_values
 from astrodl.discover.names import config_name
+from astrodl.discover.photometry import Photometry, find_photometry
 from astrodl.discover.planes import find_planes
 from astrodl.discover.survey import Survey, find_images, search_images
 from astrodl.errors import ConfigError, DataError
@@ -70,34 +71,75 @@ def init(
     if out.exists() and not force:
         raise ConfigError(f"{out}: exists already; give another --out, or --force to overwrite it")
     catalogue = read_catalogue(catalog)
-    survey = find_images(catalogue, list(images)) if images else search_images(catalogue)
-    layout = detect_layout(survey)
-    layout.planes = find_planes(survey, layout)
-    draft = Draft(name or config_name(survey.root.name))
+    survey, photometry = _find_input(catalogue, images)
+    if photometry is None:
+        layout = detect_layout(survey)
+        layout.planes = find_planes(survey, layout)
+    else:
+        layout = Layout("table", photometry.why, [])
+    draft = Draft(name or config_name(survey.root.name if photometry is None else catalog.name.partition(".")[0]))
     _set_files(draft, survey, layout, out)
-    _set_bands(draft, layout)
+    if photometry is None:
+        _set_bands(draft, layout)
+    else:
+        _set_photometry(draft, catalogue, photometry)
     _set_columns(draft, catalogue, layout)
-    _set_labels(draft, catalogue)
-    _set_planes(draft, layout)
-    _set_pixels(draft, catalogue, layout)
+    _set_labels(draft, catalogue, layout)
+    if photometry is None:
+        _set_planes(draft, layout)
+        _set_pixels(draft, catalogue, layout)
     missing = 1 - len(survey.rows) / survey.n_searched
     if missing > 0:
         have_files = f"? only {len(survey.rows):,} of {survey.n_searched:,} rows have a file"
         draft.set("max_bad_fraction", min(math.ceil(100 * missing + 5) / 100, 0.999), have_files)
     _set_split(draft, survey)
-    if "id" in catalogue.roles:  # otherwise incomplete
+    runs = "id" in catalogue.roles or photometry is not None
+    if runs:  # otherwise incomplete
         parse(DataSettings, draft.data, str(out))
-    sources = f"{catalog} ({len(catalogue):,} rows) and {'; '.join(dict.fromkeys(survey.templates.values()))}"
+    sources = " and ".join(
+        filter(None, [f"{catalog} ({len(catalogue):,} rows)", "; ".join(dict.fromkeys(survey.templates.values()))])
+    )
     heading = f"Draft by `astrodl init` from {sources}"
     write_text(out, draft.text([heading, "Comments with a question mark ask you to check a value", *layout.notes]))
     lines = [f"{sources} in {draft.data['root']}: {layout.why}"]
     lines += [f"  {note}" for note in [*survey.notes, *layout.notes]]
     lines += ["please check" if draft.questions else "", *(f"  {question}" for question in draft.questions)]
     lines.append(f"wrote {out} with the tasks {', '.join(draft.tasks)}; its comments give the reasons")
-    if "id" in catalogue.roles:
+    if runs:
         results = out.parent / "results" / draft.name
         lines.append(f"next: astrodl run {shlex.quote(str(out))}, which writes {results}/catalog.fits and report.html")
     return "\n".join(filter(None, lines))
+
+
+def _find_input(catalogue: Catalogue, images: Sequence[str]) -> tuple[Survey, Photometry | None]:
+    """Find the images, or the photometry of a catalogue without any.
+
+    Raises
+    ------
+    DataError
+        There is neither.
+    """
+    if images:
+        return find_images(catalogue, list(images)), None
+    try:
+        return search_images(catalogue), None
+    except DataError as error:
+        photometry = find_photometry(catalogue)
+        if photometry is None:
+            raise DataError(f"{error}; and no columns are named like magnitudes or fluxes of bands") from None
+    rows = list(range(len(catalogue)))
+    return Survey(catalogue, Path(os.path.realpath(catalogue.path.parent)), {}, [], rows, len(rows)), photometry
+
+
+def _set_photometry(draft: Draft, catalogue: Catalogue, photometry: Photometry) -> None:
+    draft.set("bands", photometry.bands, "? are these the total magnitudes or fluxes that you want? magnitudes are AB")
+    fluxes = [band["flux"] for band in photometry.bands if "flux" in band]
+    if not all(catalogue.table[name].unit for name in fluxes):
+        draft.comment("bands", "? fluxes without unit stay relative until you add, for example, zero_point: 22.5")
+    if not any("extinction" in band for band in photometry.bands):
+        draft.comment("bands", "? corrected for Galactic extinction? else add extinction: column, or A / E(B-V)")
+    for key, value in photometry.settings.items():
+        draft.set(key, value, "guessed from the names of the columns")
 
 
 def _set_files(draft: Draft, survey: Survey, layout: Layout, out: Path) -> None:
@@ -141,7 +183,9 @@ def _set_columns(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
         notes |= {"x": " pixels of the image" + ("" if "ra" in roles else ", which has no WCS to use"), "y": " pixels"}
     notes |= {"index": ", position of the object in the arrays, from 0"} if layout.kind == "arrays" else {}
     notes["ebv"] = ", an input of the redshift network"
-    if "id" not in roles:
+    if "id" not in roles and layout.kind == "table":
+        draft.set("id_column", None, "no column has a different value in each row: the number of the row is the name")
+    elif "id" not in roles:
         draft.set("id_column", "?", "? it does not run yet: add a column with a different value for each object")
     for role, note in notes.items():
         if role in roles:
@@ -152,7 +196,7 @@ def _set_columns(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
         draft.set("pixel_origin", int(sextractor), why)
 
 
-def _set_labels(draft: Draft, catalogue: Catalogue) -> None:
+def _set_labels(draft: Draft, catalogue: Catalogue, layout: Layout) -> None:
     """Keep redshifts, classes and what else measures results, and choose the tasks that can learn from them."""
     roles, measures = catalogue.roles, find_measures(catalogue)
     columns: dict[str, str] = {role: roles[role] for role in ("z", "z_phot", "class") if role in roles}
@@ -163,6 +207,8 @@ def _set_labels(draft: Draft, catalogue: Catalogue) -> None:
         draft.comment("columns", "? the redshifts are photometric: the network learns to imitate them")
     needed = {name: tasks.get(name).draft_columns for name in tasks.NAMES}
     draft.tasks = [name for name, labels in needed.items() if labels is not None and set(labels) <= set(columns)]
+    if layout.kind == "table":
+        draft.tasks = [name for name in draft.tasks if _runs_without_images(name, len(draft.data["bands"]))]
     columns |= measures
     texts |= dict.fromkeys(measures, "measures results, no task learns from it")
     if columns:
@@ -175,6 +221,15 @@ def _set_labels(draft: Draft, catalogue: Catalogue) -> None:
     if renames:
         questions = {"class": "? names of the classes", "oddity": "? oddity: nothing stands for an ordinary object"}
         draft.set("replace", renames, *(questions[name] for name in renames))
+
+
+def _runs_without_images(name: str, n_bands: int) -> bool:
+    task = tasks.get(name)
+    try:
+        task.without_images(task.Settings(), n_bands)
+    except ConfigError:
+        return False
+    return True
 
 
 def _set_planes(draft: Draft, layout: Layout) -> None:

@@ -13,7 +13,14 @@ from astropy.io import fits
 from astrodl.fits.bytes import UnreadableError
 from astrodl.fits.header import ZERO_POINT_KEYS
 
-__all__ = ["MICROJANSKY_ZERO_POINT", "ZERO_POINT_RANGE", "pixel_scale_arcsec", "to_microjansky", "zero_point"]
+__all__ = [
+    "MICROJANSKY_ZERO_POINT",
+    "ZERO_POINT_RANGE",
+    "pixel_scale_arcsec",
+    "to_microjansky",
+    "unit_zero_point",
+    "zero_point",
+]
 
 MICROJANSKY_ZERO_POINT = 23.9
 """AB magnitude of one microjansky."""
@@ -99,6 +106,11 @@ def zero_point(hdu: _HasCards, primary: _HasCards) -> float | None:
         if _is_given(header, "PHOTFLAM") and _is_given(cards, "PHOTPLAM"):
             return _hst_zero_point(cards)
     return None
+
+
+def unit_zero_point(unit: str) -> float | None:
+    """Return the AB magnitude of one unit of flux density per frequency, such as "nanomaggy"; None for other units."""
+    return _unit_zero_point({"BUNIT": unit})
 
 
 def to_microjansky(zero_point: float) -> float:

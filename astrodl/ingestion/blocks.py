@@ -21,9 +21,18 @@ from astrodl.ingestion.survey_images import SurveyImages
 from astrodl.photometry.features import band_snr, measure
 from astrodl.store import BAND_FLAGS, FLAGS, RowLocation, write_rows
 
-__all__ = ["BlockRecord", "RefusedObject", "block_length", "close_shared_files", "ingest_block"]
+__all__ = [
+    "DETECTION_SNR",
+    "BlockRecord",
+    "RefusedObject",
+    "block_length",
+    "close_shared_files",
+    "ingest_block",
+    "object_flags",
+]
 
-_DETECTION_SNR = 3.0  # in the footprint; below, a band counts as observed but not detected
+DETECTION_SNR = 3.0
+"""Signal to noise below which a band counts as observed but not detected."""
 _BLOCK_BYTES = 32 << 20
 _MAX_BLOCK = 256
 
@@ -173,12 +182,12 @@ def _measure(
         pixel_scale_arcsec=survey.pixel_scale_arcsec,
         bands=bands,
     )
-    undetected = ~(band_snr(features, names, bands, arrays["sky_sigma"][kept]) >= _DETECTION_SNR)
+    undetected = ~(band_snr(features, names, bands, arrays["sky_sigma"][kept]) >= DETECTION_SNR)
     band_flags: NDArray[np.uint8] = arrays["band_flags"][kept]
     observed = band_flags & BAND_FLAGS["not_observed"] == 0
     band_flags[observed & undetected] |= BAND_FLAGS["not_detected"]
     arrays["band_flags"][kept] = band_flags
-    arrays["flags"][kept] = _object_flags(band_flags, np.isnan(features[:, names.index("snr")]))
+    arrays["flags"][kept] = object_flags(band_flags, np.isnan(features[:, names.index("snr")]))
     if survey.data.ebv_column is not None:
         ebv = np.array([entry.ebv for entry in entries], np.float32)[kept]
         features = np.concatenate([features, ebv[:, np.newaxis]], axis=1)
@@ -186,7 +195,7 @@ def _measure(
     arrays["features"][kept] = np.where(np.isinf(features), np.nan, features)
 
 
-def _object_flags(band_flags: NDArray[np.uint8], undetected: NDArray[np.bool_]) -> NDArray[np.int32]:
+def object_flags(band_flags: NDArray[np.uint8], undetected: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Combine the flags of the bands, (n, bands) -> (n,); `undetected` marks objects without any detection."""
     flags = np.zeros(len(band_flags), np.int32)
     for name, bit in BAND_FLAGS.items():

@@ -25,6 +25,7 @@ from astrodl.errors import DataError
 from astrodl.ingestion.blocks import BlockRecord, block_length, close_shared_files, ingest_block
 from astrodl.ingestion.identity import identify_files
 from astrodl.ingestion.objects import ObjectEntry, Objects, read_objects
+from astrodl.ingestion.photometry import ingest_photometry
 from astrodl.ingestion.properties import SurveyProperties, find_properties
 from astrodl.ingestion.report import BlockRecords, require_enough_objects, summarize, write_quarantine, write_summary
 from astrodl.ingestion.shard import read_shard_plan, read_shard_properties, shard_settings
@@ -102,9 +103,13 @@ def ingest(
         _read_records(writer, records, survey, objects)
         show(records.n_rows)
         write_rows(writer.partial, writer.locations, 0, _catalog_datasets(objects, split, fold))
-        for record in _ingest_blocks(survey, objects, records, writer, workers):
-            records.add(record)
-            writer.record(record.to_dict())
+        if data.has_images:
+            for record in _ingest_blocks(survey, objects, records, writer, workers):
+                records.add(record)
+                writer.record(record.to_dict())
+                show(records.n_rows)
+        else:
+            records.add(ingest_photometry(survey, objects, catalog, writer.partial, writer.locations))
             show(records.n_rows)
         write_quarantine(store.with_name("quarantine.ecsv"), records.refused)
         rows = records.usable_rows
@@ -150,7 +155,6 @@ def _row_types(survey: SurveyProperties, objects: Objects) -> dict[str, tuple[tu
     """Return shape and type of a row of each dataset of numbers."""
     data, n_bands, size = survey.data, len(survey.data.bands), survey.data.size
     rows: dict[str, tuple[tuple[int, ...], str]] = {
-        "image": ((n_bands, size, size), "<f4"),
         "features": ((len(_feature_names(survey)),), "<f4"),
         "sky_sigma": ((n_bands,), "<f4"),
         "background": ((n_bands,), "<f4"),
@@ -159,6 +163,8 @@ def _row_types(survey: SurveyProperties, objects: Objects) -> dict[str, tuple[tu
         "split": ((), "i1"),
         "fold": ((), "<i2"),
     }
+    if data.has_images:
+        rows = {"image": ((n_bands, size, size), "<f4"), **rows}
     if data.noise is not None:
         rows["variance"] = ((n_bands, size, size), "<f4")
     if data.noise is not None or data.masks:
@@ -191,7 +197,8 @@ def _write_texts(writer: Writer, objects: Objects) -> None:
 
 def _feature_names(survey: SurveyProperties) -> tuple[str, ...]:
     data = survey.data
-    names = feature_names([band.name for band in data.bands], data.size, survey.pixel_scale_arcsec)
+    size = data.size if data.has_images else 0
+    names = feature_names([band.name for band in data.bands], size, survey.pixel_scale_arcsec)
     return names if data.ebv_column is None else (*names, "ebv")
 
 

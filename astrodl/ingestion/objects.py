@@ -15,6 +15,7 @@ from astrodl.errors import DataError
 from astrodl.ingestion.columns import ColumnPlan, plan_column, read_column, warn
 from astrodl.ingestion.labels import report_classes, require_ascii, require_known_names
 from astrodl.ingestion.meanings import MEANINGS, find_meaning, guess_angle_unit
+from astrodl.ingestion.photometry_columns import plan_photometry
 from astrodl.ingestion.placeholders import is_missing_text
 from astrodl.ingestion.tables import TextColumn, column_texts, count_texts, is_integral, read_table
 from astrodl.store.columns import ColumnDescription
@@ -89,6 +90,8 @@ class Objects:
         Cross-validation fold, NaN if missing; or None.
     descriptions
         What `object_id` and each of `columns` were in the catalogue.
+    photometry, photometry_units
+        Columns of `DataSettings.photometry_columns` and their units, for a survey without images.
     """
 
     object_id: list[str]
@@ -102,6 +105,8 @@ class Objects:
     split: Sequence[str] | None = None
     fold: NDArray[np.float64] | None = None
     descriptions: dict[str, ColumnDescription] = field(default_factory=dict)
+    photometry: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    photometry_units: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.object_id)
@@ -131,7 +136,7 @@ class CatalogPlan:
     columns
         Kept columns, by their name in the store.
     roles
-        Columns of numbers, by role: ra, dec, x, y, index, ebv, fold.
+        Columns of numbers, by role: ra, dec, x, y, index, ebv, fold, and those of photometry.
     integral
         Columns of floats in templates whose entries are all integers, which are written without decimal point.
     identifier
@@ -195,12 +200,13 @@ def plan_catalog(table: Table, data: DataSettings, path: Path) -> CatalogPlan:
     """
     if not len(table):
         raise DataError(f"{path}: the catalogue is empty; give one with at least one object")
-    identifier = _find_column(table, data.id_column, path, "data.id_column")
+    identifier = _find_identifier(table, data, path)
     roles = {
         role: plan_column(_find_column(table, name, path, f"data.{role}_column"), path, MEANINGS[role], missing=missing)
         for role, name in _number_columns(data).items()
         for missing in [data.missing.get(role)]
     }
+    roles |= plan_photometry(_photometry(table, data, path), data, path)
     _check_positions(table, data, roles, path)
     columns: dict[str, ColumnPlan] = {}
     for name, source in data.columns.items():
@@ -267,7 +273,7 @@ def objects_from_table(table: Table, data: DataSettings, path: Path, plan: Catal
     """Return the objects of a table that was read from `path`; see `read_objects`."""
     if not len(table):
         raise DataError(f"{path}: the catalogue is empty; give one with at least one object")
-    object_id = _identifiers(_find_column(table, data.id_column, path, "data.id_column"), path)
+    object_id = _identifiers(_find_identifier(table, data, path), path)
     numbers: dict[str, NDArray[Any]] = {}
     for role, name in _number_columns(data).items():
         column = _find_column(table, name, path, f"data.{role}_column")
@@ -295,13 +301,15 @@ def objects_from_table(table: Table, data: DataSettings, path: Path, plan: Catal
         floats.get("ra"),
         floats.get("dec"),
         columns,
-        fields | {data.id_column: object_id},
+        fields | ({} if data.id_column is None else {data.id_column: object_id}),
         np.stack([floats["x"], floats["y"]], axis=1) if "x" in floats else None,
         _array_index(floats.get("index"), len(object_id), path),
         floats.get("ebv"),
         split,
         floats.get("fold"),
         descriptions,
+        {role: read_column(column, plan.roles[role], path) for role, column in _photometry(table, data, path).items()},
+        {role: plan.roles[role].description.unit for role in data.photometry_columns},
     )
 
 
@@ -312,8 +320,9 @@ def _number_columns(data: DataSettings) -> dict[str, str]:
 
 def list_columns(data: DataSettings) -> list[str]:
     """Return the names of the catalogue columns that the ingestion reads, each once."""
-    names = [data.id_column, *_number_columns(data).values(), *data.columns.values(), *sorted(data.template_columns)]
-    return list(dict.fromkeys([*names, *([data.split_column] if data.split_column else [])]))
+    own = [data.id_column, data.split_column]
+    names = [*_number_columns(data).values(), *data.photometry_columns.values(), *data.columns.values()]
+    return list(dict.fromkeys([*filter(None, own), *names, *sorted(data.template_columns)]))
 
 
 def _array_index(values: NDArray[np.float64] | None, n_objects: int, path: Path) -> NDArray[np.int64]:
@@ -337,6 +346,20 @@ def _find_column(table: Table, name: str, path: Path, key: str) -> Column:
             f"{path}: column '{name}' holds arrays or objects, one number or text per row is accepted; correct {key}"
         )
     return column
+
+
+def _photometry(table: Table, data: DataSettings, path: Path) -> dict[str, Column]:
+    """Return the columns of photometry by role."""
+    return {
+        role: _find_column(table, name, path, f"data.bands, {role}") for role, name in data.photometry_columns.items()
+    }
+
+
+def _find_identifier(table: Table, data: DataSettings, path: Path) -> Column:
+    """Return the column of identifiers, or the numbers of the rows."""
+    if data.id_column is None:
+        return Column(np.arange(1, len(table) + 1), name="row", description="row of the catalogue, from 1")
+    return _find_column(table, data.id_column, path, "data.id_column")
 
 
 def _identifiers(column: Column, path: Path) -> list[str]:

@@ -10,6 +10,7 @@ from astrodl.ingestion.band_image import BandImage, RefusedError
 from astrodl.ingestion.cutout import read_cutout
 from astrodl.ingestion.object_images import ObjectImages
 from astrodl.ingestion.objects import Objects
+from astrodl.ingestion.photometry_columns import is_calibrated
 from astrodl.ingestion.survey_images import SurveyImages
 from astrodl.photometry.pixel_grid import rebinned_length
 
@@ -52,6 +53,8 @@ def find_properties(data: DataSettings, root: str, objects: Objects) -> SurveyPr
     DataError
         If a band is in no file, bands have different pixel scales, or arrays do not fit the catalogue.
     """
+    if not data.has_images:
+        return SurveyProperties(data, root, is_calibrated(data, objects.photometry_units), None)
     require_equal_lengths(data, root, objects)
     survey = SurveyImages(data, root)
     missing = set(range(len(data.bands)))

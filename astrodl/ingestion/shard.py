@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 SPLIT_COLUMN, FOLD_COLUMN, ROW_COLUMN = "astrodl_split", "astrodl_fold", "astrodl_row"
+_ID_COLUMN = "astrodl_id"
 """Columns that a shard has in addition to those of the catalogue."""
 
 _MAX_TILE_ORDER = 18  # pixels of 0.8 arcsec
@@ -96,6 +97,8 @@ def shard_settings(settings: IngestSettings) -> IngestSettings:
     columns = {"split_column": SPLIT_COLUMN, "fold_column": FOLD_COLUMN}
     if settings.data.layout == "arrays" and settings.data.index_column is None:
         columns["index_column"] = ROW_COLUMN
+    if settings.data.id_column is None:
+        columns["id_column"] = _ID_COLUMN
     data = settings.data.model_copy(update=columns)
     return settings.model_copy(update={"data": data, "split": settings.split.model_copy(update={"sample": None})})
 
@@ -161,6 +164,8 @@ def _columns(table: Table, data: DataSettings, split: NDArray[np.int8], fold: ND
     columns |= {SPLIT_COLUMN: Column(np.array(SPLITS, "S")[split]), FOLD_COLUMN: Column(fold)}
     if data.layout == "arrays" and data.index_column is None:
         columns[ROW_COLUMN] = Column(np.arange(len(table)))
+    if data.id_column is None:
+        columns[_ID_COLUMN] = Column(np.arange(1, len(table) + 1))
     return columns
 
 

@@ -74,7 +74,7 @@ def find_catalog(data: DataSettings) -> tuple[str, Path]:
     return root, path if path.exists() or not Path(name).exists() else Path(name)
 
 
-def read_table(path: Path, id_column: str, columns: Sequence[str] | None = None) -> Table:
+def read_table(path: Path, id_column: str | None, columns: Sequence[str] | None = None) -> Table:
     """Read a table; its suffix determines the format.
 
     Parameters
@@ -108,7 +108,10 @@ def read_table(path: Path, id_column: str, columns: Sequence[str] | None = None)
         raise DataError(f"{path}: no such catalogue; correct data.root or data.catalog")
     options: dict[str, Any] = {}
     if table_format in _UNTYPED:
-        options = {"converters": {id_column: [convert_numpy(str)]}, "fill_values": _UNKNOWN}
+        options = {
+            "converters": {} if id_column is None else {id_column: [convert_numpy(str)]},
+            "fill_values": _UNKNOWN,
+        }
     try:
         with warnings.catch_warnings():
             # Non-standard cards, units and VOTable details do not affect the values.

@@ -7,12 +7,19 @@ from torch import Tensor, nn
 from astrodl import distributed
 from astrodl.models.blocks import MLP, ConvBlock, initialize
 
-__all__ = ["VAE", "Decoder", "Encoder", "last_side"]
+__all__ = ["VAE", "Decoder", "Encoder", "dense_network", "last_side"]
 
 
 def last_side(size: int, n_halvings: int) -> int:
     """Return the side of an image after convolutions of stride 2, each of which rounds half a pixel up."""
     return -(-size // 2**n_halvings)
+
+
+def dense_network(in_features: int, out_features: int, widths: tuple[int, ...] = (64, 64)) -> nn.Sequential:
+    """Make a fully connected encoder or decoder of vectors: (B, in) -> (B, out)."""
+    network = nn.Sequential(MLP(in_features, widths), nn.Linear(widths[-1], out_features))
+    initialize(network)
+    return network
 
 
 class Encoder(nn.Module):
@@ -62,10 +69,18 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Variational autoencoder: (B, bands, S, S) -> reconstruction, and mean and log-variance (B, D) of the latent."""
+    """Variational autoencoder: (B, bands, S, S) -> reconstruction, and mean and log-variance (B, D) of the latent.
+
+    With a size of zero it is one of vectors, (B, in_channels).
+    """
 
     def __init__(self, in_channels: int, latent: int, *, size: int = 32, widths: tuple[int, ...] = (32, 64, 64)):
         super().__init__()
+        self.encoder: nn.Module
+        self.decoder: nn.Module
+        if not size:
+            self.encoder, self.decoder = dense_network(in_channels, 2 * latent), dense_network(latent, in_channels)
+            return
         self.encoder = Encoder(in_channels, 2 * latent, size=size, widths=widths)
         self.decoder = Decoder(latent, in_channels, size=size, widths=widths[::-1])
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from astrodl.models.autoencoders import Decoder, Encoder, last_side
+from astrodl.models.autoencoders import Decoder, Encoder, dense_network, last_side
 from astrodl.models.blocks import MLP, ConvBlock, initialize
 
 __all__ = ["Critic", "EncoderGAN"]
@@ -30,7 +30,10 @@ class Critic(nn.Module):
 
 
 class EncoderGAN(nn.Module):
-    """Generator G: (B, D) -> (B, bands, S, S), encoder E: images -> (B, D), critic: images -> (B,); G(E(x)) forward."""
+    """Generator G: (B, D) -> (B, bands, S, S), encoder E: images -> (B, D), critic: images -> (B,); G(E(x)) forward.
+
+    With a size of zero it is an autoencoder of vectors, (B, in_channels), without critic.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,13 @@ class EncoderGAN(nn.Module):
     ):
         super().__init__()
         self.latent = latent
+        self.generator: nn.Module
+        self.encoder: nn.Module
+        self.critic: nn.Module
+        if not size:
+            self.generator, self.encoder = dense_network(latent, in_channels), dense_network(in_channels, latent)
+            self.critic = nn.Identity()
+            return
         self.generator = Decoder(latent, in_channels, size=size, widths=widths[::-1])
         self.encoder = Encoder(in_channels, latent, size=size, widths=widths)
         self.critic = Critic(in_channels, size=size, widths=critic_widths)

@@ -43,6 +43,7 @@ __all__ = [
     "RADII_PIXELS",
     "asinh_magnitude",
     "band_snr",
+    "catalogue_features",
     "detect",
     "feature_names",
     "measure",
@@ -137,8 +138,40 @@ def measure(
 
 
 def feature_names(bands: Sequence[str], size: int, pixel_scale_arcsec: float | None) -> tuple[str, ...]:
-    """Return the names of the features that `measure` returns for images of `size` x `size` pixels."""
+    """Return the names of the features that `measure` returns for images of `size` x `size` pixels.
+
+    For a size of zero, those of `catalogue_features`.
+    """
+    if not size:
+        totals = [f"{name}_{band}_total" for name in ("flux", "magnitude") for band in bands]
+        return (*totals, *(f"colour_{a}_{b}_total" for a, b in pairwise(bands)), "snr")
     return _names(bands, _radii(size), "pixels" if pixel_scale_arcsec is None else "arcsec")
+
+
+def catalogue_features(
+    flux: NDArray[np.float64], sigma: NDArray[np.float64], magnitude: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return the features of objects that have photometry in a catalogue, and no images.
+
+    The signal to noise is that of the sum of the bands weighted by inverse variance, as in `measure`.
+
+    Parameters
+    ----------
+    flux, sigma, magnitude
+        Total flux of each band, its error and its magnitude, (n, bands); NaN where not known.
+
+    Returns
+    -------
+    (n, F) array
+        The columns are those of `feature_names` for a size of zero.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        weight = np.where((sigma > 0) & np.isfinite(flux), 1 / np.square(sigma), 0.0)
+        total = weight.sum(axis=1)
+        snr = np.where(total > 0, (np.nan_to_num(flux) * weight).sum(axis=1) / np.sqrt(total), np.nan)
+        columns = [flux, magnitude, magnitude[:, :-1] - magnitude[:, 1:], snr[:, np.newaxis]]
+        features = np.concatenate(columns, axis=1).astype(np.float32)
+    return np.where(np.isfinite(features), features, np.float32(np.nan))
 
 
 def band_snr(

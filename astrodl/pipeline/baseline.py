@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 from astrodl import tasks
 from astrodl.atomic import FilePath, write_json
 from astrodl.config import parse
-from astrodl.pipeline.objects import fit_context, labelled, prefix_truth
+from astrodl.pipeline.objects import adapt_settings, fit_context, labelled, prefix_truth
 from astrodl.pipeline.suitability import require_other_output
 from astrodl.store import open_store
 from astrodl.tasks.metric import Metrics
@@ -54,6 +54,7 @@ def baseline(
     results: dict[str, Metrics] = {}
     predictions: dict[str, Any] = {}
     with open_store(store) as reader, threadpool_limits(threads):
+        parsed = adapt_settings(task_class, parsed, reader)
         train, test = (labelled(task_class, parsed, reader, subset) for subset in ("train", "test"))
         if len(train) and len(test):
             fitted = task_class(parsed, fit_context(task_class, parsed, reader))

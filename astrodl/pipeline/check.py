@@ -41,10 +41,11 @@ def check(path: str | os.PathLike[str]) -> list[str]:
 
 def _config(path: Path) -> list[str]:
     from astrodl.pipeline.schema import load_config
-    from astrodl.pipeline.text_problems import catalogue_problems
+    from astrodl.pipeline.text_problems import catalogue_problems, pixel_problems
 
-    surveys = load_config(path).surveys.values()
-    return catalogue_problems(survey.data for survey in surveys if survey.data is not None)
+    config = load_config(path)
+    surveys = config.surveys.values()
+    return catalogue_problems(survey.data for survey in surveys if survey.data is not None) + pixel_problems(config)
 
 
 def _json(path: Path) -> list[str]:

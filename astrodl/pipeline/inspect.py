@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,6 +74,9 @@ def inspect(store: str | os.PathLike[str], out: str | os.PathLike[str] | None = 
 
 def _draw_sheet(store: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
     with open_store(store) as reader:
+        if not reader.has_images:
+            print(f"{store}: has no images, so that no contact sheet is drawn", file=sys.stderr)
+            return
         rows, labels = _rows(reader)
         chosen = np.array(sorted(k for row in rows for k in row), np.int64)
         place = {k: position for position, k in enumerate(chosen.tolist())}
@@ -146,14 +150,17 @@ def aperture(pixel_scale_arcsec: float | None) -> tuple[float, str]:
 def _survey(store: Reader) -> list[str]:
     scale = f"{store.pixel_scale_arcsec:.4g} arcsec/pixel" if store.pixel_scale_arcsec else "pixel scale not known"
     unit = "microjansky" if store.unit == "uJy" else "relative fluxes (not calibrated)"
+    pixels = f"{store.size} x {store.size} pixels, {scale}" if store.has_images else "no images, photometry of a table"
     size, n_bands = store.path.stat().st_size, len(store.bands)
     return [
         f"{store.path}: survey {store.survey}, {store.n_objects:,} objects, {_bytes(size)}, by astrodl {store.version}",
-        f"  {n_bands} band{'' if n_bands == 1 else 's'}, {store.size} x {store.size} pixels, {scale}, {unit}",
+        f"  {n_bands} band{'' if n_bands == 1 else 's'}, {pixels}, {unit}",
     ]
 
 
 def _bands(store: Reader) -> list[str]:
+    if not store.has_images:
+        return _photometry(store)
     nan_share = _nan_shares(store)
     known = [_median(column) for column in store.sky_sigma.T]
     not_observed = (store.band_flags & BAND_FLAGS["not_observed"] > 0).sum(axis=0)
@@ -173,6 +180,20 @@ def _bands(store: Reader) -> list[str]:
         )
     told = [k for k in range(len(rows[0])) if any(row[k] != "-" for row in rows[1:])]
     return _table([[row[k] for k in told] for row in rows])
+
+
+def _photometry(store: Reader) -> list[str]:
+    """Describe the bands of a survey without images: what was measured, its range, and the depth by its errors."""
+    flags, sigma = store.band_flags, store.sky_sigma
+    rows = [["band", "not observed", "not detected", "median magnitude", "1 % to 99 %", "5-sigma depth (median error)"]]
+    for k, band in enumerate(store.bands):
+        magnitude = store.features([f"magnitude_{band}_total"])[:, 0]
+        known, error = magnitude[np.isfinite(magnitude)], _median(sigma[:, k])
+        counts = [int((flags[:, k] & BAND_FLAGS[name] > 0).sum()) for name in ("not_observed", "not_detected")]
+        ends = [f"{value:.2f}" for value in np.quantile(known, [0.5, 0.01, 0.99])] if len(known) else ["-"] * 3
+        depth_of = f"{_MICROJANSKY - 2.5 * math.log10(5 * error):.2f} AB" if store.unit == "uJy" and error > 0 else "-"
+        rows.append([band, *(f"{count:,}" for count in counts), ends[0], f"{ends[1]} to {ends[2]}", depth_of])
+    return _table(rows)
 
 
 def _depth(store: Reader, sigma: float) -> str:

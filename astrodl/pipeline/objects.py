@@ -8,12 +8,20 @@ import numpy as np
 
 from astrodl.calibration.training_range import TrainingRange, select_measurements
 from astrodl.data import normalize
-from astrodl.errors import DataError
+from astrodl.errors import ConfigError, DataError
 from astrodl.store import FLAGS, Reader
 from astrodl.tasks.base import AnyTask, Arrays, Context
 from astrodl.tasks.given import sky_noise
 
-__all__ = ["fit_context", "labelled", "prefix_truth", "split_digest", "trainable", "training_arrays"]
+__all__ = [
+    "adapt_settings",
+    "fit_context",
+    "labelled",
+    "prefix_truth",
+    "split_digest",
+    "trainable",
+    "training_arrays",
+]
 
 _GAPS = FLAGS["missing_band"] | FLAGS["partial_coverage"] | FLAGS["padded"] | FLAGS["masked_pixels"]
 """Flags of objects with pixels without data."""
@@ -50,6 +58,22 @@ def fit_context(task_class: type[AnyTask], settings: Any, store: Reader, fold: i
     )
 
 
+def adapt_settings(task_class: type[AnyTask], settings: Any, store: Reader) -> Any:
+    """Return the settings of a task for a store: as they are, or for a survey without images.
+
+    Raises
+    ------
+    ConfigError
+        The store has no images, and the task or a setting needs pixels.
+    """
+    if store.has_images:
+        return settings
+    try:
+        return task_class.without_images(settings, len(store.bands))
+    except ConfigError as error:
+        raise ConfigError(f"{store.path}: {error}") from None
+
+
 def _fit_range(store: Reader, chosen: np.ndarray) -> TrainingRange:
     """Fit the ranges of the measurements of the training objects."""
     features, sky_sigma = store.features(indices=chosen), store.sky_sigma[chosen]
@@ -59,6 +83,8 @@ def _fit_range(store: Reader, chosen: np.ndarray) -> TrainingRange:
 
 def _has_sky_on_border(store: Reader, indices: np.ndarray) -> bool:
     """Return whether the noise on the border of the cutouts is that of the store, which may be of larger images."""
+    if not store.has_images:
+        return True
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = sky_noise(store.images(indices)) / store.sky_sigma[indices]
     known = ratio[np.isfinite(ratio) & (ratio > 0)]

@@ -36,7 +36,8 @@ def overview(
     metrics
         `metrics.json` of each task.
     out
-        Folder of the figures: `objects.png`, `splits.png`, and where there are metrics `metrics.png`.
+        Folder of the figures: `objects.png` where there are images, `splits.png`, and where there are metrics
+        `metrics.png`.
     n_objects, n_columns
         Size of the sheet of objects, with equal numbers of each class where there is a column `class`.
 
@@ -47,9 +48,10 @@ def overview(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with open_store(store) as reader:
-        indices, titles = _choose(reader, n_objects, n_columns)
-        heading = f"{reader.survey}: {len(indices)} of {reader.n_objects} objects, {', '.join(reader.bands)}"
-        save(contact_sheet(colour(reader, indices), titles, n_columns, heading), out / "objects.png")
+        if reader.has_images:
+            indices, titles = _choose(reader, n_objects, n_columns)
+            heading = f"{reader.survey}: {len(indices)} of {reader.n_objects} objects, {', '.join(reader.bands)}"
+            save(contact_sheet(colour(reader, indices), titles, n_columns, heading), out / "objects.png")
         known: dict[str, Any] = {
             name: reader.column(column)
             for name, column in {"ra": "ra", "dec": "dec", "classes": "class", "z": "z"}.items()

@@ -105,7 +105,7 @@ def root() -> type[Section]:
 def schema() -> dict[str, Any]:
     """Return the JSON schema with which the workflow validates its configuration.
 
-    The keyword `x-tasks` tells the workflow the priority and the products of each task.
+    The keyword `x-tasks` tells the workflow the priority and the products of each task, and whether it needs images.
 
     Examples
     --------
@@ -117,7 +117,10 @@ def schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **root().model_json_schema(),
         "title": "astrodl configuration",
-        "x-tasks": {name: {"priority": c.priority, "products": list(c.products)} for name, c in classes.items()},
+        "x-tasks": {
+            name: {"priority": c.priority, "products": list(c.products), "needs_images": c.needs_images()}
+            for name, c in classes.items()
+        },
     }
 
 

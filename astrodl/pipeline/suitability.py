@@ -85,6 +85,10 @@ def _check_model(store: Reader, model: Model, path: FilePath, warned: set[str]) 
             f"{store.path}: band '{lacking[0]}' is not in the store (has {', '.join(store.bands)}), {path} takes "
             f"{', '.join(context.bands)}; set data.bands and ingest again, or train with the bands of this store"
         )
+    if store.has_images != (context.size > 0):
+        kinds = ("a survey with images", "a survey without images")
+        here, there = kinds if store.has_images else kinds[::-1]
+        raise StoreError(f"{store.path}: {here}, {path} was trained on {there}; train on surveys of this kind")
     if store.size != context.size:
         raise StoreError(
             f"{store.path}: cutouts of {store.size} pixels, {path} takes {context.size}; "
@@ -154,7 +158,7 @@ class InputCheck:
     def add(self, indices: np.ndarray, cutouts: Cutouts) -> None:
         """Compare the objects of a batch, in the order of the store; any thread may call this."""
         measured = select_measurements(cutouts.features, self._names, cutouts.sky_sigma, self._bands, self._scale)
-        with_data = has_data(cutouts.images)
+        with_data = has_data(cutouts)
         self._by_model[int(indices[0])] = np.stack([model.flag(measured, with_data) for model in self._models])
         kept = indices % self._stride == 0
         self._measured.append({name: values[kept] for name, values in measured.items()})

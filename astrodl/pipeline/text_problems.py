@@ -1,13 +1,14 @@
-"""Problems of catalogues and identifiers that only the last steps of the pipeline would meet."""
+"""Problems of catalogues, identifiers and tasks without images that only the last steps of the pipeline would meet."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from astrodl.config import DataSettings, expand
 from astrodl.errors import AstrodlError
 
-__all__ = ["catalogue_problems", "identifier_problems"]
+__all__ = ["catalogue_problems", "identifier_problems", "pixel_problems"]
 
 _BLOCK = 65536
 
@@ -25,6 +26,30 @@ def catalogue_problems(surveys: Iterable[DataSettings]) -> list[str]:
         except AstrodlError as error:
             problems.append(str(error))
     return problems
+
+
+def pixel_problems(config: Any) -> list[str]:
+    """List what surveys without images cannot give: tasks and settings that need pixels, models of images."""
+    from astrodl import tasks
+
+    problems: dict[str, None] = {}
+    for name, survey in config.surveys.items():
+        other = config.surveys[survey.models_from or name]
+        if _has_images(survey) != _has_images(other):
+            problems[f"surveys.{name}.models_from = {survey.models_from}: one of the two surveys has no images"] = None
+        if _has_images(survey):
+            continue
+        for task in survey.tasks or tasks.NAMES:
+            if (settings := getattr(config.tasks, task, None)) is not None:
+                try:
+                    tasks.get(task).without_images(settings, len(survey.data.bands))
+                except AstrodlError as error:
+                    problems[f"surveys.{name}: {error}"] = None
+    return list(problems)
+
+
+def _has_images(survey: Any) -> bool:
+    return survey.data is None or bool(survey.data.has_images)
 
 
 def identifier_problems(path: Path) -> list[str]:

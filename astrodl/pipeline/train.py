@@ -20,7 +20,7 @@ from astrodl.config import canonical_json, parse
 from astrodl.data.batches import Dataset, DirectReader, ResidentDataset, load_splits
 from astrodl.device import choose_device
 from astrodl.errors import ConfigError, DataError, StoreError
-from astrodl.pipeline.objects import fit_context, labelled, trainable, training_arrays
+from astrodl.pipeline.objects import adapt_settings, fit_context, labelled, trainable, training_arrays
 from astrodl.pipeline.warm_start import warm_start
 from astrodl.store import Reader
 from astrodl.tasks.base import AnyTask
@@ -103,6 +103,7 @@ def train(
     parsed = parse(task_class.Settings, settings or {}, f"tasks.{task}")
     path = out / "model.safetensors"
     with distributed.process_group(device), DirectReader(store) as reader, _folder_lock(out):
+        parsed = adapt_settings(task_class, parsed, reader)
         where = choose_device(device, threads)
         identity = [canonical_json(parsed), reader.fingerprint, fold, seed, threads, astrodl.__version__, where.type]
         models = map(Path, task_class.models_used(parsed))

@@ -3,11 +3,11 @@
 Layout (N objects, B bands, cutouts of size x size pixels; objects are always the first axis):
 
 ========================  ===================  ==========================================================
-``/image``                (N, B, y, x) f4      linear flux, NaN if there are no data; contiguous
+``/image``                (N, B, y, x) f4      linear flux, NaN if there are no data; not in a survey without images
 ``/object_id``            (N,) text            unique
 ``/catalog/{name}``       (N,) number or text  a catalogue column (f8, i8, u8); NaN, ``null`` or "" if missing
 ``/features``             (N, F) f4            photometry; attribute ``names``; NaN if not measurable
-``/sky_sigma``            (N, B) f4            noise of a pixel, in the unit of the image
+``/sky_sigma``            (N, B) f4            noise of a pixel in the unit of the image, or error of the flux
 ``/background``           (N, B) f4            subtracted background, in the unit of the image
 ``/flags``                (N,) i4              bits, see `FLAGS`
 ``/band_flags``           (N, B) u1            bits per band, see `BAND_FLAGS`

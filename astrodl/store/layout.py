@@ -72,8 +72,8 @@ BAND_FLAGS = {
 }
 """Bits of ``/band_flags``, per band; `masked_pixels` is the only other bit of a band that was not observed."""
 
-REQUIRED = ("image", "object_id", "features", "sky_sigma", "background", "flags", "band_flags", "split", "fold")
-"""Datasets that every store has."""
+REQUIRED = ("object_id", "features", "sky_sigma", "background", "flags", "band_flags", "split", "fold")
+"""Datasets that every store has; a survey with images also has ``/image``."""
 GROUPS = ("catalog", "label")
 """Groups of datasets with names of their own."""
 _BLOCK_BYTES = 64 << 20

@@ -39,8 +39,8 @@ class Reader:
 
     Attributes
     ----------
-    path, n_objects, bands, size
-        The file, the number of objects, the names of the bands, the side of a cutout in pixels.
+    path, n_objects, bands, size, has_images
+        The file, the number of objects, the names of the bands, the side of a cutout in pixels (0 without images).
     pixel_scale_arcsec
         Pixel scale in arcsec, or None if unknown; `pixel_scale` has a unit.
     zero_points
@@ -72,7 +72,9 @@ class Reader:
             check_schema(self._file)
             attributes = dict(self._file.attrs)
         self.bands: tuple[str, ...] = tuple(str(band) for band in attributes["bands"])
-        self.n_objects, _, _, self.size = (int(length) for length in self._file["image"].shape)
+        self.has_images = "image" in self._file
+        self.n_objects = len(self._file["object_id"])
+        self.size = int(self._file["image"].shape[-1]) if self.has_images else 0
         scale = float(attributes["pixel_scale_arcsec"])
         self.pixel_scale_arcsec: float | None = None if np.isnan(scale) else scale
         self.zero_points: NDArray[np.float64] = np.asarray(attributes["zero_points"], np.float64)
@@ -126,7 +128,7 @@ class Reader:
 
     @property
     def sky_sigma(self) -> NDArray[np.float32]:
-        """Noise of a pixel, (N, bands), in the unit of the image."""
+        """Noise of a pixel, (N, bands), in the unit of the image; without images, the error of the flux."""
         return self._values("sky_sigma")
 
     @property
@@ -198,7 +200,9 @@ class Reader:
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def images(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Read cutouts, (n, bands, y, x)."""
+        """Read cutouts, (n, bands, y, x); a survey without images raises a `StoreError`."""
+        if not self.has_images:
+            raise StoreError(f"{self.path}: has no images, only the photometry of a catalogue; use features()")
         return self._rows("image", indices)
 
     @property
@@ -336,8 +340,7 @@ class Reader:
     @property
     def identifier_width(self) -> int:
         """Number of characters of the longest identifier, at least one; read in blocks."""
-        starts = range(0, self.n_objects, _IDENTIFIER_BLOCK)
-        blocks = (self.block("object_id", start, start + _IDENTIFIER_BLOCK) for start in starts)
+        blocks = (self.block("object_id", k, k + _IDENTIFIER_BLOCK) for k in range(0, len(self), _IDENTIFIER_BLOCK))
         return max((int(np.char.str_len(block).max()) for block in blocks), default=1)
 
     def _valid(self, indices: ArrayLike) -> NDArray[np.int64]:

@@ -60,13 +60,14 @@ def check_schema(file: h5py.File) -> None:
     """
     _check_identity(file)
     datasets = dict(list_datasets(file))
-    missing = [name for name in REQUIRED if name not in datasets]
+    has_images = "image" in datasets or not _has_no_images(file.attrs)
+    missing = [name for name in (*REQUIRED, *(["image"] if has_images else [])) if name not in datasets]
     if missing:
         raise SchemaError(f"damaged, has no {', '.join(missing)}")
-    if len(datasets["image"].shape or ()) != 4:
+    if has_images and len(datasets["image"].shape or ()) != 4:
         raise SchemaError(f"image: shape {datasets['image'].shape}, expected (objects, bands, pixels, pixels)")
     bands = _texts(file.attrs, "bands")
-    n_objects, _, _, size = datasets["image"].shape
+    n_objects, *_, size = datasets["image"].shape if has_images else (*datasets["object_id"].shape[:1], 0)
     lengths = {"objects": n_objects, "bands": len(bands), "pixels": size}
     n_columns = (*(datasets["features"].shape or ()), 0, 0)[1]
     # A store that was not ingested may leave its measurements without names.
@@ -74,8 +75,10 @@ def check_schema(file: h5py.File) -> None:
     if "psf" in datasets:
         lengths["psf pixels"] = (datasets["psf"].shape or (0,))[-1]
     for name, dataset in datasets.items():
+        if not has_images and "pixels" in _rule(name)[0]:
+            raise SchemaError(f"{name}: belongs to images, which the store has none of; remove it")
         _check_dataset(name, dataset, lengths)
-    if not (n_objects and bands and size):
+    if not (n_objects and bands and (size or not has_images)):
         raise SchemaError("holds no objects, bands or pixels")
     _check_attributes(file.attrs, len(bands))
     for start, stop in row_ranges(datasets["split"], n_objects):
@@ -104,12 +107,24 @@ def _check_identity(file: h5py.File) -> None:
         raise SchemaError(f"store format {version!s:.20}, this astrodl reads {FORMAT_VERSION}")
 
 
-def _check_dataset(name: str, dataset: h5py.Dataset, lengths: dict[str, int]) -> None:
-    """Check that a dataset has its shape and type, and that all of its data are in the file."""
+def _rule(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     rule = _DATASETS.get(name) or _DATASETS.get(name[: name.find("/") + 1])
     if rule is None:
         raise SchemaError(f"{name}: is not part of a store; remove it")
-    axes, types = rule
+    return rule
+
+
+def _has_no_images(attributes: h5py.AttributeManager) -> bool:
+    """Return whether the store was made from a catalogue alone."""
+    try:
+        return bool(json.loads(attributes["settings"])["data"]["layout"] == "table")
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return False
+
+
+def _check_dataset(name: str, dataset: h5py.Dataset, lengths: dict[str, int]) -> None:
+    """Check that a dataset has its shape and type, and that all of its data are in the file."""
+    axes, types = _rule(name)
     expected = tuple(lengths[axis] for axis in axes)
     if dataset.shape != expected:
         raise SchemaError(f"{name}: shape {dataset.shape}, expected {expected} ({', '.join(axes)})")

@@ -15,6 +15,7 @@ from astrodl.config import AugmentSettings, TaskSettings
 from astrodl.data.augment import degrade, draw_kept_bands, transform_maps
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.device import autocast
+from astrodl.errors import ConfigError
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.context import Context
@@ -24,7 +25,16 @@ from astrodl.tasks.metric import Metric, Metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["AnyTask", "Arrays", "Context", "Evaluation", "Task", "missing_column"]
+__all__ = [
+    "AnyTask",
+    "Arrays",
+    "Context",
+    "Evaluation",
+    "Task",
+    "missing_column",
+    "refuse_augmentation",
+    "refuse_settings",
+]
 
 Arrays = dict[str, np.ndarray]
 SettingsT = TypeVar("SettingsT", bound=TaskSettings)
@@ -91,6 +101,25 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
         self.settings = settings
         self.context = context
         self._on_device: dict[tuple[str, torch.device], Tensor] = {}
+
+    @classmethod
+    def needs_images(cls) -> bool:
+        """Return whether the task cannot run on a survey without images, whatever its settings."""
+        return cls.without_images.__func__ is Task.without_images.__func__  # type: ignore[attr-defined]
+
+    @classmethod
+    def without_images(cls, settings: Any, n_bands: int) -> Any:
+        """Return the settings with which the task runs on a survey of `n_bands` without images.
+
+        Raises
+        ------
+        ConfigError
+            The task, or a setting, needs pixels.
+        """
+        raise ConfigError(
+            f"tasks.{cls.name}: needs pixels, and the survey has no images (data.layout table); remove this task, or "
+            "list the others in the survey's `tasks`"
+        )
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
@@ -163,7 +192,9 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
         return (parameter for parameter in network.parameters() if parameter.requires_grad)
 
     def augment(self, batch: Batch) -> Batch:
-        """Augment the images of a batch as the section `augment` says."""
+        """Augment the images of a batch as the section `augment` says; without images nothing changes."""
+        if not self.context.size:
+            return batch
         chosen: AugmentSettings = self.settings.augment
         batch = degrade(transform_maps(batch, chosen), chosen, self.context.normalization.stretch)
         if not chosen.band_dropout:
@@ -261,6 +292,36 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
 
 
 AnyTask = Task[Any, Any]
+
+
+def refuse_settings(task: str, settings: TaskSettings, names: Iterable[str]) -> None:
+    """Check that no setting is given that has a meaning for images alone, where there are none.
+
+    Raises
+    ------
+    ConfigError
+        One is.
+    """
+    for name in names:
+        if name in settings.model_fields_set:
+            raise ConfigError(
+                f"tasks.{task}.{name}: belongs to images, and the survey has none (data.layout table); leave it out"
+            )
+
+
+def refuse_augmentation(task: str, settings: TaskSettings) -> None:
+    """Check that no augmentation of images is asked for, where there are none.
+
+    Raises
+    ------
+    ConfigError
+        One is.
+    """
+    for name, value in settings.augment:
+        if name in settings.augment.model_fields_set and value:
+            raise ConfigError(
+                f"tasks.{task}.augment.{name}: changes images, and the survey has none (data.layout table); remove it"
+            )
 
 
 def missing_column(store: Reader, task: str, name: str) -> str | None:

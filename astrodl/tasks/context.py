@@ -21,7 +21,7 @@ class Context:
     Attributes
     ----------
     survey, unit, bands, size, pixel_scale_arcsec
-        As in the store; a pixel scale of zero is unknown.
+        As in the store; a pixel scale of zero is unknown, a size of zero is that of a survey without images.
     normalization : Normalization
         Fitted on the training split.
     constants : dict
@@ -39,7 +39,7 @@ class Context:
     survey: str
     unit: str
     bands: Annotated[tuple[str, ...], Field(min_length=1)]
-    size: Annotated[int, Field(ge=1, le=65536)]
+    size: Annotated[int, Field(ge=0, le=65536)]
     pixel_scale_arcsec: Annotated[float, Field(ge=0)]
     normalization: Normalization
     constants: dict[str, Any] = field(default_factory=dict)

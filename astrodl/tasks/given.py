@@ -48,10 +48,15 @@ def prepare_cutouts(
     _check_shape(context, pixels.shape)
     pixels = _scaled(pixels, factor)
     n_objects, n_bands = pixels.shape[:2]
+    if features is None and not context.size:
+        raise DataError(
+            "features: a model of a survey without images needs them; give those of "
+            "astrodl.photometry.features.catalogue_features"
+        )
     if order is not None and features is not None:
         raise DataError("features: they belong to the bands in the order of the model; leave them out to measure them")
     if sky_sigma is None:
-        sky = sky_noise(pixels)
+        sky = sky_noise(pixels) if context.size else np.full((n_objects, n_bands), np.nan, np.float32)
     else:
         own_factor = factor if getattr(sky_sigma, "unit", None) is None else _flux_factor(context, sky_sigma.unit)
         n_given = n_bands if bands is None else len(bands)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from astrodl.data.batches import Batch
+from astrodl.data.batches import Batch, Cutouts
 from astrodl.photometry.features import photometric_features, structural_features
 
 __all__ = [
@@ -30,9 +30,11 @@ def fill_missing(images: np.ndarray) -> np.ndarray:
     return np.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
 
 
-def band_presence(images: np.ndarray) -> np.ndarray:
-    """Return which bands have data at all: (N, bands) float32 of 0 and 1."""
-    return np.isfinite(images).any((-2, -1)).astype(np.float32)
+def band_presence(cutouts: Cutouts) -> np.ndarray:
+    """Return which bands have data at all, or a flux where there are no images: (N, bands) float32 of 0 and 1."""
+    n_bands, n_pixels = cutouts.images.shape[1:3]
+    known = np.isfinite(cutouts.images).any((-2, -1)) if n_pixels else np.isfinite(cutouts.features[:, :n_bands])
+    return known.astype(np.float32)
 
 
 def network_input(batch: Batch) -> Tensor:

@@ -13,6 +13,7 @@ from astrodl.config import AugmentSettings, Fraction, TaskSettings, TrainSetting
 from astrodl.data import normalize
 from astrodl.data.batches import Batch, Cutouts
 from astrodl.data.views import canonicalize
+from astrodl.errors import ConfigError
 from astrodl.losses import SSIM_WIDTH, kl_standard_normal, ssim
 from astrodl.metrics import latent as metrics_of
 from astrodl.metrics.classification import balanced_accuracy
@@ -20,15 +21,19 @@ from astrodl.models.autoencoders import VAE
 from astrodl.plots.latent import latent_mosaic, latent_nodes, latent_plane, nearest_objects
 from astrodl.products import Column
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Evaluation, Task
+from astrodl.tasks.base import Arrays, Evaluation, Task, refuse_settings
 from astrodl.tasks.catalogue import class_names, read_numbers
 from astrodl.tasks.colour import colour
+from astrodl.tasks.inputs import fit_standardization, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["TASK", "Latent", "LatentSettings", "LatentTraining"]
+
+COLOUR_FLOOR = 0.1
+"""Error added in quadrature to standardised colours, by default."""
 
 
 class LatentTraining(TrainSettings):
@@ -109,14 +114,52 @@ class Latent(Task[LatentSettings, VAE]):
     uses_reference = True
 
     @classmethod
+    def without_images(cls, settings: LatentSettings, n_bands: int) -> LatentSettings:
+        """Return the settings of an autoencoder of the colours."""
+        refuse_settings(cls.name, settings, ("view", "extent", "softening", "effective_pixels", "widths"))
+        if settings.reconstruction == "ssim":
+            refuse_settings(cls.name, settings, ("reconstruction",))
+        if n_bands - 1 < settings.dimensions:
+            raise ConfigError(
+                f"tasks.latent.dimensions = {settings.dimensions}: more than the {n_bands - 1} colours of "
+                f"{n_bands} bands without images; lower it, give more bands, or leave out tasks.latent"
+            )
+        is_default = "noise_floor" not in settings.model_fields_set
+        return settings.model_copy(update={"noise_floor": COLOUR_FLOOR} if is_default else {})
+
+    @classmethod
     def fit_constants(cls, settings: LatentSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
         """Fit the unit of each band, its typical sky noise, unless the store says that all have the same unit."""
+        if not store.has_images:
+            return cls._fit_colours(store, train)
         if store.unit == "uJy":
             return {}
         return {"units": normalize.fit(store.sky_sigma[train], store.bands, n_sigma=1.0).softening}
 
+    @staticmethod
+    def _fit_colours(store: Reader, train: np.ndarray) -> dict[str, Any]:
+        """Fit the scaling of the colours."""
+        names = [name for name in store.feature_names if name.startswith("colour_")]
+        return {
+            "features": [store.feature_names.index(name) for name in names],
+            **fit_standardization(store.features(names, train)),
+        }
+
+    def _colours(self, cutouts: Cutouts) -> Arrays:
+        """Return the standardised colours and their errors; colours that are not known have a large error."""
+        constants, n_bands = self.context.constants, len(self.context.bands)
+        chosen = select_columns(cutouts.features, constants["features"])
+        colours = standardize(chosen, constants["mean"], constants["scale"])[:, : chosen.shape[1]]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = 2.5 / np.log(10) * cutouts.sky_sigma / np.abs(cutouts.features[:, :n_bands])
+            scaled = np.hypot(error[:, :-1], error[:, 1:]) / np.asarray(constants["scale"], np.float32)
+        scaled = np.where(np.isfinite(chosen), np.nan_to_num(scaled, nan=0.0, posinf=10.0), 10.0)
+        return {"image": colours, "error": scaled.clip(1e-3, 10).astype(np.float32)}
+
     def inputs(self, cutouts: Cutouts) -> Arrays:
-        """Return canonical views scaled by arsinh, and the noise of their pixels on the same scale."""
+        """Return canonical views scaled by arsinh, or colours, and the noise of each number on the same scale."""
+        if not self.context.size:
+            return self._colours(cutouts)
         settings = self.settings
         images, sky_sigma = (
             torch.from_numpy(np.require(array, np.float32, ["C", "W"])) for array in (cutouts.images, cutouts.sky_sigma)
@@ -131,8 +174,10 @@ class Latent(Task[LatentSettings, VAE]):
         return {"image": image.numpy(), "error": error.numpy()}
 
     def build(self) -> VAE:
-        """Build a convolutional VAE."""
+        """Build a convolutional VAE, or one of colours."""
         settings = self.settings
+        if not self.context.size:
+            return VAE(len(self.context.constants["features"]), settings.dimensions, size=0)
         return VAE(len(self.context.bands), settings.dimensions, size=settings.view, widths=settings.widths)
 
     def augment(self, batch: Batch) -> Batch:
@@ -143,7 +188,8 @@ class Latent(Task[LatentSettings, VAE]):
         """Return the evidence lower bound with weight `beta` on the KL term, by default for Gaussian errors."""
         decoded, mean, log_variance = network(batch["image"])
         kl = kl_standard_normal(mean.float(), log_variance.float()).sum(1)
-        reconstruction = self.settings.effective_pixels * self._misfit(batch, decoded.float()).mean()
+        n_numbers = self.settings.effective_pixels if self.context.size else decoded.shape[1]
+        reconstruction = n_numbers * self._misfit(batch, decoded.float()).mean()
         warm = min(1.0, 4 * done)
         return reconstruction + warm * self.settings.beta * kl.mean(), {
             "reconstruction": reconstruction,
@@ -155,19 +201,19 @@ class Latent(Task[LatentSettings, VAE]):
         image, reconstruction, floor = batch["image"], self.settings.reconstruction, self.settings.noise_floor
         if reconstruction == "ssim":
             return 1 - ssim(decoded, image, image.amax((1, 2, 3), keepdim=True).clamp(min=1))
-        residual = image - decoded
+        residual, axes = image - decoded, tuple(range(1, image.ndim))
         if reconstruction == "mse":
-            return 0.5 * (residual / floor).square().mean((1, 2, 3))
+            return 0.5 * (residual / floor).square().mean(axes)
         variance = batch["error"] ** 2 + floor**2
         if reconstruction == "l1":
-            return (residual.abs() / variance.sqrt()).mean((1, 2, 3))
-        return 0.5 * (residual**2 / variance).mean((1, 2, 3))
+            return (residual.abs() / variance.sqrt()).mean(axes)
+        return 0.5 * (residual**2 / variance).mean(axes)
 
     def predict(self, network: VAE, batch: Batch) -> dict[str, Tensor]:
         """Predict latent mean and width, and chi^2 per pixel against the sky noise."""
         mean, log_variance = network.encode(batch["image"])
         decoded = network.decoder(mean).float()
-        chi2 = ((batch["image"] - decoded) ** 2 / batch["error"] ** 2).mean((1, 2, 3))
+        chi2 = ((batch["image"] - decoded) ** 2 / batch["error"] ** 2).mean(tuple(range(1, decoded.ndim)))
         return {"latent": mean, "latent_error": (0.5 * log_variance).exp(), "chi2": chi2}
 
     def columns(self, predictions: Arrays) -> list[Column]:
@@ -250,7 +296,7 @@ class Latent(Task[LatentSettings, VAE]):
         flat = of_test["image"].reshape(len(test), -1)
         parts = classical.pca(of_train["image"].reshape(len(train), -1), flat, self.settings.dimensions)
         residual = (of_test["image"] - parts.other_reconstruction.reshape(of_test["image"].shape)) / of_test["error"]
-        predicted = {"latent": parts.other_latent, "chi2": (residual**2).mean((1, 2, 3))}
+        predicted = {"latent": parts.other_latent, "chi2": (residual**2).mean(tuple(range(1, residual.ndim)))}
         return {"pca": (predicted, {"latent": parts.train_latent})}
 
     def figures(
@@ -260,11 +306,12 @@ class Latent(Task[LatentSettings, VAE]):
         latent = predictions["latent"]
         drawn = {}
         if latent.shape[1] >= 2:
-            x, y = latent_nodes(latent)
-            nearest = nearest_objects(latent, x, y)
-            rgb = colour(store, indices)
-            tiles = np.where((nearest >= 0)[..., None, None, None], rgb[nearest], np.nan)
-            drawn["sequence"] = latent_mosaic(tiles, x, y, heading="Galaxies in the latent plane")
+            if store.has_images:
+                x, y = latent_nodes(latent)
+                nearest = nearest_objects(latent, x, y)
+                rgb = colour(store, indices)
+                tiles = np.where((nearest >= 0)[..., None, None, None], rgb[nearest], np.nan)
+                drawn["sequence"] = latent_mosaic(tiles, x, y, heading="Galaxies in the latent plane")
             drawn["plane"] = latent_plane(
                 latent[:, :2],
                 classes=list(truth["class"]) if "class" in truth else None,

@@ -80,7 +80,8 @@ class Model:
         Parameters
         ----------
         images : (N, bands, y, x) or (bands, y, x) array or Quantity
-            Linear fluxes, NaN where there is no data. Masked pixels have no data.
+            Linear fluxes, NaN where there is no data. Masked pixels have no data. A model of a survey without images
+            takes (N, bands, 0, 0), and `features`.
         bands : sequence of str, optional
             Names of the bands of `images`, which are brought to those of the model; by default they are `model.bands`.
         unit : str or astropy unit, optional
@@ -90,7 +91,8 @@ class Model:
             Sky noise per pixel, in the unit of `images`; by default measured on their borders as ingestion does. Give
             that of the store for cutouts of larger images, whose noise was measured farther out.
         features : (N, F) array, optional
-            As `astrodl.photometry.features.measure` gives them; measured by default.
+            As `astrodl.photometry.features.measure` gives them, or `catalogue_features` without images; measured by
+            default.
         ebv : (N,) array, optional
             Galactic reddening E(B-V) in magnitudes, for networks trained with it; unknown by default.
         planes : mapping of str to array, optional
@@ -144,7 +146,7 @@ class Model:
             (batch,) = ResidentDataset(self.task.inputs(part), self.device).in_order(batch_size)
             parts.append({name: tensor.numpy() for name, tensor in self.predict_batch(batch).items()})
         arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        return {**arrays, "input_flags": self.flag(measured_in(self.task, cutouts), has_data(cutouts.images))}
+        return {**arrays, "input_flags": self.flag(measured_in(self.task, cutouts), has_data(cutouts))}
 
     @torch.no_grad()
     def predict_batch(self, batch: Batch) -> Batch:
@@ -153,7 +155,7 @@ class Model:
         On a CUDA device the copy of the float32 results to the host is asynchronous: synchronise before reading them.
         """
         size = len(next(iter(batch.values())))
-        step = max(1, CPU_PIXELS // batch["image"][0, 0].numel()) if self.device.type == "cpu" else size
+        step = max(1, CPU_PIXELS // max(1, batch["image"][0, 0].numel())) if self.device.type == "cpu" else size
         parts = []
         for start in range(0, size, step):
             part = {name: tensor[start : start + step] for name, tensor in batch.items()}
@@ -201,14 +203,19 @@ def _try_out(model: Model) -> None:
     """Predict an empty sky, which needs all constants; files of older versions have no checksum."""
     context = model.task.context
     noise = np.random.default_rng(0).standard_normal((2, len(context.bands), context.size, context.size))
+    features = None if context.size else np.zeros((2, len(feature_names(context.bands, 0, None))), np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        predicted = model.predict(noise * np.reshape(context.normalization.softening, (-1, 1, 1)), unit=context.unit)
+        noise *= np.reshape(context.normalization.softening, (-1, 1, 1))
+        predicted = model.predict(noise, unit=context.unit, features=features)
     model.task.columns(predicted)
 
 
-def has_data(images: np.ndarray) -> np.ndarray:
-    """Return which images (N, bands, y, x) have a pixel with data, (N,) bool."""
+def has_data(cutouts: Cutouts) -> np.ndarray:
+    """Return which objects have a pixel with data, or a flux where there are no images, (N,) bool."""
+    images = cutouts.images
+    if not images.shape[-1]:
+        return np.isfinite(cutouts.features[:, : images.shape[1]]).any(axis=1)
     found: np.ndarray = np.isfinite(images[:, :, ::8, ::8]).any(axis=(1, 2, 3))
     rest = np.flatnonzero(np.logical_not(found))
     found[rest] = np.isfinite(images[rest]).any(axis=(1, 2, 3))

@@ -21,7 +21,7 @@ from astrodl.models.gan import EncoderGAN
 from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kind, score_histogram, score_trend
 from astrodl.products import Column
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Evaluation, Task
+from astrodl.tasks.base import Arrays, Evaluation, Task, refuse_augmentation, refuse_settings
 from astrodl.tasks.catalogue import name_kinds
 from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import fit_standardization, scale_free_features, select_columns, standardize
@@ -100,8 +100,19 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     def phases(self) -> Mapping[str, int]:  # type: ignore[override]
         """Updates of each phase per cycle."""
         settings = self.settings
+        if not self.context.size:
+            return {"autoencoder": max(1, settings.autoencoder)}
         phases = {"autoencoder": settings.autoencoder, "critic": settings.critic, "generator": settings.generator}
         return {phase: updates for phase, updates in phases.items() if updates}
+
+    @classmethod
+    def without_images(cls, settings: OutlierSettings, n_bands: int) -> OutlierSettings:
+        """Return the settings of an autoencoder of the photometry, without critic."""
+        refuse_augmentation(cls.name, settings)
+        refuse_settings(
+            cls.name, settings, ("critic", "generator", "penalty", "adversarial", "widths", "critic_widths")
+        )
+        return settings
 
     @classmethod
     def fit_constants(cls, settings: OutlierSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
@@ -116,11 +127,17 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         sky = np.nan_to_num(cutouts.sky_sigma / softening, nan=0.0)
         chosen = select_columns(cutouts.features, constants["features"])
         features = standardize(chosen, constants["mean"], constants["scale"])[:, : chosen.shape[1]]
+        if not self.context.size:
+            return {"image": features, "features": features}
         return {**super().inputs(cutouts), "sky": sky.astype(np.float32), "features": features}
 
     def build(self) -> EncoderGAN:
         """Build generator, encoder and critic."""
         settings = self.settings
+        if not self.context.size:
+            n_features, n_bands = len(self.context.constants["features"]), len(self.context.bands)
+            # The magnitudes of galaxies depend on few numbers, such as redshift, luminosity and type.
+            return EncoderGAN(n_features, max(1, min(settings.latent, (n_bands + 1) // 2)), size=0)
         return EncoderGAN(
             len(self.context.bands),
             settings.latent,
@@ -193,7 +210,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         numbers, light = (np.concatenate([pair[i].double().cpu().numpy() for pair in measured_of]) for i in (0, 1))
         features = torch.cat([batch["features"] for batch in batches]).double().cpu().numpy()
         measured = (numbers, light, features if self.settings.features else None)
-        constants = surprise.fit_score(*measured, n_regions=len(REGIONS))
+        constants = surprise.fit_score(*measured, n_regions=self._n_regions)
         held_out = np.arange(len(numbers)) >= len(train)
         if not held_out.any():
             warnings.warn(
@@ -201,7 +218,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
                 stacklevel=2,
             )
             return constants
-        return constants | surprise.fit_ranks(*measured, held_out, n_regions=len(REGIONS))
+        return constants | surprise.fit_ranks(*measured, held_out, n_regions=self._n_regions)
 
     def predict(self, network: EncoderGAN, batch: Batch) -> dict[str, Tensor]:
         """Add up how surprising each part of the residual, and the features, are among galaxies of like flux and peak.
@@ -212,12 +229,19 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         constants = self.context.constants
         numbers, light = (tensor.double().cpu().numpy() for tensor in self._residuals(network, batch))
         features = batch["features"].double().cpu().numpy()
-        score = surprise.score(numbers, light, features, constants, n_regions=len(REGIONS))
+        score = surprise.score(numbers, light, features, constants, n_regions=self._n_regions)
         percentile = surprise.percentile(score, constants)
         return {"score": torch.from_numpy(score), "percentile": torch.from_numpy(percentile)}
 
     def _residuals(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2)."""
+        """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2).
+
+        Without images, those of each feature, and the mean of all in place of flux and peak.
+        """
+        if not self.context.size:
+            residual = (batch["image"] - network(batch["image"]).float()).abs().clamp_min(1e-4).log()
+            mean = batch["image"].mean(1)
+            return residual, torch.stack([5 + 2 * mean, torch.full_like(mean, 2.0)], dim=1)
         stretch = self.context.normalization.stretch
         decoded = network(batch["image"]).float()
         sky = batch["sky"][..., None, None].clamp_min(1e-6)
@@ -231,6 +255,10 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         smooth = functional.avg_pool2d(light, 3, 1, 1)
         flux = smooth.clamp_min(0).sum((-2, -1))
         return numbers, torch.stack([flux.clamp_min(1).log(), smooth.amax((-2, -1)).clamp_min(0.1).log()], dim=1)
+
+    @property
+    def _n_regions(self) -> int:
+        return len(REGIONS) if self.context.size else 1
 
     def finish(self, predictions: Arrays) -> Arrays:
         """Return score and percentile."""
@@ -278,7 +306,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         score, oddity = predictions["score"], truth.get("oddity")
         top = np.argsort(-score, kind="stable")[:30]
         kinds = None if oddity is None else oddity[top]
-        drawn = {"top": ranked_sheet(colour(store, indices[top]), score[top], kinds, n_total=len(score))}
+        drawn = {}
+        if store.has_images:
+            drawn["top"] = ranked_sheet(colour(store, indices[top]), score[top], kinds, n_total=len(score))
         if "snr" in store.feature_names:
             snr = store.features(["snr"], indices)[:, 0]
             drawn["score_snr"] = score_trend(score, snr, label="S/N", oddity=oddity, logarithmic=True)

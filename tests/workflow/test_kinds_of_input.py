@@ -114,6 +114,15 @@ def compare_hsc(store: Reader, folder: Path) -> None:
     np.testing.assert_allclose(store.plane("psf", [1])[0], psf, rtol=1e-5, atol=1e-12)
 
 
+def compare_sdss(store: Reader, folder: Path) -> None:
+    table = Table.read(folder / "photoz_catalogs" / "sdss_mgs_ugriz_train.csv")
+    magnitude = store.features([f"magnitude_{band}_total" for band in store.bands])
+    np.testing.assert_allclose(magnitude, np.stack([table[band] for band in store.bands], axis=1), rtol=1e-6)
+    error = 1 / np.log(10) * 2.5 * store.sky_sigma[:, 2] / store.features(["flux_r_total"])[:, 0]
+    np.testing.assert_allclose(error, table["er"], rtol=1e-3)
+    assert (len(store), store.unit, store.has_images) == (5000, "uJy", False)
+
+
 @dataclass
 class Example:
     """A configuration, its survey of real data, and the comparison of the store with the data."""
@@ -135,6 +144,7 @@ EXAMPLES = {
     "a cube per object": Example("legacy_survey.yaml", "legacy_survey", "legacy", compare_legacy),
     "image, weight and mask on three grids": Example("decam.yaml", "decam_ccd", "decam", compare_decam),
     "image, sigma, mask and PSF": Example("gama.yaml", "gama_r_segm", "gama-sdss", compare_gama),
+    "a table alone": Example("sdss_mgs.yaml", "photoz_catalogs", "sdss-mgs", compare_sdss),
     "arrays": Example("hsc_blend.yaml", "hsc_hst_scarlet", "hsc-blend", compare_hsc),
 }
 

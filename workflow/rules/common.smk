@@ -107,10 +107,20 @@ def check_survey(name):
         stop(
             f"surveys.{name}.tasks: '{unknown[0]}' is not a key of `tasks` ({', '.join(TASKS)}); add it there or remove it here"
         )
+    if (survey.get("data") or {}).get("layout") == "table":
+        check_without_images(name)
     if survey.get("models_from"):
         check_models_from(name, survey["models_from"])
     else:
         check_folds(name, (survey.get("split") or {}).get("folds", 1))
+
+
+def check_without_images(name):
+    for task in survey_tasks(name):
+        if ABOUT[task]["needs_images"]:
+            stop(
+                f"tasks.{task}: needs pixels, and survey {name} has no images (data.layout table); remove this task, or list the others in surveys.{name}.tasks"
+            )
 
 
 def check_models_from(name, other):

@@ -25,12 +25,12 @@ from astrodl.photometry.features import photometric_features
 from astrodl.products import Column
 from astrodl.products.pdfs import stream_pdfs
 from astrodl.store import Reader
-from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column
+from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column, refuse_augmentation
 from astrodl.tasks.image_network import build_plugin
 from astrodl.tasks.inputs import band_presence, fit_standardization, network_input, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.photoz.report import baselines, draw, score, summaries
-from astrodl.tasks.photoz.settings import PhotozSettings
+from astrodl.tasks.photoz.settings import PhotozSettings, take_photometry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,6 +107,12 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         return constants
 
     @classmethod
+    def without_images(cls, settings: PhotozSettings, n_bands: int) -> PhotozSettings:
+        """Return the settings of a network that takes the photometry alone."""
+        refuse_augmentation(cls.name, settings)
+        return take_photometry(settings)
+
+    @classmethod
     def missing_truth(cls, settings: PhotozSettings, store: Reader) -> str | None:
         """Return a message if the store has no redshifts."""
         return missing_column(store, cls.name, settings.target)
@@ -119,7 +125,7 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
         """Return normalised images, and standardised photometry with the flags of bands that have data."""
-        arrays, constants, flags = super().inputs(cutouts), self.context.constants, band_presence(cutouts.images)
+        arrays, constants, flags = super().inputs(cutouts), self.context.constants, band_presence(cutouts)
         if not constants["features"]:
             return {**arrays, "features": flags}
         photometry = standardize(

@@ -81,14 +81,13 @@ def draw(
         if (entry := evaluation.network.get(f"conformal_{share}"))
     }
     chosen = np.argsort(z, kind="stable")[np.linspace(0, len(z) - 1, min(N_EXAMPLES, len(z))).astype(int)]
+    rgb = colour(store, indices[chosen]) if store.has_images else None
     figures = {
         "scatter": redshift_scatter(z, point, baselines=rival_points),
         "trend_redshift": redshift_trends(z, point, baselines=rival_points),
         "pit": pit_histogram(pit, ks=evaluation.network["pit_ks"]["value"]),
         "coverage": coverage_curve(pit, conformal=conformal),
-        "examples": example_pdfs(
-            pdf[chosen], edges, z[chosen], rgb=colour(store, indices[chosen]), z_phot=point[chosen], n_total=len(z)
-        ),
+        "examples": example_pdfs(pdf[chosen], edges, z[chosen], rgb=rgb, z_phot=point[chosen], n_total=len(z)),
         "distribution": redshift_distribution(pdf, edges, z),
         "tomography": tomographic_bins(pdf, edges, z, point),
     }

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from astrodl.config import Fraction, PluginName, TaskSettings, TrainSettings
+from astrodl.errors import ConfigError
 
-__all__ = ["PhotozSettings", "PhotozTraining"]
+__all__ = ["PhotozSettings", "PhotozTraining", "take_photometry"]
 
 NETWORKS = ("apertures", "resnet", "branches", "inception", "none")
 
@@ -68,3 +69,25 @@ class PhotozSettings(TaskSettings):
     feature_noise: Annotated[float, Field(ge=0)] = 0.02
     """Gaussian noise on the standardised features while training."""
     train: PhotozTraining = PhotozTraining()
+
+
+def take_photometry(settings: PhotozSettings) -> PhotozSettings:
+    """Return the settings of a network that takes the photometry alone.
+
+    Raises
+    ------
+    ConfigError
+        The settings ask for an image network, or for no photometry.
+    """
+    given = settings.model_fields_set
+    if "network" in given and settings.network != "none":
+        raise ConfigError(
+            f"tasks.photoz.network = {settings.network}: needs pixels, and the survey has no images (data.layout "
+            "table); set `none`, or leave it out"
+        )
+    if "photometry" in given and not settings.photometry:
+        raise ConfigError(
+            "tasks.photoz.photometry = false: leaves no input, as the survey has no images (data.layout table); "
+            "leave it out"
+        )
+    return settings.model_copy(update={"network": "none", "photometry": True, "views": 1})
