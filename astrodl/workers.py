@@ -62,14 +62,42 @@ def _exit_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def stop_with_launcher(launcher: int) -> None:
-    """Send this process SIGTERM, after which a training saves its state, when the process that started it is gone."""
+def stop_with_launcher(launcher: int, *, with_children: bool = False) -> None:
+    """Send this process SIGTERM, after which a training saves its state, when the process that started it is gone.
+
+    Parameters
+    ----------
+    launcher
+        Process that started this one.
+    with_children
+        Also send it to the processes that this one has started, directly or not. Those that do not end in time are
+        killed instead of this process, which is left to end after them.
+    """
 
     def watch() -> None:
         while os.getppid() == launcher:
             time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
+        children = _list_children() if with_children else []
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # this process ends at once
+            _send(signal.SIGTERM, children)
+        os.kill(os.getpid(), signal.SIGTERM)  # else first, so that it starts no child again
+        _send(signal.SIGTERM, children)
         time.sleep(_SECONDS_TO_STOP)  # it may wait for a rank that is gone
-        os._exit(128 + signal.SIGTERM)
+        if not with_children:
+            os._exit(128 + signal.SIGTERM)
+        _send(signal.SIGKILL, children)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _list_children() -> list[int]:
+    """List the processes that this one has started, directly or not."""
+    import psutil
+
+    return [child.pid for child in psutil.Process().children(recursive=True)]
+
+
+def _send(number: int, processes: Sequence[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)

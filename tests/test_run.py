@@ -3,9 +3,11 @@
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -149,6 +151,25 @@ def test_the_workflow_is_a_module_of_another_one(tmp_path: Path) -> None:
     output = run_in(tmp_path, "snakemake", "--cores", "1", "--dry-run")
     assert re.search(r"^total +9$", output, flags=re.MULTILINE)
     assert re.search(r"^astrodl_train +1$", output, flags=re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_snakemake_and_its_jobs_end_when_the_run_is_killed(tmp_path: Path) -> None:
+    surveys = {"one": {"simulate": {"n_objects": 20_000, "size": 64}}}
+    config = write_config(tmp_path / "c.yaml", surveys=surveys, tasks={"latent": {}})
+    words = [str(BIN / "astrodl"), "run", str(config), "--cores", "1"]
+    with (tmp_path / "printed").open("w") as printed:
+        run = subprocess.Popen(words, env=environment(), stdout=printed, stderr=printed)
+    images, deadline = tmp_path / "results" / "one" / "simulated", time.monotonic() + 60
+    while not images.exists():
+        assert time.monotonic() < deadline, (tmp_path / "printed").read_text()
+        time.sleep(0.1)
+    started = psutil.Process(run.pid).children(recursive=True)
+    assert len(started) >= 2
+    run.kill()
+    run.wait()
+    assert not psutil.wait_procs(started, timeout=30)[1]
+    assert not list((tmp_path / ".snakemake" / "locks").iterdir())
 
 
 @pytest.mark.slow

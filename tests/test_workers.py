@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 _POOL = """
 import os, time
 from astrodl.workers import WorkerPool
@@ -27,6 +29,16 @@ signal.signal(signal.SIGTERM, save)
 stop_with_launcher(os.getppid())
 print(os.getpid(), flush=True)
 time.sleep(60)
+"""
+_GUARDED = """
+import os, subprocess, sys
+child = subprocess.Popen(["sleep", "60"])
+print(os.getpid(), child.pid, *sys.argv[1:], flush=True)
+child.wait()
+"""
+_RUN = """
+import os, subprocess, sys
+subprocess.run([sys.executable, "-m", "astrodl.cli.guarded", str(os.getpid()), "guarded", "7"])
 """
 _LAUNCHER = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"
 
@@ -72,3 +84,13 @@ def test_a_rank_saves_and_ends_when_its_launcher_is_killed(tmp_path: Path) -> No
     launcher, ranks = start("-c", _LAUNCHER, str(script), str(tmp_path / "state"))
     assert kill_and_wait(launcher, ranks)
     assert (tmp_path / "state").read_text() == "saved"
+
+
+def test_a_guarded_module_and_its_children_end_when_their_launcher_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "guarded.py").write_text(_GUARDED)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    launcher, (*processes, argument) = start("-c", _RUN)
+    assert argument == 7
+    assert kill_and_wait(launcher, processes)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -91,7 +92,8 @@ def _snakemake(config: Path, folder: Path, profile: str | None) -> list[str]:
         raise ConfigError(
             f"--profile {name}: its plugin is not installed; install it with: pip install {_PLUGINS[name]}"
         )
-    words = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_folder() / "Snakefile")]
+    words = [sys.executable, "-m", "astrodl.cli.guarded", str(os.getpid()), "snakemake"]
+    words += ["--snakefile", str(workflow_folder() / "Snakefile")]
     words += ["--workflow-profile", str(chosen), "--directory", str(folder), "--configfile", str(config.absolute())]
     return words
 

@@ -87,6 +87,12 @@ def add_baseline(verbs: Any) -> None:
     verb = add_verb(verbs, _baseline)
     add_task(verb)
     verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="metrics of the baselines (JSON)")
+    verb.add_argument(
+        "--train-store",
+        metavar="OTHER",
+        type=Path,
+        help="fit on the training split of this store, of the survey whose networks predict STORE",
+    )
     add_settings(verb, "the task's section")
     add_threads(verb)
 
@@ -96,7 +102,14 @@ def _baseline(args: argparse.Namespace) -> None:
 
     astrodl baseline photoz store.h5 --out baseline.json
     """
-    astrodl.baseline(args.task, args.store, args.out, settings=read_task(args), threads=args.threads)
+    astrodl.baseline(
+        args.task,
+        args.store,
+        args.out,
+        train_store=args.train_store,
+        settings=read_task(args),
+        threads=args.threads,
+    )
 
 
 def add_evaluate(verbs: Any) -> None:

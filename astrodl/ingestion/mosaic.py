@@ -27,6 +27,7 @@ from astrodl.fits import (
     read_bytes,
 )
 from astrodl.fits import zero_point as header_zero_point
+from astrodl.fits.counts import check_counts
 from astrodl.fits.tiles import rebuild_checked
 from astrodl.ingestion.arrays import ArrayFile
 from astrodl.ingestion.axes import find_band_axis
@@ -195,6 +196,7 @@ class Mosaic:
         """Open the image; decompress a compressed file into memory, within the size limit."""
         source = io.BytesIO(read_bytes(self.path)) if compressed else self.path
         with _refusing_damage():
+            check_counts(source)
             self._file = fits.open(source, memmap=not compressed)
             # Close the file with the mosaic, also if the constructor fails.
             self._close_file = weakref.finalize(self, self._file.close)

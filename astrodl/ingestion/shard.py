@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from astrodl.atomic import FilePath, replacing, write_text
 from astrodl.config import DataSettings, IngestSettings
 from astrodl.errors import DataError
+from astrodl.fits.bytes import UnreadableError
+from astrodl.fits.counts import check_counts
 from astrodl.healpix import MAX_ORDER, Tile, divide_sky, find_tiles, group_tiles, sky_pixels
 from astrodl.ingestion.objects import CatalogPlan, Objects, list_columns, objects_from_table, plan_catalog
 from astrodl.ingestion.properties import SurveyProperties, find_properties
@@ -112,9 +114,10 @@ def read_shard_properties(path: Path, data: DataSettings, root: str) -> SurveyPr
         If `shard` did not write the file.
     """
     try:
+        check_counts(path)
         header = fits.getheader(path, 1)
         return SurveyProperties(data, root, **json.loads(header["PLAN"]))
-    except (OSError, KeyError, IndexError, TypeError, ValueError):
+    except (OSError, KeyError, IndexError, TypeError, ValueError, UnreadableError):
         raise DataError(f"{path}: not the file of a shard; give one that `astrodl shard` wrote") from None
 
 
@@ -127,9 +130,10 @@ def read_shard_plan(path: Path) -> CatalogPlan | None:
         If `shard` did not write the file.
     """
     try:
+        check_counts(path)
         header = fits.getheader(path, 1)
         return CatalogPlan.from_dict(json.loads(header["COLUMNS"])) if "COLUMNS" in header else None
-    except (OSError, KeyError, IndexError, TypeError, ValueError):
+    except (OSError, KeyError, IndexError, TypeError, ValueError, UnreadableError):
         raise DataError(f"{path}: not the file of a shard; give one that `astrodl shard` wrote") from None
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from astrodl.config import DataSettings, expand
 from astrodl.errors import DataError
+from astrodl.fits.counts import check_counts
 
 __all__ = [
     "TextColumn",
@@ -129,6 +130,7 @@ def read_table(path: Path, id_column: str | None, columns: Sequence[str] | None 
 
 def _read_fits(path: Path, columns: Sequence[str] | None) -> Table:
     """Read columns of the first table of a FITS file, by default all, with unit and description."""
+    check_counts(path)
     with fits.open(path, memmap=True) as file:
         tables = [hdu for hdu in file if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
         known = {column.name: column for column in tables[0].columns} if tables else {}

@@ -82,7 +82,7 @@ def evaluate(
         predicted.require_store(reader)
         test = labelled(type(scored), scored.settings, reader, "test")
         if baseline:
-            _check_baseline(Path(baseline), measured, task, reader, len(test))
+            _check_baseline(Path(baseline), measured, scored, reader, len(test))
         kept = _scorable(predicted, test)
         test = test[kept]
         described = {metric.name: metric.describe() for metric in scored.describe_metrics()}
@@ -160,15 +160,17 @@ def _scorable(predicted: Predictions, test: np.ndarray) -> np.ndarray:
     return ~empty
 
 
-def _check_baseline(path: Path, measured: BaselineReport, task: str, reader: Reader, n_objects: int) -> None:
+def _check_baseline(path: Path, measured: BaselineReport, scored: AnyTask, reader: Reader, n_objects: int) -> None:
     """Check that baselines are of the same task, store and test objects as the predictions.
+
+    Baselines that were trained on another survey than the networks are warned of.
 
     Raises
     ------
     StoreError
         They are not.
     """
-    again = f"run 'astrodl baseline {task} {reader.path}' again"
+    task, again = scored.name, f"run 'astrodl baseline {scored.name} {reader.path}' again"
     if measured.task != task:
         raise StoreError(f"{path}: baselines of task {measured.task}, not of {task}; give those of {task}")
     if measured.store is not None and measured.store != reader.fingerprint:
@@ -179,4 +181,10 @@ def _check_baseline(path: Path, measured: BaselineReport, task: str, reader: Rea
     if measured.baselines and measured.n_objects != n_objects:
         raise StoreError(
             f"{path}: measured on {measured.n_objects} test objects, the predictions on {n_objects}; {again}"
+        )
+    if measured.baselines and measured.train_survey not in (None, scored.context.survey):
+        print(
+            f"{path}: the baselines are trained on survey '{measured.train_survey}', the networks on "
+            f"'{scored.context.survey}'; {again} with --train-store",
+            file=sys.stderr,
         )

@@ -10,9 +10,8 @@ import torch
 
 import astrodl
 from astrodl.atomic import FilePath
-from astrodl.data.batches import Batch, Cutouts, DirectReader, StreamedDataset
+from astrodl.data.batches import Batch, DirectReader, StreamedDataset
 from astrodl.device import choose_device
-from astrodl.photometry.features import catalogue_features, measure
 from astrodl.pipeline.objects import split_digest, trainable
 from astrodl.pipeline.predictions import writing
 from astrodl.pipeline.suitability import InputCheck, check_models, list_files, require_other_output
@@ -154,7 +153,7 @@ def iterate_predictions(
     check = InputCheck(models, store) if check is None else check
 
     def read(indices: np.ndarray) -> Arrays:
-        cutouts = _read_cutouts(store, task, indices)
+        cutouts = task.read(store, indices)
         check.add(indices, cutouts)
         inputs = [model.task.inputs(cutouts) for model in models]
         return {f"{number} {name}": array for number, arrays in enumerate(inputs) for name, array in arrays.items()}
@@ -201,32 +200,3 @@ def _average(
     for key, total in mean.items():
         mean[key] = total / counts.reshape(-1, *[1] * (total.ndim - 1)).astype(total.dtype)
     return finish(task, mean, input_flags)
-
-
-def _read_cutouts(store: Reader, task: AnyTask, indices: np.ndarray) -> Cutouts:
-    """Read objects in the bands of the task, in its order; features are measured again where the bands differ."""
-    bands = task.context.bands
-    if store.bands == bands:
-        return task.read(store, indices)
-    columns = store.band_indices(bands)
-    if not store.has_images:
-        return _read_photometry(store, bands, indices)
-    images, sky = store.images(indices)[:, columns], store.sky_sigma[indices][:, columns]
-    features, _ = measure(images, sky_sigma=sky, pixel_scale_arcsec=store.pixel_scale_arcsec)
-    if "ebv" in store.feature_names:
-        features = np.column_stack([features, store.features(["ebv"], indices)])
-    planes = {name: store.plane(name, indices)[:, columns] for name in task.planes if name in store.planes}
-    return Cutouts(images, sky, features, planes)
-
-
-def _read_photometry(store: Reader, bands: Sequence[str], indices: np.ndarray) -> Cutouts:
-    """Read objects of a survey without images in some of its bands."""
-    sigma = store.sky_sigma[indices][:, store.band_indices(bands)]
-    flux, magnitude = (
-        store.features([f"{kind}_{band}_total" for band in bands], indices).astype(float)
-        for kind in ("flux", "magnitude")
-    )
-    features = catalogue_features(flux, sigma.astype(float), magnitude)
-    if "ebv" in store.feature_names:
-        features = np.column_stack([features, store.features(["ebv"], indices)])
-    return Cutouts(np.empty((len(indices), len(bands), 0, 0), np.float32), sigma, features)

@@ -53,13 +53,14 @@ class MetricsReport(BaseModel):
 
 
 class BaselineReport(BaseModel):
-    """Content of `baseline.json`; older ones lack the fingerprint of the store."""
+    """Content of `baseline.json`; older ones lack the fingerprint of the store, and what they were trained on."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
     task: str
     n_objects: Annotated[int, Field(ge=0)] = 0
     store: str | None = None
+    train_survey: str | None = None
     baselines: dict[str, dict[str, dict[str, _Number]]]
     predictions: dict[str, dict[str, list[Any]]]
 

@@ -13,9 +13,20 @@ from astrodl.errors import ConfigError, StoreError
 from astrodl.photometry.features import feature_names
 from astrodl.pipeline.objects import split_digest
 from astrodl.store import Reader
+from astrodl.tasks.bands import list_features
+from astrodl.tasks.base import Context
+from astrodl.tasks.inputs import scale_free_features
 from astrodl.tasks.model import Model, has_data
 
-__all__ = ["SCALE_TOLERANCE", "InputCheck", "check_models", "list_files", "require_other_output"]
+__all__ = [
+    "SCALE_TOLERANCE",
+    "InputCheck",
+    "check_models",
+    "check_train_store",
+    "list_files",
+    "require_other_output",
+    "warn_of_overlap",
+]
 
 _SAMPLE = 20_000
 """Number of objects whose measurements are kept for the comparison of medians."""
@@ -79,28 +90,7 @@ def check_models(
 def _check_model(store: Reader, model: Model, path: FilePath, warned: set[str]) -> None:
     """Check that a model can take the images of a store."""
     context = model.task.context
-    lacking = [band for band in context.bands if band not in store.bands]
-    if lacking:
-        raise StoreError(
-            f"{store.path}: band '{lacking[0]}' is not in the store (has {', '.join(store.bands)}), {path} takes "
-            f"{', '.join(context.bands)}; set data.bands and ingest again, or train with the bands of this store"
-        )
-    if store.has_images != (context.size > 0):
-        kinds = ("a survey with images", "a survey without images")
-        here, there = kinds if store.has_images else kinds[::-1]
-        raise StoreError(f"{store.path}: {here}, {path} was trained on {there}; train on surveys of this kind")
-    if store.size != context.size:
-        raise StoreError(
-            f"{store.path}: cutouts of {store.size} pixels, {path} takes {context.size}; "
-            f"ingest with data.size {context.size}"
-        )
-    scale, lines = store.pixel_scale_arcsec, []
-    if store.unit != context.unit:
-        lines.append(f"{store.path}: unit {store.unit}, the model was trained in {context.unit}")
-    if scale and context.pixel_scale_arcsec and abs(scale / context.pixel_scale_arcsec - 1) > SCALE_TOLERANCE:
-        lines.append(
-            f"{store.path}: {scale:.3f} arcsec per pixel, the model was trained at {context.pixel_scale_arcsec:.3f}"
-        )
+    lines = _compare_images(store, context, f"{path} takes", "the model was")
     if context.survey == store.survey and context.split not in ("", split_digest(store)):
         lines.append(
             f"{store.path}: the survey '{store.survey}' has been divided in another way since {path} was trained, so "
@@ -110,6 +100,69 @@ def _check_model(store: Reader, model: Model, path: FilePath, warned: set[str]) 
         if line not in warned:
             warned.add(line)
             print(line, file=sys.stderr)
+
+
+def _compare_images(store: Reader, trained: Context | Reader, has: str, was: str) -> list[str]:
+    """Check that the images of a store are like those of a training; describe differences that may be meant.
+
+    Raises
+    ------
+    StoreError
+        A band is missing, or the size is another one.
+    """
+    lacking = [band for band in trained.bands if band not in store.bands]
+    if lacking:
+        raise StoreError(
+            f"{store.path}: band '{lacking[0]}' is not in the store (has {', '.join(store.bands)}), {has} "
+            f"{', '.join(trained.bands)}; set data.bands and ingest again, or train with the bands of this store"
+        )
+    if store.has_images != (trained.size > 0):
+        kinds = ("a survey with images", "a survey without images")
+        here, there = kinds if store.has_images else kinds[::-1]
+        raise StoreError(f"{store.path}: {here}, {was} trained on {there}; train on surveys of this kind")
+    if store.size != trained.size:
+        raise StoreError(
+            f"{store.path}: cutouts of {store.size} pixels, {has} {trained.size}; ingest with data.size {trained.size}"
+        )
+    scale, expected, lines = store.pixel_scale_arcsec, trained.pixel_scale_arcsec, []
+    if store.unit != trained.unit:
+        lines.append(f"{store.path}: unit {store.unit}, {was} trained in {trained.unit}")
+    if scale and expected and abs(scale / expected - 1) > SCALE_TOLERANCE:
+        lines.append(f"{store.path}: {scale:.3f} arcsec per pixel, {was} trained at {expected:.3f}")
+    return lines
+
+
+def check_train_store(store: Reader, train_store: Reader) -> None:
+    """Check that baselines trained on one store can predict another; differences that may be meant are warned of.
+
+    Raises
+    ------
+    StoreError
+        The store lacks a band of the training store, or has cutouts of another size.
+    """
+    lines = _compare_images(store, train_store, f"{train_store.path} has", "the baselines are")
+    features = [scale_free_features(list_features(one, train_store.bands)) for one in (store, train_store)]
+    differing = sorted(set(features[0]).symmetric_difference(features[1]))
+    if differing:
+        lines.append(
+            f"{store.path}: {', '.join(differing)}: not in both this store and {train_store.path}; the baselines do "
+            "without"
+        )
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def warn_of_overlap(store: Reader, test: np.ndarray, train_store: Reader, train: np.ndarray) -> None:
+    """Warn of test objects that baselines of the same survey are trained on, in another store or division of it."""
+    if store.path == train_store.path or store.survey != train_store.survey:
+        return
+    n_seen = int(np.isin(store.object_id[test], train_store.object_id[train]).sum())
+    if n_seen:
+        print(
+            f"{store.path}: the baselines are trained on {n_seen} of {len(test)} test objects, so that their metrics "
+            f"are too good; divide the survey as in {train_store.path}",
+            file=sys.stderr,
+        )
 
 
 def _check_pair(first: Model, other: Model, first_path: FilePath, path: FilePath) -> None:

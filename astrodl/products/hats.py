@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 
 from astrodl.atomic import FilePath
 from astrodl.errors import DataError, StoreError
+from astrodl.fits.bytes import UnreadableError
+from astrodl.fits.counts import check_counts
 from astrodl.healpix import MAX_ORDER, Tile, divide_sky, find_tiles, sky_pixels
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ class _Catalog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._check()
         with self._open() as hdu:
             self.header, self.names, self.n_rows = hdu.header, list(hdu.columns.names), len(hdu.data)
             self.empty = {name: np.asarray(hdu.data[:0][name]) for name in self.names}
@@ -114,11 +117,17 @@ class _Catalog:
                 "needs positions on the sky: set data.ra_column and data.dec_column, and run again"
             )
 
+    def _check(self) -> None:
+        if not self.path.is_file():
+            raise StoreError(f"{self.path}: no such catalogue; make it with `astrodl catalog`")
+        try:
+            check_counts(self.path)
+        except UnreadableError as error:
+            raise StoreError(f"{self.path}: cannot be read ({error}); give what `astrodl catalog` wrote") from None
+
     @contextmanager
     def _open(self) -> Iterator[fits.BinTableHDU]:
         """Open the file for one read: a survey may have more shards than a process may have open files."""
-        if not self.path.is_file():
-            raise StoreError(f"{self.path}: no such catalogue; make it with `astrodl catalog`")
         try:
             with fits.open(self.path, memmap=True) as file:
                 yield next(hdu for hdu in file if isinstance(hdu, fits.BinTableHDU))

@@ -10,6 +10,8 @@ from astropy.units import Unit, UnitsWarning, UnrecognizedUnit
 from astropy.utils.exceptions import AstropyUserWarning
 
 from astrodl.errors import StoreError
+from astrodl.fits.bytes import UnreadableError
+from astrodl.fits.counts import check_counts
 
 __all__ = ["read_catalog"]
 
@@ -36,13 +38,14 @@ def read_catalog(path: str | os.PathLike[str]) -> Table:
             warnings.simplefilter("error", AstropyUserWarning)
             # Columns of the input keep their unit, which FITS may not know.
             warnings.simplefilter("ignore", UnitsWarning)
+            check_counts(source)
             # astropy leaves a file that it opened itself open after an error.
             with open(source, "rb") as stream, fits.open(stream, checksum=True, memmap=False) as file:
                 tables = (hdu for hdu in file if isinstance(hdu, fits.BinTableHDU))
                 table = Table.read(next(tables), mask_invalid=False)
     except StopIteration:
         raise StoreError(f"{source}: holds no binary table; run `astrodl catalog` again") from None
-    except (OSError, ValueError, TypeError, AstropyUserWarning) as error:
+    except (OSError, ValueError, TypeError, UnreadableError, AstropyUserWarning) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{source}: cannot be read ({reason:.120}); run `astrodl catalog` again") from None
     for position, name in enumerate(table.colnames, start=1):

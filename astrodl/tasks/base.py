@@ -18,6 +18,7 @@ from astrodl.device import autocast
 from astrodl.errors import ConfigError
 from astrodl.products import Column
 from astrodl.store import Reader
+from astrodl.tasks.bands import read_in_bands
 from astrodl.tasks.context import Context
 from astrodl.tasks.inputs import fill_missing
 from astrodl.tasks.metric import Metric, Metrics
@@ -153,8 +154,8 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
         return None
 
     def read(self, store: Reader, indices: np.ndarray) -> Cutouts:
-        """Read objects of a store, with the optional planes of the task."""
-        return Cutouts.from_store(store, indices, self.planes)
+        """Read objects of a store in the bands of the network, with the optional planes of the task."""
+        return read_in_bands(store, self.context.bands, indices, self.planes)
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
         """Turn images and measurements into the arrays that the network takes, objects first."""
@@ -281,8 +282,23 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
         """
 
     @abstractmethod
-    def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        """Return the predictions of each baseline for the test and, where `score` needs it, the training objects."""
+    def baselines(
+        self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
+    ) -> dict[str, tuple[Arrays, Arrays]]:
+        """Fit the baselines on training objects; they are of the store of the test objects, or of another survey.
+
+        Parameters
+        ----------
+        train_store, train : Reader, array
+            Labelled training objects.
+        test_store, test : Reader, array
+            Objects to predict.
+
+        Returns
+        -------
+        dict
+            Predictions of each baseline for the test and, where `score` needs it, the training objects.
+        """
 
     @abstractmethod
     def figures(

@@ -290,9 +290,11 @@ class Latent(Task[LatentSettings, VAE]):
         )
         return False
 
-    def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
+    def baselines(
+        self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
+    ) -> dict[str, tuple[Arrays, Arrays]]:
         """Project the same views on as many principal components as there are latent dimensions."""
-        of_train, of_test = (self.inputs(self.read(store, part)) for part in (train, test))
+        of_train, of_test = (self.inputs(self.read(*part)) for part in ((train_store, train), (test_store, test)))
         flat = of_test["image"].reshape(len(test), -1)
         parts = classical.pca(of_train["image"].reshape(len(train), -1), flat, self.settings.dimensions)
         residual = (of_test["image"] - parts.other_reconstruction.reshape(of_test["image"].shape)) / of_test["error"]

@@ -21,6 +21,7 @@ from astrodl.models.gan import EncoderGAN
 from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kind, score_histogram, score_trend
 from astrodl.products import Column
 from astrodl.store import Reader
+from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, refuse_augmentation, refuse_settings
 from astrodl.tasks.catalogue import name_kinds
 from astrodl.tasks.colour import colour
@@ -290,10 +291,11 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         }
         return bootstrap_metrics(statistics, predictions["score"], truth["oddity"] != "")
 
-    def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
+    def baselines(
+        self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
+    ) -> dict[str, tuple[Arrays, Arrays]]:
         """Score with isolation forest and nearest neighbours on the measured features."""
-        names = scale_free_features(store.feature_names)
-        x, y = store.features(names, train), store.features(names, test)
+        x, y = shared_features(scale_free_features, train_store, train, test_store, test)
         return {
             "isolation_forest": ({"score": baselines.isolation_forest(x, y)}, {}),
             "knn": ({"score": baselines.knn_distance(x, y)}, {}),

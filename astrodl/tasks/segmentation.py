@@ -19,6 +19,7 @@ from astrodl.models.unet import DecompositionUNet, sum_fractions
 from astrodl.plots.segmentation import bulge_to_total, clump_detection, segmentation_gallery
 from astrodl.products import Column
 from astrodl.store import Reader
+from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task
 from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import network_input, scale_free_features
@@ -110,7 +111,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Return clump mask, flux fractions, arsinh of the flux in units of the sky noise, bulge-to-total ratio."""
         flux = np.stack([store.label(name, indices) for name in COMPONENTS], axis=1)
-        sigma = store.sky_sigma[indices][:, self.context.constants["reference"], None, None]
+        sigma = store.sky_sigma[indices][:, self._find_reference(store), None, None]
         sigma = np.where(sigma > 0, sigma, np.nan)
         total = flux.sum(1)
         return {
@@ -119,6 +120,15 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "light": np.arcsinh(np.nan_to_num(total / sigma)).astype(np.float32),
             "bt": (flux[:, 0].sum((-2, -1)) / total.sum((-2, -1))).astype(np.float32),
         }
+
+    def _find_reference(self, store: Reader) -> int:
+        """Return the position of the reference band, which differs where a store has the bands in another order."""
+        return store.band_indices([self.context.bands[self.context.constants["reference"]]])[0]
+
+    def _read_reference(self, store: Reader, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Read images (n, y, x) and sky noise (n,) in the reference band."""
+        band = self._find_reference(store)
+        return store.images(indices)[:, band], store.sky_sigma[indices, band]
 
     def _clumps(self, flux: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         clump, smooth = flux[:, 2], flux[:, 0] + flux[:, 1]
@@ -245,19 +255,18 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         ratio = {"bt_rmse": metrics_of.bt_rmse, "bt_within_01": metrics_of.bt_within}
         return metrics | bootstrap_metrics(ratio, truth["bt"], predictions["bt"])
 
-    def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
+    def baselines(
+        self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
+    ) -> dict[str, tuple[Arrays, Arrays]]:
         """Predict clumps by unsharp mask, the bulge by mean or radial profile, the ratio by mean or forest."""
-        reference = self.context.constants["reference"]
-        sky = store.sky_sigma[:, reference]
-        images = {name: store.images(part)[:, reference] for name, part in (("train", train), ("test", test))}
-        known = self.truth(store, train)
-        fitted = classical.fit_unsharp_mask(images["train"], sky[train], known["mask"])
-        mask = classical.unsharp_mask(images["test"], sky[test], fitted).astype(np.float32)
+        known = self.truth(train_store, train)
+        fitted = classical.fit_unsharp_mask(*self._read_reference(train_store, train), known["mask"])
+        images, sky = self._read_reference(test_store, test)
+        mask = classical.unsharp_mask(images, sky, fitted).astype(np.float32)
         profile = classical.radial_fraction(known["bulge_fraction"], known["weight"])
         constant = np.average(known["bulge_fraction"], weights=known["weight"])
-        features = scale_free_features(store.feature_names)
-        forest = classical.forest_bt(store.features(features, train), known["bt"], store.features(features, test))
-        shape = images["test"].shape
+        x, y = shared_features(scale_free_features, train_store, train, test_store, test)
+        forest, shape = classical.forest_bt(x, known["bt"], y), images.shape
         simple: Arrays = {
             "clump": mask,
             "threshold": np.array(0.5),

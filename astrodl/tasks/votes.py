@@ -18,6 +18,7 @@ from astrodl.plots.votes import fraction_errors, fraction_scatter
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks import image_network
+from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column
 from astrodl.tasks.catalogue import read_numbers
 from astrodl.tasks.inputs import network_input, scale_free_features
@@ -236,14 +237,15 @@ class Votes(Task[VotesSettings, HybridNetwork]):
             metrics |= bootstrap_metrics(statistics, predictions["concentration"], votes)
         return metrics
 
-    def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
+    def baselines(
+        self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
+    ) -> dict[str, tuple[Arrays, Arrays]]:
         """Predict the mean fractions, and with a random forest on magnitudes, colours and structure."""
-        names, fractions = scale_free_features(store.feature_names), vote_metrics.fractions
-        share = fractions(self.truth(store, train)["votes"], self.tree)
+        share = vote_metrics.fractions(self.truth(train_store, train)["votes"], self.tree)
         for part in self.parts:
             if np.isnan(share[:, part]).all():  # a question that nobody was asked in the training split
                 share[:, part] = 1 / (part.stop - part.start)
-        x, y = store.features(names, train), store.features(names, test)
+        x, y = shared_features(scale_free_features, train_store, train, test_store, test)
         return {
             "mean": ({"fraction": mean_fractions(share, len(test))}, {}),
             "forest": ({"fraction": forest(x, share, y)}, {}),

@@ -55,10 +55,31 @@ def test_every_fold_and_seed_is_trained_in_its_own_job(tmp_path: Path) -> None:
     )
     jobs = plan(tmp_path, config)
     assert jobs["train"] == 6
-    assert jobs["predict"] == jobs["evaluate"] == 2
-    assert jobs["baseline"] == 1
+    assert jobs["predict"] == jobs["evaluate"] == jobs["baseline"] == 2
     assert jobs["catalog"] == 2
     assert "product" not in jobs
+
+
+def test_baselines_are_trained_on_the_survey_of_the_networks(tmp_path: Path) -> None:
+    surveys = {"a": {"simulate": {}}, "b": {"simulate": {}, "models_from": "a"}}
+    config = write_config(tmp_path / "config.yaml", surveys=surveys, tasks={"latent": {}})
+    output = run_workflow(tmp_path, config, "--dry-run", "--printshellcmds")
+    for command in (
+        "astrodl baseline latent results/a/store.h5  --out results/a/latent/baseline.json",
+        "astrodl baseline latent results/b/store.h5 --train-store results/a/store.h5 --out results/b/latent/",
+        "results/a/latent/predictions.h5 --baseline results/a/latent/baseline.json",
+        "results/b/latent/predictions.h5 --baseline results/b/latent/baseline.json",
+    ):
+        assert output.count(command) == 1, command
+
+
+def test_baselines_of_shards_are_trained_on_the_sample_of_the_other_survey(tmp_path: Path) -> None:
+    other = {"simulate": {}, "models_from": "a", "shards": 2, "split": {"validation": 0, "test": 1, "sample": 50}}
+    surveys = {"a": {"simulate": {}, "shards": 2, "split": {"sample": 50}}, "b": other}
+    config = write_config(tmp_path / "config.yaml", surveys=surveys, tasks={"latent": {}})
+    output = run_workflow(tmp_path, config, "--dry-run", "--printshellcmds")
+    assert "astrodl baseline latent results/b/store.h5 --train-store results/a/store.h5 " in output
+    assert count_jobs(output)["ingest_sample"] == count_jobs(output)["baseline"] == 2
 
 
 def test_every_shard_is_ingested_and_predicted_in_its_own_job(tmp_path: Path) -> None:

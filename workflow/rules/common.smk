@@ -233,10 +233,14 @@ def shard_options(wildcards):
     return [*simulated_folder(wildcards), "--shard", part]
 
 
+def trained_survey(wildcards):
+    """Return the survey that provides the models: this one or another."""
+    return SURVEYS[wildcards.survey].get("models_from") or wildcards.survey
+
+
 def trained(wildcards, name):
-    """List a file of every training of the task, in this survey or in the one that provides its models."""
-    survey = SURVEYS[wildcards.survey].get("models_from") or wildcards.survey
-    task = wildcards.task
+    """List a file of every training of the task."""
+    survey, task = trained_survey(wildcards), wildcards.task
     return expand(
         f"{RESULTS}/{survey}/{task}/fold{{fold}}-seed{{seed}}/{name}",
         fold=folds(task),
@@ -252,14 +256,10 @@ def histories(wildcards):
     return trained(wildcards, "history.jsonl")
 
 
-def baselines(wildcards):
-    """Return the baseline; a survey with the models of another survey has no training split for one."""
-    survey, task = wildcards.survey, wildcards.task
-    return (
-        []
-        if SURVEYS[survey].get("models_from")
-        else f"{RESULTS}/{survey}/{task}/baseline.json"
-    )
+def train_store(wildcards):
+    """Return the store that baselines are trained on, if it is of another survey."""
+    survey = trained_survey(wildcards)
+    return [] if survey == wildcards.survey else f"{RESULTS}/{survey}/store.h5"
 
 
 def predictions(wildcards):

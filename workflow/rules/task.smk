@@ -57,6 +57,7 @@ rule predict:
 rule baseline:
     input:
         store=f"{RESULTS}/{{survey}}/store.h5",
+        train_store=train_store,
     output:
         f"{RESULTS}/{{survey}}/{{task}}/baseline.json",
     log:
@@ -68,19 +69,22 @@ rule baseline:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
+        train_store=lambda wildcards, input: (
+            ["--train-store", input.train_store] if input.train_store else []
+        ),
         settings=task_settings,
     message:
         "{wildcards.survey}: classical baselines of {wildcards.task}"
     shell:
-        "astrodl baseline {wildcards.task} {input.store:q} --out {output:q} --settings {params.settings:q}"
-        " --threads {threads} > {log:q} 2>&1"
+        "astrodl baseline {wildcards.task} {input.store:q} {params.train_store:q} --out {output:q}"
+        " --settings {params.settings:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule evaluate:
     input:
         store=f"{RESULTS}/{{survey}}/store.h5",
         predictions=f"{RESULTS}/{{survey}}/{{task}}/predictions.h5",
-        baseline=baselines,
+        baseline=f"{RESULTS}/{{survey}}/{{task}}/baseline.json",
         history=histories,
     output:
         metrics=f"{RESULTS}/{{survey}}/{{task}}/metrics.json",
@@ -101,13 +105,10 @@ rule evaluate:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        baseline=lambda wildcards, input: (
-            ["--baseline", input.baseline] if input.baseline else []
-        ),
         settings=task_settings,
     message:
         "{wildcards.survey}: measure {wildcards.task} on the test split and draw its figures"
     shell:
-        "astrodl evaluate {wildcards.task} {input.store:q} {input.predictions:q} {params.baseline:q}"
+        "astrodl evaluate {wildcards.task} {input.store:q} {input.predictions:q} --baseline {input.baseline:q}"
         " --history {input.history:q} --settings {params.settings:q} --out {output.metrics:q} --figures {output.figures:q}"
         " > {log:q} 2>&1"

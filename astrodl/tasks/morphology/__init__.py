@@ -1,7 +1,7 @@
 """Morphological classes: a network averaged over the symmetries of the square, with calibrated probabilities."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +30,7 @@ from astrodl.plots.morphology import (
 from astrodl.products import Column
 from astrodl.store import SPLITS, Reader
 from astrodl.tasks import image_network
+from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column
 from astrodl.tasks.catalogue import class_names
 from astrodl.tasks.colour import colour
@@ -314,19 +315,23 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
                 metrics |= bootstrap_metrics({f"set_size_{level}": classification.set_size}, sets)
         return metrics
 
-    def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
+    def baselines(
+        self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
+    ) -> dict[str, tuple[Arrays, Arrays]]:
         """Predict with forest, SVM and MLP on magnitudes, colours and structure, and with a forest without colours."""
-        label = self.truth(store, train)["label"]
-        every, structure = scale_free_features(store.feature_names), structural_features(store.feature_names)
-        methods: dict[str, tuple[Callable[..., np.ndarray], Sequence[str]]] = {
+        label = self.truth(train_store, train)["label"]
+        every, structure = (
+            shared_features(select, train_store, train, test_store, test)
+            for select in (scale_free_features, structural_features)
+        )
+        methods: dict[str, tuple[Callable[..., np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
             "forest": (classical.forest, every),
             "svm": (classical.svm, every),
             "mlp": (classical.mlp, every),
             "forest_no_colour": (classical.forest, structure),
         }
         results: dict[str, tuple[Arrays, Arrays]] = {}
-        for name, (method, features) in methods.items():
-            x, y = store.features(features, train), store.features(features, test)
+        for name, (method, (x, y)) in methods.items():
             results[name] = ({"probability": method(x, label, y, n_classes=len(self.classes))}, {})
         return results
 

@@ -25,6 +25,7 @@ from astrodl.photometry.features import photometric_features
 from astrodl.products import Column
 from astrodl.products.pdfs import stream_pdfs
 from astrodl.store import Reader
+from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column, refuse_augmentation
 from astrodl.tasks.image_network import build_plugin
 from astrodl.tasks.inputs import band_presence, fit_standardization, network_input, select_columns, standardize
@@ -356,11 +357,13 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         """Score the median, p(z), the intervals and the mean redshift in tomographic bins."""
         return score(predictions, truth["z"], np.asarray(self.context.constants["edges"]))
 
-    def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
+    def baselines(
+        self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
+    ) -> dict[str, tuple[Arrays, Arrays]]:
         """Predict with classical methods on magnitudes and colours, and with n(z) for every object."""
-        names, edges = photometric_features(store.feature_names), np.asarray(self.context.constants["edges"])
-        z = store.column(self.settings.target, train)
-        return baselines(store.features(names, train), z, store.features(names, test), edges)
+        x, y = shared_features(photometric_features, train_store, train, test_store, test)
+        z = train_store.column(self.settings.target, train)
+        return baselines(x, z, y, np.asarray(self.context.constants["edges"]))
 
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation

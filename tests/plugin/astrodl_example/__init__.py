@@ -73,8 +73,10 @@ class Brightness(Task[BrightnessSettings, nn.Sequential]):
         statistics = {"rmse": lambda e: np.sqrt(np.mean(e**2)), "bias": np.mean}
         return bootstrap_metrics(statistics, predictions["magnitude"] - truth["magnitude"])
 
-    def baselines(self, store: Reader, train: np.ndarray, test: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-        mean = self.truth(store, train)["magnitude"].mean()
+    def baselines(
+        self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
+    ) -> dict[str, tuple[Arrays, Arrays]]:
+        mean = self.truth(train_store, train)["magnitude"].mean()
         return {"mean": ({"magnitude": np.full(len(test), mean)}, {})}
 
     def figures(
