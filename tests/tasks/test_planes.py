@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from astrodl.data.batches import Cutouts
-from astrodl.pipeline import objects, predict
+from astrodl.pipeline import objects
 from astrodl.store import open_store
 from astrodl.tasks.base import Arrays
 from astrodl.tasks.latent import Latent, LatentSettings
@@ -54,7 +54,7 @@ def test_planes_are_read_in_the_bands_of_the_model(store_with_psf: Path) -> None
     with open_store(store_with_psf) as reader:
         context = objects.fit_context(WithPsf, settings, reader)
         some_bands = WithPsf(settings, type(context)(**{**vars(context), "bands": ("i", "g")}))
-        cutouts = predict._read_cutouts(reader, some_bands, np.array([1]))
+        cutouts = some_bands.read(reader, np.array([1]))
     np.testing.assert_array_equal(cutouts.planes["psf"][:, :, 0, 0], [[5, 3]])
 
 
