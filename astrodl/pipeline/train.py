@@ -162,10 +162,11 @@ def _prepare(task: AnyTask, store: Reader, fold: int, seed: int, device: torch.d
         "train": trainable(type(task), task.settings, store, fold),
         "validation": labelled(type(task), task.settings, store, "validation", fold),
     }
-    if len(chosen["train"]) < 2:
+    least = max(2, distributed.world_size())  # one for each process
+    if len(chosen["train"]) < least:
         raise DataError(
-            f"{store.path}: task {task.name} has {len(chosen['train'])} labelled training objects, needs at least 2; "
-            "check data.columns and the split"
+            f"{store.path}: task {task.name} has {len(chosen['train'])} labelled training objects, needs at least "
+            f"{least}; check data.columns and the split{', or use fewer processes' if least > 2 else ''}"
         )
     torch.manual_seed(loop.derive_seed(seed, -2))
     network = task.build()

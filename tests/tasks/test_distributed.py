@@ -14,9 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import astrodl
 from astrodl import distributed, tasks
 from astrodl.errors import AstrodlError
 from tests.conftest import ROOT
+from tests.small_task import small_settings
 from tests.tasks.train_ranks import DIVERGING_TASK, KILLED, main, train
 
 TIMEOUT = 120
@@ -131,6 +133,17 @@ def test_a_batch_size_that_the_ranks_cannot_divide_is_an_error(monkeypatch: pyte
     assert distributed.local_batch_size(6) == 2
     with pytest.raises(AstrodlError, match="batch_size 64 cannot be divided among 3 processes"):
         distributed.local_batch_size(64)
+
+
+def test_fewer_objects_than_ranks_are_an_error(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "world_size", lambda: 55)
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
+    monkeypatch.setattr(distributed, "broadcast", lambda value: value)
+    settings = {**small_settings("latent"), "train": {"epochs": 1, "batch_size": 55}}
+    with pytest.raises(
+        AstrodlError, match=r"54 labelled training objects, needs at least 55; .*or use fewer processes"
+    ):
+        astrodl.train("latent", store, tmp_path, settings=settings, progress=False)
 
 
 def test_only_slurm_steps_of_several_tasks_are_ranks() -> None:
