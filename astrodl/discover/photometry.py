@@ -47,8 +47,8 @@ class _Column:
 def find_photometry(catalogue: Catalogue) -> Photometry | None:
     """Find the photometry of a catalogue: the kind of magnitudes or fluxes that most bands have; None if none has."""
     taken = set(catalogue.roles.values())
-    numeric = (name for name in catalogue.names if name not in taken and not catalogue.is_text(name))
-    columns = [column for column in map(_parse, numeric) if column is not None]
+    parsed = (_parse(name) for name in catalogue.names if name not in taken)
+    columns = [one for one in parsed if one is not None and np.isfinite(catalogue.numbers(one.name)).any()]
     families: dict[tuple[frozenset[str], str], list[_Column]] = defaultdict(list)
     for column in columns:
         kind = column.kind or "magnitude"

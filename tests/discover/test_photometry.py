@@ -47,6 +47,14 @@ def test_names_of_surveys_are_known(names: list[str], first: dict[str, str], tmp
     assert find(tmp_path, *names)[0] == first
 
 
+def test_numbers_as_text_are_photometry(tmp_path: Path) -> None:
+    texts = [f"{20 + k / 100:.2f}" if k % 7 else "N/A" for k in range(N)]
+    Table({"id": np.arange(N), "mag_g": texts, "name_r": [f"n{k}" for k in range(N)]}).write(tmp_path / "catalog.csv")
+    photometry = find_photometry(read_catalogue(tmp_path / "catalog.csv"))
+    assert photometry is not None
+    assert photometry.bands == [{"name": "g", "magnitude": "mag_g"}]
+
+
 def test_init_drafts_a_survey_without_images_that_runs(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     table = Table({f"mag_{band}": random.uniform(18, 22, N) for band in "gri"} | {"z_spec": random.uniform(0, 1, N)})
