@@ -49,7 +49,7 @@ def _run(args: argparse.Namespace) -> int:
     """
     from astrodl.config import expand
     from astrodl.pipeline.schema import load_config
-    from astrodl.pipeline.text_problems import pixel_problems
+    from astrodl.pipeline.survey_problems import pixel_problems
 
     config = load_config(args.config)
     if problems := pixel_problems(config):

@@ -18,6 +18,7 @@ from torch import Tensor
 from astrodl.device import memory_bytes
 from astrodl.errors import StoreError
 from astrodl.store import Reader
+from astrodl.store.indices import check_indices
 
 __all__ = [
     "PREFETCH",
@@ -111,7 +112,7 @@ class DirectReader(Reader):
         if name not in self._columns:
             self._columns[name] = super().column(name)
         values = self._columns[name]
-        return values.copy() if indices is None else values[self._valid(indices)]
+        return values.copy() if indices is None else values[check_indices(self.path, indices, self.n_objects)]
 
     def features(self, names: Sequence[str] | None = None, indices: ArrayLike | None = None) -> NDArray[np.float32]:
         """Read photometric features, (n, number of names); all by default."""
@@ -124,7 +125,7 @@ class DirectReader(Reader):
         offset = dataset.id.get_offset()
         if offset is None or indices is None:  # chunked, or all rows
             return super()._rows(name, indices)
-        rows = self._valid(indices)
+        rows = check_indices(self.path, indices, self.n_objects)
         out = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
         if not out.size:
             return out

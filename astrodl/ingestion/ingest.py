@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,20 +112,27 @@ def ingest(
             records.add(ingest_photometry(survey, objects, catalog, writer.partial, writer.locations))
             show(records.n_rows)
         write_quarantine(store.with_name("quarantine.ecsv"), records.refused)
-        rows = records.usable_rows
-        try:
+        with _discarding(writer):
             require_enough_objects(catalog, records, len(objects), data.max_bad_fraction, strict, labels=shard is None)
+            rows = records.usable_rows
             if data.split_column is None:
                 check_splits(split[rows], fold[rows], settings.split, "the survey without refused objects")
-        except DataError:
-            writer.discard()
-            raise
         writer.keep(rows)
         writer.zero_points = records.common_zero_points()
         writer.source_checksum = records.checksum
         summary = summarize(settings, survey, records, split, fold, objects.columns)
         write_summary(store.with_name("ingest.json"), summary)
     return summary
+
+
+@contextmanager
+def _discarding(writer: Writer) -> Iterator[None]:
+    """Remove the partial store if its objects are refused as a whole; a repetition would refuse them, too."""
+    try:
+        yield
+    except DataError:
+        writer.discard()
+        raise
 
 
 def _read_records(writer: Writer, records: BlockRecords, survey: SurveyProperties, objects: Objects) -> None:

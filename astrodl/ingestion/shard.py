@@ -6,7 +6,8 @@ together therefore give the same result as the whole survey.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -113,12 +114,8 @@ def read_shard_properties(path: Path, data: DataSettings, root: str) -> SurveyPr
     DataError
         If `shard` did not write the file.
     """
-    try:
-        check_counts(path)
-        header = fits.getheader(path, 1)
+    with _shard_header(path) as header:
         return SurveyProperties(data, root, **json.loads(header["PLAN"]))
-    except (OSError, KeyError, IndexError, TypeError, ValueError, UnreadableError):
-        raise DataError(f"{path}: not the file of a shard; give one that `astrodl shard` wrote") from None
 
 
 def read_shard_plan(path: Path) -> CatalogPlan | None:
@@ -129,10 +126,16 @@ def read_shard_plan(path: Path) -> CatalogPlan | None:
     DataError
         If `shard` did not write the file.
     """
+    with _shard_header(path) as header:
+        return CatalogPlan.from_dict(json.loads(header["COLUMNS"])) if "COLUMNS" in header else None
+
+
+@contextmanager
+def _shard_header(path: Path) -> Iterator[fits.Header]:
+    """Read the header of the table of a shard; whatever is wrong with it or its content is a DataError."""
     try:
         check_counts(path)
-        header = fits.getheader(path, 1)
-        return CatalogPlan.from_dict(json.loads(header["COLUMNS"])) if "COLUMNS" in header else None
+        yield fits.getheader(path, 1)
     except (OSError, KeyError, IndexError, TypeError, ValueError, UnreadableError):
         raise DataError(f"{path}: not the file of a shard; give one that `astrodl shard` wrote") from None
 

@@ -41,7 +41,7 @@ def check(path: str | os.PathLike[str]) -> list[str]:
 
 def _config(path: Path) -> list[str]:
     from astrodl.pipeline.schema import load_config
-    from astrodl.pipeline.text_problems import catalogue_problems, pixel_problems
+    from astrodl.pipeline.survey_problems import catalogue_problems, pixel_problems
 
     config = load_config(path)
     surveys = config.surveys.values()
@@ -81,7 +81,7 @@ def _hdf5(path: Path) -> list[str]:
     import h5py
 
     from astrodl import store
-    from astrodl.pipeline.text_problems import identifier_problems
+    from astrodl.pipeline.survey_problems import identifier_problems
 
     if not h5py.is_hdf5(path):
         return [f"{path}: not an HDF5 file; write it again"]

@@ -95,22 +95,30 @@ def evaluate(
                 for name, of_baseline in measured.predictions.items()
             }
             _draw(scored, reader, predicted, test, Evaluation(metrics, arrays), Path(figures), runs)
-    report = {
-        "task": task,
-        "title": scored.title,
-        "split": "test",
-        "n_objects": len(test),
-        "headline": list(scored.headline),
-        "metrics": described,
-        "constant_baselines": list(scored.constant_baselines),
-        "products": dict(scored.products),
-        "network": metrics,
-        "baselines": measured.baselines,
+    report = _describe(scored, metrics, described, measured, len(test)) | {
         "store": predicted.attributes["store"],
         "models": predicted.attributes["models"],
     }
     write_json(out, report)
     return report
+
+
+def _describe(
+    task: AnyTask, metrics: Metrics, described: Mapping[str, Any], measured: BaselineReport, n_objects: int
+) -> dict[str, Any]:
+    """Return the metrics of network and baselines, with all that is needed to show them."""
+    return {
+        "task": task.name,
+        "title": task.title,
+        "split": "test",
+        "n_objects": n_objects,
+        "headline": list(task.headline),
+        "metrics": described,
+        "constant_baselines": list(task.constant_baselines),
+        "products": dict(task.products),
+        "network": metrics,
+        "baselines": measured.baselines,
+    }
 
 
 def _score(task: AnyTask, reader: Reader, predicted: Predictions, test: np.ndarray) -> Metrics:

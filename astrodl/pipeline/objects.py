@@ -11,7 +11,7 @@ from astrodl.data import normalize
 from astrodl.errors import ConfigError, DataError
 from astrodl.store import FLAGS, Reader
 from astrodl.tasks.base import AnyTask, Arrays, Context
-from astrodl.tasks.given import sky_noise
+from astrodl.tasks.image_arrays import sky_noise
 
 __all__ = [
     "adapt_settings",

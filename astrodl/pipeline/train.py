@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -106,18 +106,9 @@ def train(
         parsed = adapt_settings(task_class, parsed, reader)
         where = choose_device(device, threads)
         identity = [canonical_json(parsed), reader.fingerprint, fold, seed, threads, astrodl.__version__, where.type]
-        models = map(Path, task_class.models_used(parsed))
-        identity += [load_model(model, device="cpu").metadata["fingerprint"] for model in models]
-        fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-        if distributed.broadcast(distributed.is_main() and _is_trained(path, fingerprint)):
-            if distributed.is_main():
-                print(f"{path}: already trained with these settings and data", file=sys.stderr)
+        fingerprint = _digest(identity, task_class.models_used(parsed))
+        if _is_done(path, fingerprint, force):
             return path
-        if distributed.broadcast(path.exists() and not force):
-            raise ConfigError(
-                f"{path}: holds a model of other settings, data or version; "
-                "give another --out, or --force to replace it"
-            )
         trained = task_class(parsed, fit_context(task_class, parsed, reader, fold))
         prepared = _prepare(trained, reader, fold, seed, where)
         network = prepared.network
@@ -132,13 +123,37 @@ def train(
         if distributed.is_main():
             if (diagnosis := diagnose(history)) is not None:
                 print(f"{out / 'history.jsonl'}: {diagnosis}", file=sys.stderr)
-            with distributed.single_process(), torch.no_grad():
-                fitted = trained.calibrate(network.eval(), prepared.train, prepared.validation)
-            trained.context.constants.update(fitted)
             provenance = {"fingerprint": fingerprint, "store": reader.fingerprint, "fold": str(fold), "seed": str(seed)}
+            _calibrate(trained, prepared)
             Model(trained, network, {**provenance, **prepared.provenance}).save(path)
             (out / "last.pt").unlink(missing_ok=True)
     return path
+
+
+def _is_done(path: Path, fingerprint: str, force: bool) -> bool:
+    """Return whether this training has ended before; refuse to replace the model of another one unless `force`."""
+    if distributed.broadcast(distributed.is_main() and _is_trained(path, fingerprint)):
+        if distributed.is_main():
+            print(f"{path}: already trained with these settings and data", file=sys.stderr)
+        return True
+    if distributed.broadcast(path.exists() and not force):
+        raise ConfigError(
+            f"{path}: holds a model of other settings, data or version; give another --out, or --force to replace it"
+        )
+    return False
+
+
+def _digest(identity: list[Any], models: Iterable[str]) -> str:
+    """Return the fingerprint of a training and of the models that it uses."""
+    used = [load_model(model, device="cpu").metadata["fingerprint"] for model in models]
+    return hashlib.sha256(json.dumps([*identity, *used]).encode()).hexdigest()
+
+
+def _calibrate(trained: AnyTask, prepared: _Prepared) -> None:
+    """Fit constants of the task after training, on this process alone."""
+    with distributed.single_process(), torch.no_grad():
+        fitted = trained.calibrate(prepared.network.eval(), prepared.train, prepared.validation)
+    trained.context.constants.update(fitted)
 
 
 @contextmanager

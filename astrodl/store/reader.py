@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from astrodl.errors import StoreError
 from astrodl.store.columns import ColumnDescription
 from astrodl.store.damage import explain_damage, open_hdf5, unknown_name
+from astrodl.store.indices import check_indices
 from astrodl.store.layout import FORMAT_VERSION, SPLITS, decode_text, list_datasets
 from astrodl.store.schema import check_schema, check_values
 
@@ -235,7 +236,7 @@ class Reader:
             raise StoreError(unknown_name(self.path, "column", name, self.column_names, "data.columns"))
         values = self._values(f"catalog/{name}")
         values = values if values.dtype.kind == "U" else self.describe_column(name).mask(values)
-        return values if indices is None else values[self._valid(indices)]
+        return values if indices is None else values[check_indices(self.path, indices, self.n_objects)]
 
     def describe_column(self, name: str) -> ColumnDescription:
         """Return what ``object_id`` or a catalogue column was in the input."""
@@ -277,7 +278,7 @@ class Reader:
         """
         from astrodl.store.table import build_table
 
-        return build_table(self, names, None if indices is None else self._valid(indices))
+        return build_table(self, names, None if indices is None else check_indices(self.path, indices, self.n_objects))
 
     def features(self, names: Sequence[str] | None = None, indices: ArrayLike | None = None) -> NDArray[np.float32]:
         """Read photometric features, (n, number of names); by default all."""
@@ -287,7 +288,7 @@ class Reader:
                 raise StoreError(unknown_name(self.path, "feature", name, known, "the feature names"))
         values = self._values("features")
         values = values if names is None else values[:, [known.index(name) for name in names]]
-        return values if indices is None else values[self._valid(indices)]
+        return values if indices is None else values[check_indices(self.path, indices, self.n_objects)]
 
     def band_indices(self, bands: Iterable[str]) -> list[int]:
         """Return the positions of `bands` in the store.
@@ -343,35 +344,10 @@ class Reader:
         blocks = (self.block("object_id", k, k + _IDENTIFIER_BLOCK) for k in range(0, len(self), _IDENTIFIER_BLOCK))
         return max((int(np.char.str_len(block).max()) for block in blocks), default=1)
 
-    def _valid(self, indices: ArrayLike) -> NDArray[np.int64]:
-        given = indices
-        try:
-            indices = np.asarray(given)
-        except ValueError:  # rows of different lengths
-            indices = np.empty(0, object)
-        if indices.ndim != 1 or (indices.dtype.kind not in "iub" and (len(indices) or indices.dtype == object)):
-            raise StoreError(
-                f"{self.path}: indices = {' '.join(repr(given).split()):.60}: must be a list of positions or a mask; "
-                "for a single object give [position]"
-            )
-        if indices.dtype == bool:
-            if len(indices) != self.n_objects:
-                raise StoreError(
-                    f"{self.path}: the mask has {len(indices)} entries, the store {self.n_objects} objects; "
-                    "give one for each"
-                )
-            indices = np.flatnonzero(indices)
-        indices = indices.astype(np.int64)
-        if len(indices) and (indices.min() < 0 or indices.max() >= self.n_objects):
-            raise IndexError(
-                f"indices reach {indices.min()} to {indices.max()}, the store has {self.n_objects} objects"
-            )
-        return indices
-
     def _rows(self, name: str, indices: ArrayLike | None) -> NDArray[Any]:
         if indices is None:
             return self._values(name)
-        rows = self._valid(indices)
+        rows = check_indices(self.path, indices, self.n_objects)
         if not len(rows):
             return self._values(name, slice(0))
         # h5py needs increasing indices, and reads a consecutive range fastest.

@@ -22,7 +22,7 @@ from astrodl.plots.latent import latent_mosaic, latent_nodes, latent_plane, near
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Evaluation, Task, refuse_settings
-from astrodl.tasks.catalogue import class_names, read_numbers
+from astrodl.tasks.catalog_columns import class_names, read_numbers
 from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import fit_standardization, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics

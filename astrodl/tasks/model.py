@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from astrodl.errors import AstrodlError, StoreError
 from astrodl.models.blocks import fold_batch_norm
 from astrodl.photometry.features import feature_names
 from astrodl.tasks.base import AnyTask, Arrays
-from astrodl.tasks.given import prepare_cutouts
+from astrodl.tasks.image_arrays import prepare_cutouts
 from astrodl.tasks.model_file import fill, read_model_file, write_model_file
 
 __all__ = ["Model", "finish", "has_data", "load_model", "measured_in"]
@@ -45,10 +44,17 @@ class Model:
         self.layout = choose_memory_format(network)
         self.network = network.eval().to(memory_format=self.layout)  # type: ignore[call-overload]
         self.metadata = dict(metadata or {})
+        self._folded = self.network
+        self._folded_state: list[tuple[int, int]] = []
 
-    @cached_property
+    @property
     def _predictor(self) -> nn.Module:
-        return fold_batch_norm(self.network).to(memory_format=self.layout)  # type: ignore[call-overload]
+        """A copy of the network with folded batch norms, made anew where weights have changed or moved."""
+        state = [(tensor.data_ptr(), tensor._version) for tensor in self.network.state_dict(keep_vars=True).values()]
+        if state != self._folded_state:
+            self._folded = fold_batch_norm(self.network).to(memory_format=self.layout)  # type: ignore[call-overload]
+            self._folded_state = state
+        return self._folded
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -156,10 +162,10 @@ class Model:
         """
         size = len(next(iter(batch.values())))
         step = max(1, CPU_PIXELS // max(1, batch["image"][0, 0].numel())) if self.device.type == "cpu" else size
-        parts = []
+        parts, network = [], self._predictor
         for start in range(0, size, step):
             part = {name: tensor[start : start + step] for name, tensor in batch.items()}
-            parts.append(self.task.predict(self._predictor, to_memory_format(part, self.layout)))
+            parts.append(self.task.predict(network, to_memory_format(part, self.layout)))
         return {
             name: torch.cat([part[name] for part in parts]).float().to("cpu", non_blocking=True) for name in parts[0]
         }

@@ -23,7 +23,7 @@ from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, refuse_augmentation, refuse_settings
-from astrodl.tasks.catalogue import name_kinds
+from astrodl.tasks.catalog_columns import name_kinds
 from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import fit_standardization, scale_free_features, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics

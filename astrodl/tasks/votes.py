@@ -20,7 +20,7 @@ from astrodl.store import Reader
 from astrodl.tasks import image_network
 from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column
-from astrodl.tasks.catalogue import read_numbers
+from astrodl.tasks.catalog_columns import read_numbers
 from astrodl.tasks.inputs import network_input, scale_free_features
 from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 

@@ -22,7 +22,7 @@ from astrodl.pipeline.evaluate import evaluate
 from astrodl.pipeline.objects import fit_context
 from astrodl.pipeline.predictions import Predictions
 from astrodl.store import open_store
-from astrodl.tasks.catalogue import class_names, name_kinds
+from astrodl.tasks.catalog_columns import class_names, name_kinds
 from astrodl.tasks.morphology.settings import MorphologySettings
 from tests.small_store import N_OBJECTS
 from tests.small_task import make_task, small_settings

@@ -8,7 +8,7 @@ from astrodl import distributed
 from astrodl.errors import DataError
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays
-from astrodl.tasks.catalogue import class_names
+from astrodl.tasks.catalog_columns import class_names
 from astrodl.tasks.morphology.settings import MorphologySettings
 
 __all__ = ["list_classes", "of_known_class"]

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from astrodl.config import Fraction, TrainSettings
-from astrodl.tasks.catalogue import ClassName
+from astrodl.tasks.catalog_columns import ClassName
 from astrodl.tasks.image_network import ImageSettings
 
 __all__ = ["MorphologySettings", "MorphologyTraining"]

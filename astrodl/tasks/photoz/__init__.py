@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from astrodl import distributed
 from astrodl.calibration import levels
@@ -30,6 +29,7 @@ from astrodl.tasks.base import Arrays, Evaluation, Task, missing_column, refuse_
 from astrodl.tasks.image_network import build_plugin
 from astrodl.tasks.inputs import band_presence, fit_standardization, network_input, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics
+from astrodl.tasks.photoz.bins import average_views, balance_weights, bin_edges, cumulate, quantiles
 from astrodl.tasks.photoz.report import baselines, draw, score, summaries
 from astrodl.tasks.photoz.settings import PhotozSettings, take_photometry
 
@@ -43,8 +43,6 @@ FLOOR = 1e-9
 ODD = 0.01
 """Objects farther out in feature space than all but this share of the validation objects are flagged."""
 COVERAGES = (0.68, 0.95)
-BALANCE_BINS = 20
-LARGEST_WEIGHT = 10.0
 SPACE_OBJECTS = 5000
 """Number of training objects for the fit of the distribution in feature space."""
 FLAGS = {"out_of_distribution": 1, "missing_band": 2, "outside_training_range": 4}
@@ -97,11 +95,13 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         every_z = store.column(settings.target, cls.labelled(settings, store, np.flatnonzero(store.fold >= 0)))
         names = [name for name in photometric_features(store.feature_names) if settings.photometry or name == "ebv"]
         constants: dict[str, Any] = {
-            "edges": _edges(settings, every_z),
+            "edges": bin_edges(settings, every_z),
             "features": [store.feature_names.index(name) for name in names],
         }
         if settings.balance:
-            constants["balance"] = _weights(settings, store.column(settings.target, train), constants["edges"][-1])
+            constants["balance"] = balance_weights(
+                settings, store.column(settings.target, train), constants["edges"][-1]
+            )
         if names:
             constants |= fit_standardization(store.features(names, train))
             constants["needs"] = [[float(f"_{band}_" in f"{name}_") for band in store.bands] for name in names]
@@ -234,11 +234,11 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         ]
         network.space.fit(torch.cat(trained), torch.cat(vectors, dim=1)[0])
         temperatures = np.geomspace(0.3, 3.0, 47)
-        scores = [float(crps_bins(_tempered(log_probability, t), edges, z).mean()) for t in temperatures]
+        scores = [float(crps_bins(average_views(log_probability, t), edges, z).mean()) for t in temperatures]
         temperature = float(temperatures[int(np.argmin(scores))])
         pit, pit_before = (
             pdf_metrics.pit(
-                (_tempered(log_probability, t) / (edges[1:] - edges[:-1])).cpu().numpy(),
+                (average_views(log_probability, t) / (edges[1:] - edges[:-1])).cpu().numpy(),
                 edges.cpu().numpy(),
                 z.cpu().numpy(),
             )
@@ -260,15 +260,15 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         log_probability, vectors = self._views(network, batch)
         temperature = self.context.constants.get("temperature", 1.0)
         edges = self.constant("edges", log_probability.device)
-        cumulative = _cumulative(_tempered(log_probability, temperature))
+        cumulative = cumulate(average_views(log_probability, temperature))
         # the levels of older models are those of p(z) after the temperature
-        of_levels = _cumulative(
-            _tempered(log_probability, self.context.constants.get("level_temperature", temperature))
+        of_levels = cumulate(
+            average_views(log_probability, self.context.constants.get("level_temperature", temperature))
         )
         flags = batch["features"][:, -len(self.context.bands) :]
         return {
             "log_pdf": (self._recalibrated(cumulative) + FLOOR).log(),
-            "interval": _quantiles(of_levels, edges, self._levels(edges)),
+            "interval": quantiles(of_levels, edges, self._levels(edges)),
             "ood": torch.stack([network.space(view) for view in vectors]).mean(0),
             "missing": (flags < 1).any(1).float(),
         }
@@ -370,47 +370,6 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
     ) -> "dict[str, Figure]":
         """Draw scatter, trends, calibration, example PDFs, and n(z) of all objects and of tomographic bins."""
         return draw(store, indices, predictions, truth, np.asarray(self.context.constants["edges"]), evaluation)
-
-
-def _edges(settings: PhotozSettings, z: np.ndarray) -> list[float]:
-    """Return the edges of the bins, from 0 to `z_max`."""
-    z_max = settings.z_max or 1.05 * float(z.max())
-    if settings.bins == "linear":
-        return np.linspace(0.0, z_max, settings.n_bins + 1).tolist()
-    # a tenth of the bins is spread evenly, which limits the widest bins
-    grid = np.linspace(0.0, z_max, 20 * settings.n_bins + 1)
-    share = 0.9 * np.searchsorted(np.sort(z), grid, side="right") / len(z) + 0.1 * grid / z_max
-    share[0], share[-1] = 0.0, 1.0
-    return np.interp(np.linspace(0, 1, settings.n_bins + 1), share, grid).tolist()
-
-
-def _weights(settings: PhotozSettings, z: np.ndarray, z_max: float) -> list[float]:
-    """Return weights by redshift bin: the inverse frequency to the power `balance`, with mean one."""
-    place = (z / z_max * BALANCE_BINS).astype(int).clip(0, BALANCE_BINS - 1)
-    counts = np.bincount(place, minlength=BALANCE_BINS)
-    weights = (1.0 + counts) ** -settings.balance
-    weights /= weights[place].mean()
-    return weights.clip(max=LARGEST_WEIGHT).tolist()
-
-
-def _tempered(log_probability: Tensor, temperature: float) -> Tensor:
-    """Average the probabilities of the views (V, B, K) at a temperature: (B, K)."""
-    return (log_probability / temperature).softmax(-1).mean(0)
-
-
-def _cumulative(probability: Tensor) -> Tensor:
-    """Return the cumulative distribution at the edges of the bins, (B, K + 1), of the probabilities (B, K)."""
-    total = functional.pad(probability.cumsum(1), (1, 0)).clamp(0, 1)
-    return total / total[:, -1:]
-
-
-def _quantiles(cumulative: Tensor, edges: Tensor, levels: Tensor) -> Tensor:
-    """Return the redshifts (B, L) at which the cumulative distribution (B, K + 1) reaches each of `levels`."""
-    levels = levels.expand(len(cumulative), -1).contiguous()
-    above = torch.searchsorted(cumulative.contiguous(), levels).clamp(1, len(edges) - 1)
-    low, high = cumulative.gather(1, above - 1), cumulative.gather(1, above)
-    share = ((levels - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
-    return torch.lerp(edges[above - 1], edges[above], share)
 
 
 TASK = Photoz

@@ -20,7 +20,7 @@ from astrodl.photometry.sky import block_sky, border_sky
 from astrodl.pipeline.predictions import Predictions
 from astrodl.store import open_store
 from astrodl.store.layout import dataset_digest
-from astrodl.tasks.given import sky_noise
+from astrodl.tasks.image_arrays import sky_noise
 from astrodl.tasks.model import Model, load_model
 from tests.ingestion import toy
 from tests.small_store import BANDS, SIZE
@@ -254,8 +254,21 @@ def test_ingestion_measures_the_same_noise(native: int, stored: int, tmp_path: P
         np.testing.assert_allclose(sky_noise(reader.images()), reader.sky_sigma, rtol=1e-5)
 
 
+def test_changed_weights_change_the_predictions(model: Model, images: np.ndarray) -> None:
+    def predict() -> np.ndarray:
+        return next(iter(model.predict(images).values()))
+
+    before = predict()
+    weights = {name: value.clone() for name, value in model.network.state_dict().items()}
+    model.network.load_state_dict({name: 0.5 * value for name, value in weights.items()})
+    assert not np.array_equal(predict(), before)
+    model.network.load_state_dict(weights)
+    np.testing.assert_array_equal(predict(), before)
+
+
 def test_in_distribution_images_warn_of_nothing(model: Model, images: np.ndarray) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         model.predict(images)
         model.predict(images[0])
+    assert not caught
