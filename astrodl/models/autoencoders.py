@@ -1,13 +1,23 @@
-"""Encoder, decoder and variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114)."""
+"""Encoders, decoders and autoencoders: plain, linear, and variational (Kingma & Welling 2014, arXiv:1312.6114)."""
 
+import math
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from astrodl import distributed
 from astrodl.models.blocks import MLP, ConvBlock, initialize
 
-__all__ = ["VAE", "Decoder", "Encoder", "dense_network", "last_side"]
+__all__ = [
+    "VAE",
+    "Autoencoder",
+    "Decoder",
+    "Encoder",
+    "LinearAutoencoder",
+    "dense_network",
+    "last_side",
+]
 
 
 def last_side(size: int, n_halvings: int) -> int:
@@ -68,6 +78,96 @@ class Decoder(nn.Module):
         return images[..., inside, inside]
 
 
+def _make_halves(
+    in_channels: int, encoded: int, latent: int, size: int, widths: tuple[int, ...]
+) -> tuple[nn.Module, nn.Module]:
+    """Make an encoder to `encoded` numbers, and a decoder of `latent` numbers: of images, or of vectors (size 0)."""
+    if not size:
+        return dense_network(in_channels, encoded), dense_network(latent, in_channels)
+    encoder = Encoder(in_channels, encoded, size=size, widths=widths)
+    return encoder, Decoder(latent, in_channels, size=size, widths=widths[::-1])
+
+
+class Autoencoder(nn.Module):
+    """Autoencoder without noise: (B, bands, S, S) -> reconstruction, and code (B, D).
+
+    Sparse, contractive and denoising autoencoders differ from it in loss and input, not in the network. With a size of
+    zero it is one of vectors, (B, in_channels).
+    """
+
+    def __init__(self, in_channels: int, latent: int, *, size: int = 32, widths: tuple[int, ...] = (32, 64, 64)):
+        super().__init__()
+        self.encoder, self.decoder = _make_halves(in_channels, latent, latent, size, widths)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the code."""
+        return self.encoder(image)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruct an image, and return its code."""
+        code = self.encode(image)
+        return self.decoder(code), code
+
+
+class LinearAutoencoder(nn.Module):
+    """Autoencoder of one linear layer each way, (B, ...) -> reconstruction, and code (B, D).
+
+    With a squared error its best subspace is that of the principal components (Baldi & Hornik 1989, Neural Networks 2,
+    53). Training finds the subspace, but not the axes in it; `start_at_components` gives both.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of an input, such as (bands, S, S).
+    latent : int
+        Number D of dimensions.
+    """
+
+    def __init__(self, shape: tuple[int, ...], latent: int):
+        super().__init__()
+        self.shape, n_numbers = shape, math.prod(shape)
+        self.encoder, self.decoder = nn.Linear(n_numbers, latent), nn.Linear(latent, n_numbers)
+        initialize(self, "glorot")
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the code."""
+        return self.encoder(image.flatten(1))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruct an image, and return its code."""
+        code = self.encode(image)
+        return self.decoder(code).unflatten(1, self.shape), code
+
+    @torch.no_grad()
+    def start_at_components(self, images: Tensor) -> None:
+        """Set the weights to the principal components of images, (N, ...), largest variance first.
+
+        The largest number of each component is positive, so that its sign does not depend on the decomposition.
+
+        Raises
+        ------
+        ValueError
+            Fewer images than dimensions.
+        """
+        latent = self.encoder.out_features
+        if len(images) < latent:
+            raise ValueError(f"{len(images)} images have fewer than {latent} components; give more, or lower latent")
+        rows = images.flatten(1).double()
+        mean = rows.mean(0)
+        centred = rows - mean
+        if len(rows) > rows.shape[1]:
+            # much faster than the decomposition of all rows, and as exact for the largest components
+            components = torch.linalg.eigh(centred.T @ centred)[1].T.flip(0)[:latent]
+        else:
+            components = torch.linalg.svd(centred, full_matrices=False)[2][:latent]
+        largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+        components = components * largest.sign()
+        self.encoder.weight.copy_(components)
+        self.encoder.bias.copy_(-components @ mean)
+        self.decoder.weight.copy_(components.T)
+        self.decoder.bias.copy_(mean)
+
+
 class VAE(nn.Module):
     """Variational autoencoder: (B, bands, S, S) -> reconstruction, and mean and log-variance (B, D) of the latent.
 
@@ -76,13 +176,7 @@ class VAE(nn.Module):
 
     def __init__(self, in_channels: int, latent: int, *, size: int = 32, widths: tuple[int, ...] = (32, 64, 64)):
         super().__init__()
-        self.encoder: nn.Module
-        self.decoder: nn.Module
-        if not size:
-            self.encoder, self.decoder = dense_network(in_channels, 2 * latent), dense_network(latent, in_channels)
-            return
-        self.encoder = Encoder(in_channels, 2 * latent, size=size, widths=widths)
-        self.decoder = Decoder(latent, in_channels, size=size, widths=widths[::-1])
+        self.encoder, self.decoder = _make_halves(in_channels, 2 * latent, latent, size, widths)
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and log-variance of the posterior."""
