@@ -1,6 +1,7 @@
 """Encoders, decoders and autoencoders: plain, linear, and variational (Kingma & Welling 2014, arXiv:1312.6114)."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -16,7 +17,9 @@ __all__ = [
     "Encoder",
     "LinearAutoencoder",
     "dense_network",
+    "interpolate",
     "last_side",
+    "traverse",
 ]
 
 
@@ -188,3 +191,51 @@ class VAE(nn.Module):
         mean, log_variance = self.encode(image)
         latent = mean + distributed.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
         return self.decoder(latent), mean, log_variance
+
+
+def traverse(codes: Tensor, dimensions: Sequence[int], n_steps: int = 9, quantile: float = 0.02) -> Tensor:
+    """Return codes along some dimensions of a code space, the others kept at their median over a sample.
+
+    Parameters
+    ----------
+    codes : (N, D) tensor
+        Codes of a sample.
+    dimensions : sequence of int
+        Dimensions to move along.
+    n_steps : int
+        Steps from the `quantile` to one minus the `quantile` of the sample in each dimension, which are equal.
+    quantile : float
+        Share of the sample beyond either end.
+
+    Returns
+    -------
+    (len(dimensions), n_steps, D) tensor
+    """
+    if not 0 <= quantile < 0.5:
+        raise ValueError(f"quantile is {quantile}; must be at least 0 and below 0.5")
+    steps = torch.linspace(0, 1, n_steps, device=codes.device, dtype=codes.dtype)
+    path = codes.quantile(0.5, dim=0).repeat(len(dimensions), n_steps, 1)
+    for row, dimension in enumerate(dimensions):
+        low, high = (codes[:, dimension].quantile(share) for share in (quantile, 1 - quantile))
+        path[row, :, dimension] = torch.lerp(low, high, steps)
+    return path
+
+
+def interpolate(first: Tensor, second: Tensor, n_steps: int = 9) -> Tensor:
+    """Return codes on the great circles between pairs of codes: (B, D), (B, D) -> (B, n_steps, D).
+
+    The length changes linearly. Straight lines would lead through the middle, where a normal distribution of many
+    dimensions has hardly any codes (White 2016, arXiv:1609.04468).
+    """
+    lengths = [codes.norm(dim=1, keepdim=True) for codes in (first, second)]
+    units = [codes / length.clamp_min(1e-12) for codes, length in zip((first, second), lengths, strict=True)]
+    angle = (units[0] * units[1]).sum(1, keepdim=True).clamp(-1, 1).acos()[:, None]
+    share = torch.linspace(0, 1, n_steps, device=first.device, dtype=first.dtype)[None, :, None]
+    sine = angle.sin()
+    straight = torch.lerp(first[:, None], second[:, None], share)
+    weights = [(one * angle).sin() / sine.clamp_min(1e-6) for one in (1 - share, share)]
+    turned = weights[0] * units[0][:, None] + weights[1] * units[1][:, None]
+    on_circle = turned * torch.lerp(lengths[0][:, None], lengths[1][:, None], share)
+    # codes of one direction, or of opposite ones, do not say which circle, and zero has no direction
+    zero = torch.minimum(*lengths)[:, None] < 1e-12
+    return torch.where((sine < 1e-3) | zero, straight, on_circle)

@@ -7,7 +7,7 @@ from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 from torch import nn
 
-from astrodl.models.autoencoders import VAE, Autoencoder, LinearAutoencoder
+from astrodl.models.autoencoders import VAE, Autoencoder, LinearAutoencoder, interpolate, traverse
 
 
 def draw_images(n_images: int, shape: tuple[int, ...] = (2, 3, 3)) -> torch.Tensor:
@@ -74,3 +74,30 @@ def test_a_trained_linear_autoencoder_spans_the_principal_components() -> None:
 def test_fewer_images_than_components_raise() -> None:
     with pytest.raises(ValueError, match="3 images have fewer than 4 components"):
         LinearAutoencoder((2, 3, 3), 4).start_at_components(torch.randn(3, 2, 3, 3))
+
+
+def test_a_traversal_moves_one_dimension_between_its_quantiles() -> None:
+    codes = torch.rand(2001, 3) * torch.tensor([1.0, 10.0, 1.0]) + torch.tensor([0.0, 5.0, 0.0])
+    path = traverse(codes, [1, 0], n_steps=5, quantile=0.1)
+    assert path.shape == (2, 5, 3)
+    torch.testing.assert_close(path[0, :, 1], torch.linspace(6, 14, 5), atol=0.4, rtol=0)
+    torch.testing.assert_close(path[1, :, 0], torch.linspace(0.1, 0.9, 5), atol=0.04, rtol=0)
+    assert torch.equal(path[0, :, [0, 2]], codes.median(0).values[[0, 2]].expand(5, 2))
+    with pytest.raises(ValueError, match="quantile is 0.5"):
+        traverse(codes, [0], quantile=0.5)
+
+
+def test_an_interpolation_keeps_the_length_and_turns_evenly() -> None:
+    first, second = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 3.0, 0.0]])
+    path = interpolate(first, second, 4)[0]
+    torch.testing.assert_close(path[0], first[0])
+    torch.testing.assert_close(path[-1], second[0])
+    torch.testing.assert_close(path.norm(dim=1), torch.tensor([2, 7 / 3, 8 / 3, 3]))
+    torch.testing.assert_close(torch.atan2(path[:, 1], path[:, 0]).rad2deg(), torch.tensor([0.0, 30, 60, 90]))
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0, -1.0, 0.0])
+def test_an_interpolation_without_a_plane_is_straight(factor: float) -> None:
+    first = torch.tensor([[1.0, -2.0, 0.5]])
+    path = interpolate(first, factor * first, 3)[0]
+    torch.testing.assert_close(path, first * torch.tensor([1, (1 + factor) / 2, factor])[:, None])
