@@ -1,5 +1,6 @@
-"""Diagnosis of an autoencoder: units that it uses, reconstruction by band and radius, generated against real galaxies."""
+"""Diagnosis of an autoencoder: its units, reconstruction by band and radius, generated beside real galaxies."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -86,13 +87,13 @@ def describe_units(units: LatentUnits) -> str:
         total = units.total_variance[active]
         if total.max() > _TYPICAL[1]:
             said.append(
-                f"The codes have a variance of up to {total.max():.2f} where the prior has 1: galaxies that are drawn from"
-                " the prior show the middle of the codes alone. Raise beta, or train longer."
+                f"The codes have a variance of up to {total.max():.2f} where the prior has 1: galaxies that are drawn"
+                " from the prior show the middle of the codes alone. Raise beta, or train longer."
             )
         if total.min() < _TYPICAL[0]:
             said.append(
-                f"The codes have a variance down to {total.min():.2f} where the prior has 1: some galaxies that are drawn"
-                " from the prior lie where there are none. Raise beta, or train longer."
+                f"The codes have a variance down to {total.min():.2f} where the prior has 1: some galaxies that are"
+                " drawn from the prior lie where there are none. Raise beta, or train longer."
             )
     return " ".join(said)
 
@@ -168,7 +169,7 @@ def chi2_by_radius(
     height, width = square.shape[2:]
     radius = np.hypot(*(np.indices((height, width)) - np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]))
     edges = np.linspace(0, min(height, width) / 2, n_rings + 1)
-    rings = [(radius >= low) & (radius < high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    rings = [(radius >= low) & (radius < high) for low, high in pairwise(edges)]
     values = np.stack([_mean_known(square[:, :, ring], (2,)) for ring in rings], axis=-1)
     quantiles = np.full((3, *values.shape[1:]), np.nan)
     known = np.isfinite(values).any(axis=0)
@@ -193,8 +194,8 @@ class KsTest(NamedTuple):
     p_value: float
     """Probability of a larger distance if both samples had one distribution."""
     shift: float
-    """Median of the generated sample minus that of the real one, in units of the real standard deviation, estimated from
-    the 16th and 84th percentile."""
+    """Median of the generated sample minus that of the real one, in units of the real standard deviation, estimated
+    from the 16th and 84th percentile."""
     n_real: int
     n_generated: int
 

@@ -67,8 +67,8 @@ def probe_classes(train: ArrayLike, train_class: ArrayLike, test: ArrayLike, *, 
     names, counts = np.unique(label, return_counts=True)
     if len(names) < 2 or counts.min() < 2:
         raise ValueError(
-            f"train_class has the counts {dict(zip(names.tolist(), counts.tolist(), strict=True))}; at least two classes"
-            " with two objects each are needed; leave the others out"
+            f"train_class has the counts {dict(zip(names.tolist(), counts.tolist(), strict=True))}; at least two"
+            " classes with two objects each are needed; leave the others out"
         )
     folds = StratifiedKFold(int(min(5, counts.min())), shuffle=True, random_state=seed)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))

@@ -29,8 +29,8 @@ def measure_form(
     Returns
     -------
     dict
-        `r50_pixels` (or `r50_arcsec`), `concentration`, and `colour_{b}_{c}` of adjacent bands in magnitudes, (n,) each,
-        NaN where nothing was detected.
+        `r50_pixels` (or `r50_arcsec`), `concentration`, and `colour_{b}_{c}` of adjacent bands in magnitudes, (n,)
+        each, NaN where nothing was detected.
     """
     features, names = measure(images, sky_sigma=sky_sigma, pixel_scale_arcsec=pixel_scale_arcsec, bands=bands)
     chosen = {name: name for name in names if name.startswith("r50_") or name == "concentration"}

@@ -1,4 +1,4 @@
-"""Diagnosis of an autoencoder: its units, reconstruction by band and radius, paths through its codes, generated galaxies."""
+"""Diagnosis of an autoencoder: units, reconstruction by band and radius, paths through codes, generated galaxies."""
 
 from collections.abc import Mapping, Sequence
 
@@ -47,17 +47,10 @@ def unit_activity(units: LatentUnits, *, n_objects: int = 0, heading: str = "Lat
     place, colors = np.arange(len(order)), np.where(units.active[order], NETWORK, MUTED)
     information.bar(place, units.kl[order], color=colors, width=0.75)
     information.set_ylabel("KL (nats)")
-    variance.bar(place, units.mean_variance[order], color=colors, width=0.75, label="of the posterior means")
+    between = units.mean_variance[order]
+    variance.bar(place, between, color=colors, width=0.75, label="of the posterior means")
     within = (units.total_variance - units.mean_variance)[order]
-    variance.bar(
-        place,
-        within,
-        bottom=units.mean_variance[order],
-        color=colors,
-        alpha=0.3,
-        width=0.75,
-        label="within the posterior",
-    )
+    variance.bar(place, within, bottom=between, color=colors, alpha=0.3, width=0.75, label="within the posterior")
     variance.axhline(1, color=INK, linewidth=1.0, linestyle="--", label="prior")
     variance.set(ylabel="variance", xlabel="latent unit, by information")
     variance.set_xticks(place, [str(unit + 1) for unit in order], fontsize=8.5 if len(order) <= 32 else 5)

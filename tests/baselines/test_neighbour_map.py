@@ -1,4 +1,4 @@
-"""UMAP as a rival: clusters stay apart, objects that were not fitted land in theirs, and the missing package is said."""
+"""UMAP as a rival: objects that were not fitted land in their cluster, and a missing package is said."""
 
 import sys
 

@@ -83,7 +83,7 @@ def test_a_traversal_moves_one_dimension_between_its_quantiles() -> None:
     torch.testing.assert_close(path[0, :, 1], torch.linspace(6, 14, 5), atol=0.4, rtol=0)
     torch.testing.assert_close(path[1, :, 0], torch.linspace(0.1, 0.9, 5), atol=0.04, rtol=0)
     assert torch.equal(path[0, :, [0, 2]], codes.median(0).values[[0, 2]].expand(5, 2))
-    with pytest.raises(ValueError, match="quantile is 0.5"):
+    with pytest.raises(ValueError, match=r"quantile is 0\.5"):
         traverse(codes, [0], quantile=0.5)
 
 
