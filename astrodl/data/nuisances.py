@@ -12,6 +12,7 @@ from torch import Tensor
 from astrodl import distributed
 from astrodl.config import NuisanceSettings
 from astrodl.data.augment import blur, draw_kept_bands, resample
+from astrodl.losses import stable_asinh
 from astrodl.models.symmetries import N_SYMMETRIES, apply_symmetry
 
 __all__ = ["add_sky_noise", "draw_view"]
@@ -51,7 +52,7 @@ def draw_view(batch: Mapping[str, Tensor], settings: NuisanceSettings) -> dict[s
             flux = blur(flux, settings.blur * distributed.rand_like(noise[:, 0]))
         if settings.noise:
             flux, noise = add_sky_noise(flux, noise, settings.noise * distributed.rand_like(noise[:, 0]))
-        image = torch.arcsinh(flux)
+        image = stable_asinh(flux)
     if settings.band_dropout:
         kept = draw_kept_bands((noise > 0).to(noise.dtype), settings.band_dropout)
         image, noise = image * kept[..., None, None], noise * kept

@@ -172,7 +172,7 @@ def compared_distributions(
     real, generated : mapping of str to arrays
         Name -> values, NaN where not measured, from `photometry.form.measure_form`.
     tests : mapping of str to KsTest
-        Result of `metrics.autoencoder.compare_samples` of each name.
+        Result of `metrics.autoencoder.compare_samples`; names without one are left empty.
     n_bins : int
         Bins between the 0.5th and 99.5th percentile of both samples; what lies beyond is in the last bin on each side.
     """
@@ -191,7 +191,7 @@ def compared_distributions(
     for axes, name in zip(panels.ravel(), names, strict=False):
         samples = [select_finite(values[name]) for values in (real, generated)]
         axes.set_xlabel(_label_quantity(name))
-        if not all(len(sample) for sample in samples):
+        if name not in tests or not all(len(sample) for sample in samples):
             mark_empty(axes)
             continue
         low, high = np.quantile(np.concatenate(samples), [0.005, 0.995])
@@ -206,9 +206,9 @@ def compared_distributions(
         axes.set_ylim(0, 1.35 * axes.get_ylim()[1])
     for axes in panels[:, 0]:
         axes.set_ylabel("share of galaxies")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower left", ncols=2)
+    drawn = [axes for axes in panels.ravel() if axes.get_legend_handles_labels()[0]]
+    if drawn:
+        figure.legend(*drawn[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure
 
 
