@@ -19,7 +19,7 @@ __all__ = [
 
 _Array = NDArray[np.float64]
 
-_COLLAPSED_KL = 0.01
+_COLLAPSED_KL = 0.05
 """KL divergence in nats below which a unit has nothing to say about an object."""
 _TYPICAL = (0.5, 2.0)
 """Range of the variance of all codes of a unit that is called like the prior."""

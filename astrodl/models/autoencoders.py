@@ -150,19 +150,25 @@ class LinearAutoencoder(nn.Module):
         Raises
         ------
         ValueError
-            Fewer images than dimensions.
+            The images have fewer principal components than there are dimensions.
         """
-        latent = self.encoder.out_features
-        if len(images) < latent:
-            raise ValueError(f"{len(images)} images have fewer than {latent} components; give more, or lower latent")
-        rows = images.flatten(1).double()
+        from scipy.sparse.linalg import svds
+
+        latent, n_components = self.encoder.out_features, min(len(images) - 1, self.encoder.in_features)
+        if latent > n_components:
+            raise ValueError(
+                f"{len(images)} images of {self.encoder.in_features} numbers have {n_components} principal components;"
+                f" {latent} are asked for: give more images, or lower latent"
+            )
+        rows = images.flatten(1).double().cpu()
         mean = rows.mean(0)
         centred = rows - mean
-        if len(rows) > rows.shape[1]:
-            # much faster than the decomposition of all rows, and as exact for the largest components
-            components = torch.linalg.eigh(centred.T @ centred)[1].T.flip(0)[:latent]
+        if latent < min(centred.shape):
+            # a few components of thousands of pixels: a hundred times faster than all of them, and as exact
+            vectors = svds(centred.numpy(), latent, v0=torch.ones(min(centred.shape)).double().numpy())[2]
+            components = torch.from_numpy(vectors.copy()).flip(0)
         else:
-            components = torch.linalg.svd(centred, full_matrices=False)[2][:latent]
+            components = torch.linalg.svd(centred, full_matrices=False)[2]
         largest = components.gather(1, components.abs().argmax(1, keepdim=True))
         components = components * largest.sign()
         self.encoder.weight.copy_(components)

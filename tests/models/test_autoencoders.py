@@ -36,20 +36,20 @@ def test_plain_and_variational_autoencoder_share_their_layers() -> None:
     )
 
 
-@pytest.mark.parametrize("n_images", [12, 200])
-def test_the_linear_autoencoder_starts_at_the_principal_components(n_images: int) -> None:
+@pytest.mark.parametrize(("n_images", "n_components"), [(12, 4), (200, 4), (200, 18), (6, 5)])
+def test_the_linear_autoencoder_starts_at_the_principal_components(n_images: int, n_components: int) -> None:
     images = draw_images(n_images)
-    network = LinearAutoencoder((2, 3, 3), 4)
+    network = LinearAutoencoder((2, 3, 3), n_components)
     network.start_at_components(images)
     flat = images.flatten(1).numpy().astype(np.float64)
-    pca = PCA(4, svd_solver="full").fit(flat)
+    pca = PCA(n_components, svd_solver="full").fit(flat)
     assert subspace_angles(network.encoder.weight.detach().numpy().T, pca.components_.T).max() < 1e-5
     decoded, code = (tensor.detach() for tensor in network(images))
     np.testing.assert_allclose(code.abs().numpy(), np.abs(pca.transform(flat)), atol=1e-4)
     expected = pca.inverse_transform(pca.transform(flat))
     np.testing.assert_allclose(decoded.flatten(1), expected, atol=1e-4)
     # the signs do not depend on the decomposition
-    other = LinearAutoencoder((2, 3, 3), 4)
+    other = LinearAutoencoder((2, 3, 3), n_components)
     other.start_at_components(images.flip(0))
     torch.testing.assert_close(other.encode(images).detach(), code, atol=1e-4, rtol=0)
 
@@ -71,9 +71,10 @@ def test_a_trained_linear_autoencoder_spans_the_principal_components() -> None:
         assert subspace_angles(weight.detach().numpy().T, components.T).max() < 0.02
 
 
-def test_fewer_images_than_components_raise() -> None:
-    with pytest.raises(ValueError, match="3 images have fewer than 4 components"):
-        LinearAutoencoder((2, 3, 3), 4).start_at_components(torch.randn(3, 2, 3, 3))
+@pytest.mark.parametrize(("n_images", "latent", "n_components"), [(4, 4, 3), (30, 19, 18)])
+def test_more_dimensions_than_components_raise(n_images: int, latent: int, n_components: int) -> None:
+    with pytest.raises(ValueError, match=f"{n_images} images of 18 numbers have {n_components} principal components"):
+        LinearAutoencoder((2, 3, 3), latent).start_at_components(torch.randn(n_images, 2, 3, 3))
 
 
 def test_a_traversal_moves_one_dimension_between_its_quantiles() -> None:
