@@ -129,8 +129,8 @@ class LinearAutoencoder(nn.Module):
     def __init__(self, shape: tuple[int, ...], latent: int):
         super().__init__()
         n_numbers = math.prod(shape)
-        self.encoder = nn.Linear(n_numbers, latent)
-        self.decoder = nn.Sequential(nn.Linear(latent, n_numbers), nn.Unflatten(1, shape))
+        self.encoder, last = nn.Linear(n_numbers, latent), nn.Linear(latent, n_numbers)
+        self.decoder = nn.Sequential(last, nn.Unflatten(1, shape))
         initialize(self, "glorot")
 
     def encode(self, image: Tensor) -> Tensor:
@@ -174,8 +174,8 @@ class LinearAutoencoder(nn.Module):
         components = components * largest.sign()
         self.encoder.weight.copy_(components)
         self.encoder.bias.copy_(-components @ mean)
-        self.decoder[0].weight.copy_(components.T)
-        self.decoder[0].bias.copy_(mean)
+        for values, parameter in zip((components.T, mean), self.decoder.parameters(), strict=True):
+            parameter.copy_(values)
 
 
 class VAE(nn.Module):
