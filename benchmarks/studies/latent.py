@@ -43,12 +43,13 @@ def headline() -> str:
         "network, map (2)": [measure(a["map"], b["map"], *truth) for a, b in seeds],
         "network, Hubble coordinate (1)": [measure_coordinate(b["hubble"], truth[1]) for _, b in seeds],
     }
-    rows_of_table = (
+    compared = (
         [name, *(study.cell(found, metric, 3) for metric in METRICS)] for name, found in (ours | spaces).items()
     )
+    error = bootstrap_error(seeds[0], truth)
     about = (
         f"{len(rows[0]):,} training and {len(rows[1]):,} test objects. Network: mean and standard deviation over "
-        f"{len(runs)} seeds; the bootstrap error of a recall or probe is about {bootstrap_error(seeds[0], truth):.3f}.\n"
+        f"{len(runs)} seeds; the bootstrap error of a recall or probe is about {error:.3f}.\n"
     )
     overlap = neighbour_overlap(seeds[0][1]["latent"], seeds[1][1]["latent"])
     with_pca = neighbour_overlap(seeds[0][1]["latent"], rivals["PCA of views (16)"][1])
