@@ -79,7 +79,7 @@ def add_sky_noise(flux: Tensor, noise: Tensor, level: Tensor | float) -> tuple[T
     flux, noise : tensors
         The noisier flux and its noise, sqrt(1 + level^2) times the former.
     """
-    level = torch.as_tensor(level, dtype=noise.dtype, device=noise.device).reshape(-1, 1)
+    level = (level if isinstance(level, Tensor) else noise.new_full((1,), level)).to(noise).reshape(-1, 1)
     added = flux + (level * noise)[..., None, None] * distributed.randn_like(flux)
     return added, noise * (1 + level**2).sqrt()
 
