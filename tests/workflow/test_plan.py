@@ -136,6 +136,38 @@ def assert_refused(folder: Path, config: Path, message: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+BOMB = "a: &a0 [1, 1]\n" + "".join(f"b{k}: &a{k + 1} [*a{k}, *a{k}]\n" for k in range(40))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "surveys: {a: {simulate: {}}}\ntasks: {latent: {}}\nsurveys: {b: {simulate: {}}}\n",
+            "'surveys' is given twice",
+        ),
+        (BOMB, "aliases included"),
+        (
+            "surveys: {a: {simulate: {n_objects: 5, n_objects: 50}}}\ntasks: {latent: {}}\n",
+            "'n_objects' is given twice",
+        ),
+    ],
+)
+def test_files_that_only_snakemake_would_take_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    assert_refused(tmp_path, tmp_path / "c.yaml", message)
+
+
+def test_every_configuration_file_is_read_strictly_and_options_still_count(tmp_path: Path) -> None:
+    sound = write_config(tmp_path / "a.yaml", surveys={"a": {"simulate": {}}}, tasks={"latent": {}})
+    (tmp_path / "b.yaml").write_text("results: x\nresults: y\n")
+    done = snakemake(tmp_path, sound, str(tmp_path / "b.yaml"), "--dry-run", "--quiet")
+    assert done.returncode == 2
+    assert "b.yaml: key 'results' is given twice, at lines 1 and 2" in done.stderr
+    output = run_workflow(tmp_path, sound, "--dry-run", "--config", "results=elsewhere")
+    assert "elsewhere/a/store.h5" in output
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -24,6 +24,25 @@ def stop(message):
     sys.exit(2)
 
 
+def check_files():
+    """Refuse files with a key given twice or nested aliases without end, which Snakemake takes without a word."""
+    files = [str(path) for path in workflow.configfiles]
+    if not files or not workflow.is_main_process:
+        return
+    if not shutil.which("astrodl"):
+        print(
+            "astrodl: config: the YAML is not checked for keys given twice: astrodl is not installed beside snakemake",
+            file=sys.stderr,
+        )
+        return
+    checked = subprocess.run(
+        ["astrodl", "check", "--only-yaml", *files], capture_output=True, text=True
+    )
+    if checked.returncode:
+        lines = checked.stderr.strip().splitlines() or ["the files cannot be read"]
+        stop(lines[-1].removeprefix("astrodl: "))
+
+
 def first_error(schema):
     """Return the most relevant error of the merged configuration (files and --config), or None.
 
@@ -348,6 +367,7 @@ RESERVED = (
     "shards",
     "simulated",
 )
+check_files()
 validate_names()
 ABOUT = validate_config()["x-tasks"]
 RESULTS = results_folder()
