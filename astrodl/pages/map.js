@@ -1,10 +1,11 @@
 // The map: pan, zoom, hover, colour by a column, lasso, nearest neighbours.
 const N_NEIGHBOURS = 12, N_IMAGES = 150, RANGE = [0.02, 0.98], NONE = "#59606e";
-const canvas = element("map"), context = canvas.getContext("2d"), tip = element("tip");
+const GROUND = 0xff16110e; // #0e1116, in the order of the bytes of a canvas
+const canvas = element("map"), context = canvas.getContext("2d", { alpha: false, willReadFrequently: true }), tip = element("tip");
 const decode = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
 const position = decode(data.position), vectors = decode(data.vectors), n = data.ids.length, d = vectors.length / n;
 const selected = new Uint8Array(n), visible = new Uint8Array(n).fill(1), colourOf = new Uint16Array(n);
-let colours = [], dots = [], column = null, view = { x: 0, y: 0, scale: 1 }, width = 0, height = 0, ratio = 1;
+let colours = [], pixels = null, column = null, view = { x: 0, y: 0, scale: 1 }, width = 0, height = 0, ratio = 1;
 let hovered = -1, chosen = -1, neighbours = [], lasso = null, drag = null, isDirty = false;
 
 const screenX = (i) => (position[2 * i] - view.x) * view.scale + width / 2;
@@ -17,41 +18,45 @@ function redraw() {
   requestAnimationFrame(() => { isDirty = false; draw(); });
 }
 
-// A dot of each colour is drawn once and copied: faster than a path per object.
-function makeDots(radius) {
-  const side = Math.ceil(2 * (radius + 1) * ratio);
-  return colours.map((colour) => {
-    const dot = make("canvas", undefined, { width: side, height: side }), pen = dot.getContext("2d");
-    pen.fillStyle = colour;
-    pen.globalAlpha = 0.85;
-    pen.arc(side / 2, side / 2, radius * ratio, 0, 2 * Math.PI);
-    pen.fill();
-    return dot;
-  });
+// Blend dots into the pixels of the canvas: several times faster than paths or copies of images where a processor draws.
+function drawDots(shown, radius) {
+  const reach = Math.ceil(radius * ratio), target = pixels.data, { width: w, height: h } = pixels, disk = [];
+  for (let y = -reach; y <= reach; y++) {
+    for (let x = -reach; x <= reach; x++) {
+      const cover = Math.min(radius * ratio + 0.5 - Math.hypot(x, y), 1);
+      if (cover > 0) disk.push([x, y, 0.88 * cover]);
+    }
+  }
+  const rgb = colours.map((colour) => [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16))), isMarked = selected.includes(1);
+  for (const i of shown) {
+    const left = Math.round(screenX(i) * ratio), top = Math.round(screenY(i) * ratio);
+    const [red, green, blue] = rgb[colourOf[i]], strength = isMarked && !selected[i] ? 0.22 : 1;
+    for (let k = 0; k < disk.length; k++) {
+      const x = left + disk[k][0], y = top + disk[k][1], alpha = strength * disk[k][2], at = 4 * (y * w + x);
+      if (x < 0 || y < 0 || x >= w || y >= h) continue;
+      target[at] += alpha * (red - target[at]);
+      target[at + 1] += alpha * (green - target[at + 1]);
+      target[at + 2] += alpha * (blue - target[at + 2]);
+    }
+  }
 }
 
 function draw() {
   if (!column) return;
-  const home = Math.min(width, height) / data.extent;
-  const radius = Math.round(2 * Math.min(7, 2.6 * Math.sqrt(Math.max(1, view.scale / home)))) / 2;
-  if (dots.radius !== radius || dots.of !== colours) dots = Object.assign(makeDots(radius), { radius, of: colours });
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
-  const inside = [];
+  const home = Math.min(width, height) / data.extent, inside = [], size = 52;
+  const radius = Math.min(7, 2.6 * Math.sqrt(Math.max(1, view.scale / home)));
   for (let i = 0; i < n; i++) if (visible[i] && isInside(screenX(i), screenY(i), 30)) inside.push(i);
   const withImages = data.sprites && element("images").checked && inside.length <= N_IMAGES;
-  const size = 52, half = dots.length ? dots[0].width / ratio / 2 : 0;
-  const isMarked = selected.includes(1);
-  for (const i of inside) {
-    context.globalAlpha = isMarked && !selected[i] ? 0.22 : 1;
-    const x = screenX(i), y = screenY(i);
-    if (withImages) {
-      context.fillStyle = colours[colourOf[i]];
-      context.fillRect(x - size / 2 - 2, y - size / 2 - 2, size + 4, size + 4);
-      drawTile(context, i, x - size / 2, y - size / 2, size);
-    } else context.drawImage(dots[colourOf[i]], x - half, y - half, 2 * half, 2 * half);
+  new Uint32Array(pixels.data.buffer).fill(GROUND);
+  if (!withImages) drawDots(inside, radius);
+  context.putImageData(pixels, 0, 0);
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  for (const i of withImages ? inside : []) {
+    const x = screenX(i) - size / 2, y = screenY(i) - size / 2;
+    context.fillStyle = selected[i] ? "#fff" : colours[colourOf[i]];
+    context.fillRect(x - 2, y - 2, size + 4, size + 4);
+    drawTile(context, i, x, y, size);
   }
-  context.globalAlpha = 1;
   const reach = withImages ? size / 2 + 4 : radius + 2.5;
   context.strokeStyle = "#ffffff55";
   for (const i of neighbours) line([[screenX(chosen), screenY(chosen)], [screenX(i), screenY(i)]]);
@@ -227,8 +232,8 @@ function resize() {
   ratio = window.devicePixelRatio || 1;
   [width, height] = [canvas.clientWidth, canvas.clientHeight];
   Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
+  pixels = context.createImageData(canvas.width, canvas.height);
   if (home) view.scale *= Math.min(width, height) / home;
-  dots = [];
   redraw();
 }
 

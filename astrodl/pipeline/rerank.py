@@ -26,7 +26,7 @@ from astrodl.products import Column, stream_catalog
 from astrodl.store import Reader, open_store
 from astrodl.tasks.inputs import scale_free_features
 
-__all__ = ["rerank"]
+__all__ = ["choose_next", "learn", "read_score", "rerank"]
 
 _EVERY = 5
 """One object of so many on the next page is shown because it is the least sure, not because of its rank."""
@@ -92,10 +92,10 @@ def rerank(
         names = reader.object_id
         given = read_labels(labels, names.tolist(), OUTLIER_LABELS)
         label = np.array([given.get(name, "") for name in names.tolist()], f"U{max(map(len, OUTLIER_LABELS))}")
-        score = _read_score(find_source(sources, "outliers"))
-        ranking = _learn(reader, sources, score, label)
+        score = read_score(find_source(sources, "outliers"))
+        ranking = learn(reader, sources, score, label)
         _write_table(table, reader, ranking, score, label)
-        queue = _choose(ranking, label, n_objects)
+        queue = choose_next(ranking, label, n_objects)
         extra = [
             Column("interest", ranking.score[queue.indices], None, "expected interest, learnt from the labels"),
             Column("interest_error", ranking.error[queue.indices], None, "its standard error, 1 far from all labels"),
@@ -104,14 +104,14 @@ def rerank(
     return table
 
 
-def _read_score(source: Source) -> NDArray[np.float64]:
+def read_score(source: Source) -> NDArray[np.float64]:
     """Read the outlier score; NaN for objects without data."""
     score = np.array(source[0].read(maps=False)["score"], np.float64)
     score[source[0].empty] = np.nan
     return score
 
 
-def _learn(reader: Reader, sources: list[Source], score: NDArray[np.float64], label: NDArray[np.str_]) -> Ranking:
+def learn(reader: Reader, sources: list[Source], score: NDArray[np.float64], label: NDArray[np.str_]) -> Ranking:
     """Learn the interest of all objects."""
     groups = [reader.features(scale_free_features(reader.feature_names))]
     for predicted, task in sources:
@@ -132,7 +132,7 @@ def _learn(reader: Reader, sources: list[Source], score: NDArray[np.float64], la
     return learn_ranking(score, describe_objects(groups), labelled, label[labelled] == "interesting")
 
 
-def _choose(ranking: Ranking, label: NDArray[np.str_], n_objects: int) -> Queue:
+def choose_next(ranking: Ranking, label: NDArray[np.str_], n_objects: int) -> Queue:
     """Return the next objects to look at: of highest interest, and in between the least sure."""
     open_ones = np.flatnonzero((label == "") & np.isfinite(ranking.score))
     if not len(open_ones):

@@ -29,6 +29,7 @@ def browser() -> Iterator[Any]:
 def open_page(browser: Any) -> Iterator[Callable[[Path], Any]]:
     """A function that opens a page of a file; messages of errors and requests to the network fail the test."""
     context = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
+    context.set_default_timeout(120_000)
     wrong: list[str] = []
 
     def open_file(path: Path) -> Any:

@@ -98,8 +98,8 @@ def test_a_class_colours_the_map_and_can_be_hidden(page: Any) -> None:
 
     before = shade()
     page.locator("#legend .class", has_text="elliptical").click()
-    assert before[3] > 200
-    assert shade()[3] == 0
+    assert max(before[:3]) > 150
+    assert shade()[:3] == [14, 17, 22]  # the ground
     page.mouse.move(x, y)
     assert page.locator("#tip").is_hidden()
 
