@@ -43,10 +43,11 @@ function drawDots(shown, radius) {
 
 function draw() {
   if (!column) return;
-  const home = Math.min(width, height) / data.extent, inside = [], size = 52;
+  const home = Math.min(width, height) / data.extent, inside = [];
   const radius = Math.min(7, 2.6 * Math.sqrt(Math.max(1, view.scale / home)));
   for (let i = 0; i < n; i++) if (visible[i] && isInside(screenX(i), screenY(i), 30)) inside.push(i);
   const withImages = data.sprites && element("images").checked && inside.length <= N_IMAGES;
+  const size = Math.min(Math.max(0.45 * Math.sqrt((width * height) / (inside.length + 1)), 48), 104); // images do not cover the map
   new Uint32Array(pixels.data.buffer).fill(GROUND);
   if (!withImages) drawDots(inside, radius);
   context.putImageData(pixels, 0, 0);

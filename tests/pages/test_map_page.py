@@ -90,6 +90,7 @@ def test_names_that_look_like_markup_are_text(page: Any) -> None:
 def test_a_class_colours_the_map_and_can_be_hidden(page: Any) -> None:
     assert page.locator("#colour option").all_inner_texts() == ["class", "z", "size", "is_odd"]
     assert page.locator("#legend b").all_inner_texts() == ["20", "20", "20"]
+    page.uncheck("#images")
     x, y = place_of(page, 4)  # elliptical
 
     def shade() -> list[int]:
@@ -102,6 +103,19 @@ def test_a_class_colours_the_map_and_can_be_hidden(page: Any) -> None:
     assert shade()[:3] == [14, 17, 22]  # the ground
     page.mouse.move(x, y)
     assert page.locator("#tip").is_hidden()
+
+
+def test_few_objects_are_drawn_as_images_in_the_colour_of_their_class(page: Any) -> None:
+    def shade(i: int, offset: int) -> list[int]:
+        x, y = place_of(page, i)
+        page.evaluate("draw()")
+        return page.evaluate(f"[...context.getImageData({x + offset} * ratio, {y} * ratio, 1, 1).data]")[:3]
+
+    assert np.ptp(shade(45, 0)) < 6  # the image is grey
+    assert shade(45, 0)[0] == pytest.approx(255 * 45 / N, abs=4)
+    assert shade(45, 25) == [0x56, 0xB4, 0xE9]  # the first class has the first colour
+    page.uncheck("#images")
+    assert shade(45, 25) == [14, 17, 22]
 
 
 def test_numbers_colour_the_map_from_the_second_to_the_98th_percentile(page: Any) -> None:
