@@ -11,7 +11,8 @@ from astrodl.atomic import FilePath, write_text
 from astrodl.errors import ConfigError, DataError, StoreError
 from astrodl.pages.document import MAX_BYTES
 from astrodl.pages.map import map_page
-from astrodl.pipeline.page_columns import BRIEF, Source, open_sources, read_columns, read_sprites
+from astrodl.pages.sprites import Sprites
+from astrodl.pipeline.page_columns import BRIEF, Source, add_sprites, open_sources, read_columns
 from astrodl.pipeline.suitability import list_files, require_other_output
 from astrodl.store import open_store
 
@@ -83,11 +84,15 @@ def map(
         about = f"{_count(len(shown), len(placed))} of the survey, placed by {how}."
         if len(reader) > len(placed):
             about += f" {len(reader) - len(placed):,} without data are left out."
-        arguments = (reader.object_id[shown], position[shown], vectors[shown], columns)
-        options = {"title": f"{reader.survey}: map of the galaxies", "about": about, "colour": _COLOUR, "brief": BRIEF}
-        plain = map_page(*arguments, **options)  # type: ignore[arg-type]
-        sprites = read_sprites(reader, shown, max_bytes=MAX_BYTES - len(plain.encode()) - 1000)
-        page = map_page(*arguments, sprites, **options) if sprites else plain  # type: ignore[arg-type]
+        object_id, title = reader.object_id[shown], f"{reader.survey}: map of the galaxies"
+
+        def build(sprites: Sprites | None) -> str:
+            return map_page(
+                object_id, position[shown], vectors[shown], columns, sprites,
+                title=title, about=about, colour=_COLOUR, brief=BRIEF,
+            )  # fmt: skip
+
+        page = add_sprites(build, reader, shown)
     if len(page.encode()) > MAX_BYTES:
         print(f"{out}: {len(page) / 1e6:.1f} MB, above {MAX_BYTES / 1e6:.0f} MB; show fewer objects", file=sys.stderr)
     write_text(out, page)

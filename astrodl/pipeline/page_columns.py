@@ -1,6 +1,6 @@
 """Columns and images of chosen objects for the HTML pages: the catalogue, and what was measured on the images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrodl.atomic import FilePath
+from astrodl.pages.document import MAX_BYTES
 from astrodl.pages.sprites import Sprites, make_sprites
 from astrodl.photometry.features import structural_features
 from astrodl.pipeline.catalog import BLOCK, check_sources, join_columns
@@ -18,7 +19,7 @@ from astrodl.store import Reader
 from astrodl.tasks.base import AnyTask
 from astrodl.tasks.colour import colour
 
-__all__ = ["BRIEF", "Source", "open_sources", "read_columns", "read_sprites"]
+__all__ = ["BRIEF", "Source", "add_sprites", "open_sources", "read_columns"]
 
 Source = tuple[Predictions, AnyTask]
 
@@ -38,6 +39,8 @@ BRIEF = (
 """Columns that pages show first, where they exist."""
 _HIDDEN = ("object_id", "_unseen", "_input_flags")
 """Ends of the names of columns that pages do not show."""
+_MARGIN = 1000
+"""Bytes of a page around its sprite sheet."""
 _IMAGES = 500
 """Images in memory at a time."""
 
@@ -95,13 +98,27 @@ def read_columns(reader: Reader, sources: Sequence[Source], indices: NDArray[np.
     return name_safely(shown)
 
 
-def read_sprites(reader: Reader, indices: NDArray[np.int64], *, max_bytes: int, side: int = 64) -> Sprites | None:
-    """Return the colour images of chosen objects as a sprite sheet; None in a survey without images."""
+def add_sprites(
+    build: Callable[[Sprites | None], str], reader: Reader, indices: NDArray[np.int64], *, side: int = 64
+) -> str:
+    """Return a page with the colour images of its objects, in the space that its text leaves of 10 MB.
+
+    Parameters
+    ----------
+    build
+        Function that returns the page with a sprite sheet, or without images.
+    reader, indices
+        The objects of the page. In a survey without images the page has none.
+    side
+        Largest side of an image in pixels.
+    """
+    page = build(None)
     if not reader.has_images:
-        return None
+        return page
 
     def blocks() -> Iterator[NDArray[np.floating]]:
         for start in range(0, len(indices), _IMAGES):
             yield colour(reader, indices[start : start + _IMAGES])
 
-    return make_sprites(blocks(), len(indices), side=min(side, reader.size), max_bytes=max_bytes)
+    room = MAX_BYTES - len(page.encode()) - _MARGIN
+    return build(make_sprites(blocks(), len(indices), side=min(side, reader.size), max_bytes=room))

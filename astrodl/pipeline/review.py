@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from astrodl.atomic import FilePath, write_text
 from astrodl.errors import ConfigError, DataError, StoreError
-from astrodl.pages.document import MAX_BYTES
 from astrodl.pages.review import KEYS, review_page
-from astrodl.pipeline.page_columns import BRIEF, Source, open_sources, read_columns, read_sprites
+from astrodl.pages.sprites import Sprites
+from astrodl.pipeline.page_columns import BRIEF, Source, add_sprites, open_sources, read_columns
 from astrodl.products import Column
 from astrodl.store import Reader, open_store
 from astrodl.tasks.morphology import Morphology
@@ -214,10 +214,11 @@ def write_page(
         "file_name": f"{task}-labels.csv",
     }
     object_id = reader.object_id[queue.indices]
-    plain = review_page(object_id, classes, columns, **options)
-    room = MAX_BYTES - len(plain.encode()) - 1000
-    sprites = read_sprites(reader, queue.indices, max_bytes=room, side=128)
-    write_text(path, plain if sprites is None else review_page(object_id, classes, columns, sprites, **options))
+
+    def build(sprites: Sprites | None) -> str:
+        return review_page(object_id, classes, columns, sprites, **options)
+
+    write_text(path, add_sprites(build, reader, queue.indices, side=128))
 
 
 def _models_digest(source: Source) -> str:
