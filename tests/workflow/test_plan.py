@@ -43,8 +43,17 @@ def test_a_configfile_replaces_the_default_configuration(tmp_path: Path) -> None
     for name in ("config", "other"):
         path = tmp_path / "config" / f"{name}.yaml"
         config = write_config(path, surveys={name: {"simulate": {}}}, tasks={"latent": {}})
-    rules = ("all", "simulate", "ingest", "train", "predict", "baseline", "evaluate", "catalog", "overview")
+    rules = ("all", "simulate", "ingest", "train", "predict", "baseline", "evaluate", "catalog", "map", "overview")
     assert plan(tmp_path, config) == dict.fromkeys(rules, 1)
+
+
+def test_only_surveys_with_the_task_latent_have_a_map(tmp_path: Path) -> None:
+    surveys = {"a": {"simulate": {}}, "b": {"simulate": {}, "tasks": ["outliers"]}}
+    config = write_config(tmp_path / "config.yaml", surveys=surveys, tasks={"latent": {}, "outliers": {}})
+    output = run_workflow(tmp_path, config, "--dry-run", "--printshellcmds")
+    assert count_jobs(output)["map"] == 1
+    inputs = "results/a/store.h5 results/a/latent/predictions.h5 results/a/outliers/predictions.h5"
+    assert f"astrodl map {inputs} --out results/a/map.html" in output
 
 
 def test_every_fold_and_seed_is_trained_in_its_own_job(tmp_path: Path) -> None:

@@ -350,6 +350,7 @@ def targets():
     for survey in SURVEYS:
         files += [*catalogs_of(survey), *products_of(survey)]
         files += [f"{RESULTS}/{survey}/figures"]
+        files += [f"{RESULTS}/{survey}/map.html"] if survey in MAPPED else []
         if survey in SHARDED and has_positions(survey):
             files += [f"{RESULTS}/{survey}/hats"]
         files += [
@@ -373,9 +374,15 @@ ABOUT = validate_config()["x-tasks"]
 RESULTS = results_folder()
 SURVEYS = config["surveys"]
 TASKS = {task: section or {} for task, section in config["tasks"].items()}
+# Surveys with a latent map.
+MAPPED = [name for name in SURVEYS if "latent" in survey_tasks(name)]
 SHARDED = [name for name in SURVEYS if SURVEYS[name].get("shards")]
 PRODUCTS = {product: task for task in TASKS for product in ABOUT[task]["products"]}
 for name in SURVEYS:
     check_survey(name)
 # For the heading of the report.
 config["configfiles"] = [os.path.abspath(path) for path in workflow.configfiles]
+# Links of the report, which is written beside the results of the only survey, or of all surveys.
+config["maps"] = {
+    name: "map.html" if len(SURVEYS) == 1 else f"{name}/map.html" for name in MAPPED
+}
