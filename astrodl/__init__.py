@@ -24,6 +24,7 @@ _HOMES = {
     "predict": "astrodl.pipeline.predict",
     "product": "astrodl.pipeline.product",
     "schema": "astrodl.pipeline.schema",
+    "segment": "astrodl.pipeline.segment",
     "shard": "astrodl.ingestion.shard",
     "simulate": "astrodl.simulator.survey",
     "summary": "astrodl.pipeline.summary",
