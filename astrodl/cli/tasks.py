@@ -196,7 +196,9 @@ def add_segment(verbs: Any) -> None:
         nargs="+",
         help="FITS: one per band in the order of the network, or one with an extension per band or a cube",
     )
-    verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="maps and table of clumps to write (FITS)")
+    verb.add_argument(
+        "--out", metavar="FILE", type=Path, required=True, help="maps and table of clumps to write (FITS)"
+    )
     verb.add_argument("--psf", metavar="FILE", type=Path, help="cube of the point-spread functions (FITS)")
     verb.add_argument("--tile", metavar="N", type=count, help="side of a tile in pixels (default: 1024)")
     add_machine(verb)

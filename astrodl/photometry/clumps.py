@@ -69,7 +69,8 @@ def find_peaks(maps: ArrayLike, least: float, separation: float = 1.0) -> Clumps
             curvature = 2 * centre - before - after
             shift = np.divide(after - before, 2 * curvature, out=np.zeros_like(centre), where=curvature > 0)
         shifts.append(np.clip(np.nan_to_num(shift), -0.5, 0.5))
-    return Clumps(image, y + shifts[0], x + shifts[1], centre)
+    height, width = values.shape[1:]
+    return Clumps(image, np.clip(y + shifts[0], 0, height - 1), np.clip(x + shifts[1], 0, width - 1), centre)
 
 
 def _first_of_plateaus(
@@ -137,7 +138,12 @@ def true_clumps(light: ArrayLike, mask: ArrayLike, sky_sigma: ArrayLike, least: 
 
 
 def measure_fluxes(
-    image: ArrayLike, y: ArrayLike, x: ArrayLike, sky_sigma: ArrayLike, widths: ArrayLike
+    image: ArrayLike,
+    y: ArrayLike,
+    x: ArrayLike,
+    sky_sigma: ArrayLike,
+    widths: ArrayLike,
+    measured: ArrayLike | None = None,
 ) -> tuple[_Array, _Array]:
     r"""Measure the fluxes of clumps in one galaxy by a linear fit of Gaussians on a local background.
 
@@ -155,16 +161,19 @@ def measure_fluxes(
         Sky noise per pixel, (bands,); the scatter of the residuals where it is larger.
     widths
         Gaussian sigma of a clump in each band in pixels, (bands,), from `fit_widths`.
+    measured
+        Indices of the clumps to measure; the others are neighbours. By default all.
 
     Returns
     -------
     flux, error
-        (k, bands), in the unit of the image; NaN where less than half of the window has data.
+        (k, bands), in the unit of the image; NaN for those not measured, and where less than half of the window has
+        data.
     """
     pixels, sky = np.asarray(image, np.float64), np.asarray(sky_sigma, np.float64)
     rows, columns, sigmas = np.asarray(y, np.float64), np.asarray(x, np.float64), np.asarray(widths, np.float64)
     flux, error = np.full((2, len(rows), len(pixels)), np.nan)
-    for number in range(len(rows)):
+    for number in range(len(rows)) if measured is None else np.asarray(measured, int).tolist():
         window = _window(rows[number], columns[number], pixels.shape[1:])
         for band, plane in enumerate(pixels):
             fitted = _fit(plane[window], window, number, rows, columns, sigmas[band])
@@ -207,7 +216,7 @@ def _fit(
 
 
 def fit_widths(
-    images: ArrayLike, clumps: Clumps, weight: ArrayLike, default: float = 1.2, most: int = 200
+    images: ArrayLike, clumps: Clumps, weight: ArrayLike, default: float = 1.2, most: int = 100
 ) -> NDArray[np.float64]:
     """Fit the width of clumps in each band: the Gaussian with the least residuals over all of them.
 

@@ -23,7 +23,7 @@ from astrodl.tasks.base import Arrays
 from astrodl.tasks.inputs import fill_missing
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.segmentation import Segmentation
-from astrodl.tasks.segmentation.clumps import clump_probability, flux_columns
+from astrodl.tasks.segmentation.clumps import clump_probability, correct_fluxes, flux_columns
 from astrodl.tasks.segmentation.point_spread import describe_psf
 
 __all__ = ["TILE", "read_psf", "segment"]
@@ -266,7 +266,7 @@ _WCS_PREFIXES = (
 def _clump_table(task: Segmentation, mosaic: FitsMosaic, centre: NDArray[np.float32], header: fits.Header) -> Any:
     """List the clumps of a mosaic with fluxes, and positions on the sky where there is a WCS."""
     constants, found = task.context.constants, _search(centre, task)
-    widths, scatter = np.array(constants["clump_widths"]), constants["flux_scatter"][0]
+    widths = np.array(constants["clump_widths"])
     sky = _sky_noise(mosaic)
     flux, error = np.full((2, len(found.x), mosaic.shape[0]), np.nan)
     for number in range(len(found.x)):
@@ -278,10 +278,10 @@ def _clump_table(task: Segmentation, mosaic: FitsMosaic, centre: NDArray[np.floa
         )
         own = int(np.flatnonzero(near == number)[0])
         values = measure_fluxes(
-            mosaic.read(rows, columns), found.y[near] - rows.start, found.x[near] - columns.start, sky, widths
+            mosaic.read(rows, columns), found.y[near] - rows.start, found.x[near] - columns.start, sky, widths, [own]
         )
         flux[number], error[number] = values[0][own], values[1][own]
-    error = np.hypot(error, scatter * flux)
+    flux, error = correct_fluxes(flux, error, constants)
     columns_ = [
         fits.Column("x", "D", unit="pix", array=found.x),
         fits.Column("y", "D", unit="pix", array=found.y),

@@ -24,6 +24,7 @@ __all__ = [
     "MATCH_PIXELS",
     "best_mask_threshold",
     "clump_probability",
+    "correct_fluxes",
     "detect",
     "fit_detection",
     "fit_photometry",
@@ -135,41 +136,41 @@ def fit_detection(
     matched = own >= 0
     finds = np.zeros(len(own), bool)
     finds[matched] = detectable[own[matched]]
-    if np.count_nonzero(matched) < _LEAST_CLUMPS or matched.all():
-        print(
-            f"segmentation: warning: {np.count_nonzero(matched)} of {len(matched)} predicted clumps of the validation "
-            "split are real, too few to choose their threshold; it is 0.5: train longer, or on more galaxies",
-            file=sys.stderr,
-        )
+    n_real = np.count_nonzero(matched)
+    if not n_real:
+        _warn("none of the predicted clumps of the validation split is real; the threshold is 0.5")
         return {"centre_threshold": 0.5}
     threshold, completeness, purity = free_response(found.value, matched, finds, int(detectable.sum()))
     pure = np.flatnonzero((purity >= settings.purity) & (np.arange(len(purity)) >= _LEAST_CLUMPS - 1))
+    best = int(np.argmax(2 * completeness * purity / np.maximum(completeness + purity, 1e-9)))
     if len(pure):
         best = int(pure[-1])
     else:
-        best = int(np.argmax(2 * completeness * purity / np.maximum(completeness + purity, 1e-9)))
-        print(
-            f"segmentation: warning: purity = {settings.purity:g} is not reached by clumps of the validation split; "
-            f"the threshold is that of the best F1, with a purity of {purity[best]:.2f}",
-            file=sys.stderr,
+        _warn(
+            f"purity = {settings.purity:g} is not reached by {_LEAST_CLUMPS} clumps of the validation split; the "
+            f"threshold is that of the best F1, with a purity of {purity[best]:.2f}"
         )
+    fitted: dict[str, Any] = {"centre_threshold": float(threshold[best])}
+    if n_real < _LEAST_CLUMPS or n_real > len(matched) - _LEAST_CLUMPS // 4:
+        _warn(f"{n_real} of {len(matched)} predicted clumps are real: too few of a kind to calibrate probabilities")
+        return fitted
     from sklearn.linear_model import LogisticRegression
 
     score = logit(np.clip(found.value, 1e-6, 1 - 1e-6))[:, None]
-    fitted = LogisticRegression(C=1e3).fit(score, matched)
-    return {
-        "centre_threshold": float(threshold[best]),
-        "clump_logit": [float(fitted.coef_[0, 0]), float(fitted.intercept_[0])],
-    }
+    logistic = LogisticRegression(C=1e3).fit(score, matched)
+    return fitted | {"clump_logit": [float(logistic.coef_[0, 0]), float(logistic.intercept_[0])]}
 
 
-def fit_photometry(
-    settings: SegmentationSettings, store: Reader, train: np.ndarray, reference: str
-) -> dict[str, list[float]]:
-    """Fit the width of clumps per band, and the scatter of their fluxes beyond the noise, on training objects.
+def _warn(reason: str) -> None:
+    print(f"segmentation: warning: {reason}; train longer, or on more galaxies", file=sys.stderr)
 
-    The scatter is the share of the flux that, added in quadrature to the error of the fit, covers 68 % of the
-    differences from the true flux in the reference band.
+
+def fit_photometry(settings: SegmentationSettings, store: Reader, train: np.ndarray, reference: str) -> dict[str, Any]:
+    """Fit the photometry of clumps on training objects: widths per band, and the correction and scatter of the fluxes.
+
+    The correction makes the median of the fluxes in the reference band that of the truth, for the light that the fit
+    of the background takes. The scatter is the share of the flux that, added in quadrature to the error of the fit,
+    covers 68 % of the differences.
     """
     sample = train[:: max(1, -(-len(train) // _PHOTOMETRY_OBJECTS))]
     labels, band = Labels.read(store, sample, [reference], 0), store.band_indices([reference])[0]
@@ -177,15 +178,23 @@ def fit_photometry(
     bright = truth.is_detectable
     images, sky = store.images(sample), store.sky_sigma[sample]
     widths = fit_widths(images, truth.clumps.select(bright), truth.snr[bright])
-    flux, error = _measure(images, sky, truth.clumps, widths)
-    known = bright & np.isfinite(flux[:, band]) & (error[:, band] > 0)
+    flux, error = (values[:, band] for values in _measure(images, sky, truth.clumps, widths))
+    known = bright & np.isfinite(flux) & (error > 0) & (truth.flux > 0)
+    fitted: dict[str, Any] = {"clump_widths": widths.tolist(), "flux_factor": 1.0, "flux_scatter": 0.0}
     if np.count_nonzero(known) < _LEAST_CLUMPS:
-        return {"clump_widths": widths.tolist(), "flux_scatter": [0.0]}
-    difference = np.abs(flux[known, band] - truth.flux[known])
+        return fitted
+    factor = float(np.clip(1 / max(np.median(flux[known] / truth.flux[known]), 0.1), 0.5, 2))
+    flux, error, true = factor * flux[known], factor * error[known], truth.flux[known]
     scatters = np.linspace(0, 1, 101)
-    covered = [np.mean(difference < np.hypot(error[known, band], s * np.abs(flux[known, band]))) for s in scatters]
-    best = scatters[int(np.argmin(np.abs(np.array(covered) - 0.6827)))]
-    return {"clump_widths": widths.tolist(), "flux_scatter": [float(best)]}
+    covered = [np.mean(np.abs(flux - true) < np.hypot(error, scatter * np.abs(flux))) for scatter in scatters]
+    best = int(np.argmin(np.abs(np.array(covered) - 0.6827)))
+    return fitted | {"flux_factor": factor, "flux_scatter": float(scatters[best])}
+
+
+def correct_fluxes(flux: np.ndarray, error: np.ndarray, constants: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Apply correction and scatter of `fit_photometry` to fluxes and their errors."""
+    corrected, factor = constants["flux_factor"] * flux, constants["flux_factor"]
+    return corrected, np.hypot(factor * error, constants["flux_scatter"] * corrected)
 
 
 def _measure(images: np.ndarray, sky: np.ndarray, found: Clumps, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -300,7 +309,7 @@ def _measure_block(
         total[own] = np.nansum(cutouts.images, axis=(2, 3))[local.image]
         radius[own] = _half_light_radius(store, indices[some])[local.image]
         edge[own] = _crosses_edge(cutouts.images, local)
-    error = np.hypot(error, constants["flux_scatter"][0] * flux)
+    flux, error = correct_fluxes(flux, error, constants)
     reference, middle = constants["reference"], (store.size - 1) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.hypot(found.y - middle, found.x - middle)
