@@ -274,7 +274,9 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         constants = self.context.constants
         found = clumps.detect(self.settings, constants, predictions["clump"], predictions["centre"])
         summary = ratio.summarize(predictions["bt_bins"], self.settings.n_bins, constants)
-        return {**predictions, **found, **summary}
+        # the map of centres has served its purpose
+        kept = {name: values for name, values in predictions.items() if name != "centre"}
+        return {**kept, **found, **summary}
 
     def columns(self, predictions: Arrays) -> list[Column]:
         """Return the bulge-to-total ratio with its interval, the number of clumps and their share of the light."""

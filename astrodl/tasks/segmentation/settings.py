@@ -68,7 +68,7 @@ class SegmentationSettings(TaskSettings):
     """... and this many times the flux of bulge and disk below it."""
     purity: Annotated[float, Field(gt=0, lt=1)] = 0.85
     """Purity of the clumps as objects, for which their threshold is chosen on the validation split."""
-    max_clumps: Annotated[int, Field(ge=1, le=1000)] = 32
+    max_clumps: Annotated[int, Field(ge=1, le=1000)] = 24
     """Most clumps of an object; the most probable are kept."""
     widths: Annotated[tuple[int, ...], Field(min_length=1)] = (16, 32, 64, 128)
     """Channels of the U-Net, from half the resolution downwards."""
