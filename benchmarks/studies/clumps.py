@@ -192,7 +192,8 @@ def main() -> None:
             summary = ", ".join(f"{name} {np.sqrt(np.mean(e**2)):.3f}" for name, e in error.items())
             print(f"On the {len(some)} fitted galaxies ({np.isnan(fitted).sum()} fits failed), B/T RMSE: {summary}.")
             print(
-                f"CPU seconds per galaxy: fit {fit_seconds:.2f}, network {seconds:.4f}, {fit_seconds / seconds:.0f} times less.\n"
+                f"CPU seconds per galaxy: fit {fit_seconds:.2f}, network {seconds:.4f} "
+                f"({fit_seconds / seconds:.0f} times less).\n"
             )
         rows = [
             [

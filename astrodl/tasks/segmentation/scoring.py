@@ -32,6 +32,8 @@ BRIGHT_SNR = 5.0
 """Bright clumps have this signal-to-noise ratio ..."""
 BRIGHT_CONTRAST = 0.03
 """... and this share of the flux of the galaxy."""
+_TUNED = 1000
+"""Training objects on which the finders of clumps are tuned."""
 _MOST_CLUMPS = 64
 """True clumps per object, and those of a baseline."""
 
@@ -106,12 +108,14 @@ def baselines(
     fitted = classical.fit_unsharp_mask(images, sky, known["mask"])
     new, new_sky = _read_reference(task, test_store, test)
     mask = classical.unsharp_mask(new, new_sky, fitted).astype(np.float32)
-    image, column = np.nonzero(np.isfinite(known["clumps"][:, :, 0]))
-    y, x, snr, *_, detectable = known["clumps"][image, column].T
+    some = slice(None, None, -(-len(train) // _TUNED))
+    rows = known["clumps"][some]
+    image, column = np.nonzero(np.isfinite(rows[:, :, 0]))
+    y, x, snr, *_, detectable = rows[image, column].T
     positions = Clumps(image, y, x, snr)
     found = {}
     for name in finders.FINDERS:
-        tuned = finders.tune_finder(name, images, sky, positions, detectable > 0)
+        tuned = finders.tune_finder(name, images[some], sky[some], positions, detectable > 0)
         arrays = pad(finders.find_clumps(new, new_sky, tuned), len(test), _MOST_CLUMPS)
         found[name] = dict(zip(("clump_y", "clump_x", "clump_probability"), arrays, strict=True))
     profile = classical.radial_fraction(known["bulge_fraction"], known["weight"])
