@@ -41,7 +41,7 @@ _REAL_SNR = 3.0
 """True clumps with this signal-to-noise ratio are real, also where the galaxy outshines them."""
 _SEPARATION_PIXELS = 1.5
 """Smallest distance of two predicted clumps."""
-_LEAST_SCORE = 0.02
+_LEAST_SCORE = 0.005
 """Smallest value of the map of centres that is considered."""
 _AREA_PIXELS = 5.0
 """Pixels of the mask farther from all clumps belong to none."""
@@ -138,8 +138,8 @@ def fit_detection(
     finds[matched] = detectable[own[matched]]
     n_real = np.count_nonzero(matched)
     if not n_real:
-        _warn("none of the predicted clumps of the validation split is real; the threshold is 0.5")
-        return {"centre_threshold": 0.5}
+        _warn("none of the predicted clumps of the validation split is real; all peaks are kept")
+        return {"centre_threshold": _LEAST_SCORE}
     threshold, completeness, purity = free_response(found.value, matched, finds, int(detectable.sum()))
     pure = np.flatnonzero((purity >= settings.purity) & (np.arange(len(purity)) >= _LEAST_CLUMPS - 1))
     best = int(np.argmax(2 * completeness * purity / np.maximum(completeness + purity, 1e-9)))
