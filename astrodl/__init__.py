@@ -27,6 +27,7 @@ _HOMES = {
     "rerank": "astrodl.pipeline.rerank",
     "review": "astrodl.pipeline.review",
     "schema": "astrodl.pipeline.schema",
+    "segment": "astrodl.pipeline.segment",
     "shard": "astrodl.ingestion.shard",
     "simulate": "astrodl.simulator.survey",
     "summary": "astrodl.pipeline.summary",

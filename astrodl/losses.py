@@ -14,6 +14,7 @@ from astrodl import distributed
 
 __all__ = [
     "SSIM_WIDTH",
+    "binary_focal",
     "crps_bins",
     "dirichlet_multinomial_nll",
     "focal_loss",
@@ -32,6 +33,7 @@ __all__ = [
     "ssim",
     "stable_asinh",
     "triplet_batch_hard",
+    "tversky",
 ]
 
 
@@ -322,3 +324,26 @@ def ssim(
     structure = 2 * (product - mean_x * mean_y) + c2
     structure = structure / (square_x - mean_x**2 + square_y - mean_y**2 + c2)
     return (luminance * structure).mean((1, 2, 3))
+
+
+def binary_focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+    r"""Binary cross-entropy with less weight on confident predictions, :math:`-(1 - p_t)^\gamma \log p_t`.
+
+    Lin et al. 2017, arXiv:1708.02002, eq. 4, averaged over all elements; `gamma` 0 is the cross-entropy. Targets
+    between 0 and 1 weight the two classes.
+    """
+    probability = torch.sigmoid(logits)
+    on = (1 - probability) ** gamma * functional.softplus(-logits)
+    off = probability**gamma * functional.softplus(logits)
+    return torch.lerp(off, on, target).mean()
+
+
+def tversky(logits: Tensor, target: Tensor, alpha: float = 0.3, beta: float = 0.7) -> Tensor:
+    r"""Tversky loss 1 - TP / (TP + alpha FP + beta FN), pooled over the batch.
+
+    Salehi et al. 2017, arXiv:1706.05721; with alpha = beta = 1/2 it is the Dice loss.
+    """
+    probability = torch.sigmoid(logits)
+    parts = [(probability * target).sum(), (probability * (1 - target)).sum(), ((1 - probability) * target).sum()]
+    found, wrong, missed = distributed.all_reduce(torch.stack(parts))
+    return 1 - (found + 0.5) / (found + alpha * wrong + beta * missed + 0.5)

@@ -51,11 +51,14 @@ def write_store(
     scale: float | None = 0.1,
     all_test: bool = False,
     without: Sequence[str] = (),
+    label_bands: Sequence[str] = (),
     **options: Any,
 ) -> Path:
     """Write the store; the first object has no data in the first band.
 
-    The bands are those of `order`, and the datasets `without` are left out. `options` are of `astrodl.store.Writer`.
+    The bands are those of `order`, and the datasets `without` are left out.
+    `label_bands` have labels of their own, in which bulges have half the light. `options` are of
+    `astrodl.store.Writer`.
     """
     galaxies = _draw_galaxies(np.random.default_rng(0), n_objects)
     galaxies["image"][0, 0] = np.nan
@@ -95,5 +98,8 @@ def write_store(
             "label/disk": galaxies["disk"],
             "label/clump": galaxies["clump"],
         }
+        for band in label_bands:
+            factors = {"bulge": np.float32(0.5), "disk": np.float32(1), "clump": np.float32(1)}
+            rows |= {f"label/{name}_{band}": factor * galaxies[name] for name, factor in factors.items()}
         writer.write_block(0, {name: values for name, values in rows.items() if name not in without})
     return path

@@ -32,6 +32,7 @@ VERBS = {
     "evaluate",
     "catalog",
     "product",
+    "segment",
     "hats",
     "map",
     "review",

@@ -270,3 +270,20 @@ def test_ssim_of_equal_images_is_one_and_accepts_a_range_per_band() -> None:
 def test_ssim_of_images_smaller_than_the_window_is_an_error() -> None:
     with pytest.raises(ValueError, match="reduce width"):
         losses.ssim(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), 1.0)
+
+
+def test_binary_focal_loss_is_the_cross_entropy_without_focus_and_the_formula_with_it() -> None:
+    logits, target = torch.randn(50), (torch.rand(50) > 0.5).float()
+    expected = nn.functional.binary_cross_entropy_with_logits(logits, target)
+    torch.testing.assert_close(losses.binary_focal(logits, target, 0.0), expected)
+    p = torch.where(target > 0, logits.sigmoid(), 1 - logits.sigmoid())
+    torch.testing.assert_close(losses.binary_focal(logits, target), (-((1 - p) ** 2) * p.log()).mean())
+
+
+def test_tversky_is_the_dice_loss_for_equal_weights_and_prefers_completeness_by_default() -> None:
+    logits, target = torch.randn(3, 8, 8), (torch.rand(3, 8, 8) > 0.7).float()
+    torch.testing.assert_close(losses.tversky(logits, target, 0.5, 0.5), losses.soft_dice(logits, target))
+    one, wrong, missed = torch.zeros(10), torch.full((10,), -20.0), torch.full((10,), -20.0)
+    one[:4] = 1
+    wrong[:8], missed[:2] = 20, 20  # twice the pixels, and half of them
+    assert losses.tversky(wrong, one) < losses.tversky(missed, one)

@@ -12,7 +12,15 @@ from scipy import ndimage
 
 from astrodl.baselines.features import Array, impute
 
-__all__ = ["UnsharpMask", "constant_bt", "fit_unsharp_mask", "forest_bt", "radial_fraction", "unsharp_mask"]
+__all__ = [
+    "UnsharpMask",
+    "boosted_bt",
+    "constant_bt",
+    "fit_unsharp_mask",
+    "forest_bt",
+    "radial_fraction",
+    "unsharp_mask",
+]
 
 # Width of the smoothing that suppresses single noise pixels, about the PSF.
 _FINE_PIXELS = 1.0
@@ -155,6 +163,17 @@ def forest_bt(
     train, test = impute(train_x, test_x)
     model = RandomForestRegressor(n_trees, min_samples_leaf=3, max_features=0.33, random_state=seed, n_jobs=n_jobs)
     return model.fit(train, np.asarray(train_bt, dtype=np.float64)).predict(test)
+
+
+def boosted_bt(train_x: ArrayLike, train_bt: ArrayLike, test_x: ArrayLike, *, seed: int = 0) -> Array:
+    """Predict bulge-to-total ratios by gradient boosting on catalogue features; parameters as for `forest_bt`."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    train, test = impute(train_x, test_x)
+    model = HistGradientBoostingRegressor(
+        learning_rate=0.05, max_iter=200, max_leaf_nodes=15, min_samples_leaf=10, random_state=seed
+    )
+    return np.clip(model.fit(train, np.asarray(train_bt, dtype=np.float64)).predict(test), 0, 1)
 
 
 def radial_fraction(train_fraction: ArrayLike, train_weight: ArrayLike) -> Array:

@@ -1,4 +1,4 @@
-"""Verbs of the tasks: train, predict, baseline, evaluate, catalog, product, hats."""
+"""Verbs of the tasks: train, predict, baseline, evaluate, catalog, product, segment, hats."""
 
 import argparse
 from pathlib import Path
@@ -185,6 +185,39 @@ def _product(args: argparse.Namespace) -> None:
     astrodl.product(args.task, args.store, args.predictions, args.out)
 
 
+def add_segment(verbs: Any) -> None:
+    """Add `segment`."""
+    verb = add_verb(verbs, _segment)
+    verb.add_argument("model", metavar="MODEL", type=Path, help="model.safetensors of the task segmentation")
+    verb.add_argument(
+        "images",
+        metavar="IMAGE",
+        type=Path,
+        nargs="+",
+        help="FITS: one per band in the order of the network, or one with an extension per band or a cube",
+    )
+    verb.add_argument(
+        "--out", metavar="FILE", type=Path, required=True, help="maps and table of clumps to write (FITS)"
+    )
+    verb.add_argument("--psf", metavar="FILE", type=Path, help="cube of the point-spread functions (FITS)")
+    verb.add_argument("--tile", metavar="N", type=count, help="side of a tile in pixels (default: 1024)")
+    add_machine(verb)
+
+
+def _segment(args: argparse.Namespace) -> None:
+    """Find clumps and divide the light among bulge, disk and clumps in images of any size.
+
+    astrodl segment model.safetensors g.fits r.fits i.fits --out segments.fits
+    """
+    from astrodl.pipeline.segment import TILE, read_psf
+
+    psf = None if args.psf is None else read_psf(args.psf)
+    astrodl.segment(
+        args.model, args.images, args.out, psf=psf, tile=args.tile or TILE, device=args.device, threads=args.threads,
+        progress=args.progress,
+    )  # fmt: skip
+
+
 def add_hats(verbs: Any) -> None:
     """Add `hats`."""
     verb = add_verb(verbs, _hats)
@@ -208,4 +241,4 @@ def _hats(args: argparse.Namespace) -> None:
     print(args.out)
 
 
-VERBS = (add_train, add_predict, add_baseline, add_evaluate, add_catalog, add_product, add_hats)
+VERBS = (add_train, add_predict, add_baseline, add_evaluate, add_catalog, add_product, add_segment, add_hats)

@@ -90,6 +90,8 @@ class SimulateSettings(Section):
     """Correlate the noise of neighbouring pixels as drizzling does, with the same variance."""
     variance: bool = False
     """Write the variance of each pixel as extensions `VAR_{band}`, which the ingestion then reads."""
+    band_truth: bool = False
+    """Write the bulge, disk and clump truth maps in all bands, and not only in the truth band."""
     votes: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Number of volunteers who vote on the class of each galaxy, in columns `votes_{class}`."""
     oddity_fraction: Fraction = 0.05

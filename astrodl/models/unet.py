@@ -1,14 +1,49 @@
-"""U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with a vector output from its deepest level."""
+"""U-Net (Ronneberger et al. 2015, arXiv:1505.04597) for clumps, bulge and disk, with a vector output."""
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astrodl.models.blocks import MLP, ConvBlock, ResidualBlock, initialize
+from astrodl.models.blocks import MLP, ConvBlock, ResidualBlock, initialize, look_up, start_at_zero
 
-__all__ = ["DecompositionUNet", "UNet", "sum_fractions"]
+__all__ = [
+    "COMPONENTS",
+    "SKIPS",
+    "UPSAMPLING",
+    "DecompositionUNet",
+    "UNet",
+    "UNetMaps",
+    "radial_profile",
+    "sum_fractions",
+]
+
+COMPONENTS = ("bulge", "disk", "clump")
+"""Parts of a galaxy, in the order of the fractions."""
+SKIPS = ("concatenate", "attention", "none")
+"""What the decoder takes from the encoder: its maps; its maps weighted by attention gates (Oktay et al. 2018,
+arXiv:1804.03999); or nothing, which makes a plain encoder-decoder."""
+UPSAMPLING = ("transposed", "resize")
+"""Transposed convolution, or nearest neighbour and convolution (Odena, Dumoulin & Olah 2016)."""
+
+_RINGS_PIXELS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 13.0, 17.0, 22.0, 30.0)
+"""Outer radii of the rings of the radial profile."""
+_RARE_LOGIT = -4.0
+"""Logit of clumps and centres before the training."""
+
+
+class UNetMaps(NamedTuple):
+    """Results of a `UNet`."""
+
+    maps: Tensor
+    """Output maps, (B, out, H, W)."""
+    bottleneck: Tensor
+    """Mean of the deepest feature map, (B, widths[-1])."""
+    features: Tensor
+    """Feature maps before the last convolution, of half the padded resolution, (B, widths[0], H / 2, W / 2)."""
 
 
 class UNet(nn.Module):
@@ -17,70 +52,225 @@ class UNet(nn.Module):
     A strided stem halves the image and a pixel shuffle (Shi et al. 2016, arXiv:1609.05158) returns to full resolution:
     with residual blocks at full resolution, training and prediction take twice as long for the same accuracy.
     Images whose sides are not multiples of ``2 ** len(widths)`` are padded with zeros, and the maps cropped.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    widths : tuple of int
+        Channels from half the resolution downwards.
+    norm : str
+        Normalisation, see `astrodl.models.blocks.NORMALIZATIONS`.
+    skips : str
+        One of `SKIPS`.
+    upsampling : str
+        One of `UPSAMPLING`.
+    dilation : int
+        Spacing of the taps of two additional convolutions on the deepest maps; 1: none.
+    n_condition : int
+        Length of a vector that shifts the maps of the stem, such as a description of the point-spread function.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, widths: tuple[int, ...] = (16, 32, 64, 128)):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        widths: tuple[int, ...] = (16, 32, 64, 128),
+        norm: str = "batch",
+        skips: str = "concatenate",
+        upsampling: str = "transposed",
+        dilation: int = 1,
+        n_condition: int = 0,
+    ):
         super().__init__()
+        look_up("skip connection", skips, dict.fromkeys(SKIPS))
+        expand = look_up("upsampling", upsampling, {"transposed": _transposed, "resize": _resize})
         self.factor = 2 ** len(widths)
-        self.stem = ConvBlock(in_channels, widths[0], kernel=5, stride=2)
-        self.down = nn.ModuleList(ResidualBlock(before, width, stride=2) for before, width in pairwise(widths))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, shallow, 2, 2) for shallow, deep in pairwise(widths))
-        self.merge = nn.ModuleList(ResidualBlock(2 * width, width) for width in widths[:-1])
+        self.stem = ConvBlock(in_channels, widths[0], kernel=5, stride=2, norm=norm)
+        self.condition = start_at_zero(nn.Linear(n_condition, widths[0])) if n_condition else None
+        self.down = nn.ModuleList(
+            ResidualBlock(before, width, stride=2, norm=norm) for before, width in pairwise(widths)
+        )
+        deepest = (ConvBlock(widths[-1], widths[-1], dilation=dilation, norm=norm) for _ in range(2))
+        self.deepest = nn.Sequential(*deepest) if dilation > 1 else nn.Identity()
+        self.up = nn.ModuleList(expand(deep, shallow) for shallow, deep in pairwise(widths))
+        self.gates = nn.ModuleList(AttentionGate(width) for width in widths[:-1]) if skips == "attention" else None
+        n_inputs = 1 if skips == "none" else 2
+        self.merge = nn.ModuleList(ResidualBlock(n_inputs * width, width, norm=norm) for width in widths[:-1])
         self.head = nn.Sequential(nn.Conv2d(widths[0], 4 * out_channels, 3, padding=1), nn.PixelShuffle(2))
+        self.has_skips = skips != "none"
+        self._deepest_reach = 2 * dilation * self.factor if dilation > 1 else 0
         initialize(self)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output maps and the mean of the deepest feature map."""
+    @property
+    def reach(self) -> int:
+        """Largest distance in pixels of an input that a pixel of the maps depends on, rounded up to `factor`."""
+        n_levels = len(self.down) + 1
+        # stem and output, the two convolutions of each block on the way down and up, that of an upsampling
+        reach = 4 + sum(6 * 2**level for level in range(1, n_levels)) + self._deepest_reach + self.factor
+        return -(-reach // self.factor) * self.factor
+
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> UNetMaps:
+        """Return the output maps, the mean of the deepest feature map and the last feature maps."""
         height, width = image.shape[-2:]
         padded = functional.pad(image, (0, -width % self.factor, 0, -height % self.factor))
-        maps = [self.stem(padded)]
+        x = self.stem(padded)
+        if self.condition is not None:
+            assert condition is not None, "the network takes a condition"
+            x = x + self.condition(condition)[..., None, None].to(x.dtype)
+        maps = [x]
         for down in self.down:
             maps.append(down(maps[-1]))
-        x = maps.pop()
+        x = self.deepest(maps.pop())
         bottleneck = x.mean((-2, -1))
-        for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
-            x = merge(torch.cat([up(x), maps.pop()], dim=1))
-        return self.head(x)[..., :height, :width], bottleneck
+        for number in reversed(range(len(self.up))):
+            x, skipped = self.up[number](x), maps.pop()
+            skipped = skipped if self.gates is None else self.gates[number](skipped, x)
+            x = self.merge[number](torch.cat([x, skipped], dim=1) if self.has_skips else x)
+        return UNetMaps(self.head(x)[..., :height, :width], bottleneck, x)
+
+
+def _transposed(deep: int, shallow: int) -> nn.Module:
+    return nn.ConvTranspose2d(deep, shallow, 2, 2)
+
+
+def _resize(deep: int, shallow: int) -> nn.Module:
+    return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(deep, shallow, 3, padding=1))
+
+
+class AttentionGate(nn.Module):
+    """Weight the maps of a skip connection by a map of the decoder (Oktay et al. 2018, arXiv:1804.03999)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Sequential(
+            nn.Conv2d(2 * width, max(1, width // 2), 1), nn.ReLU(inplace=True), nn.Conv2d(max(1, width // 2), 1, 1)
+        )
+
+    def forward(self, skipped: Tensor, decoded: Tensor) -> Tensor:
+        """Weight (B, C, H, W) by (B, C, H, W)."""
+        return skipped * torch.sigmoid(self.weight(torch.cat([skipped, decoded], dim=1)))
 
 
 class DecompositionUNet(nn.Module):
-    """U-Net for clumps, bulge and disk, with a head for the bulge-to-total ratio.
+    """U-Net for clumps, bulge and disk, with a head for the distribution of the bulge-to-total ratio.
 
-    It maps (B, bands, H, W) to a dict of
+    It maps (B, in, H, W) to a dict of
 
     - `clump`: (B, H, W) logit of the probability that a pixel belongs to a clump,
-    - `fraction`: (B, 3, H, W) logits of the flux fractions of bulge, disk and clumps,
-    - `light`: (B, H, W) noise-free light of the galaxy, as arsinh of its signal-to-noise ratio per pixel,
-    - `bt`: (B, 2) mean of the bulge-to-total ratio, and logarithm of its standard deviation,
-    - `summed`: (B, 3) flux fractions of the whole galaxy, from the sums of the maps.
+    - `centre`: (B, H, W) logit of the probability that a clump is centred on the pixel,
+    - `fraction`: (B, bands, 3, H, W) logits of the flux fractions of bulge, disk and clumps,
+    - `light`: (B, bands, H, W) noise-free light of the galaxy, as arsinh of its signal-to-noise ratio per pixel,
+    - `bt`: (B, n_bins) logits of the bins of the bulge-to-total ratio in the reference band,
+    - `summed`: (B, bands, 3) flux fractions of the whole galaxy, from the sums of the maps.
+
+    Parameters
+    ----------
+    in_channels : int
+    n_bands : int
+        Bands of fractions and light; the ratio is that in band number `reference`.
+    centres : sequence of float
+        Centres of the bins of the ratio, (n_bins,).
+    n_features, n_condition : int
+        Lengths of the vectors of measured features, and of the description of the point-spread function.
+    options
+        Of `UNet`.
     """
 
-    def __init__(self, in_channels: int, *, widths: tuple[int, ...] = (16, 32, 64, 128), dropout: float = 0.1):
+    centres: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        centres: tuple[float, ...],
+        *,
+        n_bands: int = 1,
+        reference: int = 0,
+        n_features: int = 0,
+        n_condition: int = 0,
+        widths: tuple[int, ...] = (16, 32, 64, 128),
+        dropout: float = 0.1,
+        options: Mapping[str, str | int] | None = None,
+    ):
         super().__init__()
-        self.unet = UNet(in_channels, 5, widths=widths)
-        self.head = nn.Sequential(MLP(widths[-1] + 4, (64,), dropout=dropout), nn.Linear(64, 2))
+        self.n_bands, self.reference = n_bands, reference
+        self.unet = UNet(
+            in_channels, 2 + 4 * n_bands, widths=widths, n_condition=n_condition, **(options or {})  # type: ignore[arg-type]
+        )  # fmt: skip
+        # clumps are rare: start from a low probability
+        nn.init.constant_(self.unet.head[0].bias[:8], _RARE_LOGIT)  # type: ignore[index]
+        self.register_buffer("centres", torch.tensor(centres), persistent=False)
+        n_pooled = (
+            in_channels * len(_RINGS_PIXELS) + widths[-1] + 3 * widths[0] + 4 * n_bands + n_features + n_condition
+        )
+        self.head = nn.Sequential(MLP(n_pooled, (128, 64), dropout=dropout), nn.Linear(64, len(centres) + 1))
         initialize(self.head)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Return maps and bulge-to-total ratio."""
-        maps, bottleneck = self.unet(image)
-        fraction, light = maps[:, 1:4], maps[:, 4]
-        summed = sum_fractions(fraction, light)
-        flux = light.float().clamp(0, 12).sinh().sum((-2, -1)).log1p()[:, None]
-        mean, log_sigma = self.head(torch.cat([bottleneck, summed, flux / 5], dim=1)).unbind(1)
-        # the head predicts a correction of the ratio from the summed maps
-        bt = torch.sigmoid(torch.logit(summed[:, 0].clamp(0.01, 0.99)) + mean.float())
+    def forward(
+        self, image: Tensor, features: Tensor | None = None, condition: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return maps and the logits of the bulge-to-total ratio."""
+        maps, bottleneck, last = self.unet(image, condition)
+        output = self.split(maps)
+        summed = sum_fractions(output["fraction"], output["light"])
+        flux = _flux(output["light"]).sum((-2, -1)).log1p() / 5
+        pooled = [
+            radial_profile(image.float()),
+            bottleneck.float(),
+            self._pool(output, last.float()),
+            summed.flatten(1),
+            flux,
+        ]
+        pooled += [vector.float() for vector in (features, condition) if vector is not None]
+        logits, width = self.head(torch.cat(pooled, dim=1)).float().split([len(self.centres), 1], dim=1)
+        # the head corrects a Gaussian at the ratio of the summed maps
+        distance = (self.centres - summed[:, self.reference, :1]) * (2 + width.clamp(-4, 4)).exp()
+        return {**output, "bt": logits - 0.5 * distance.square(), "summed": summed}
+
+    def maps(self, image: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the maps alone, for images of any size."""
+        return self.split(self.unet(image, condition).maps)
+
+    def split(self, maps: Tensor) -> dict[str, Tensor]:
+        """Divide the output channels."""
+        fraction, light = maps[:, 2:].split([3 * self.n_bands, self.n_bands], dim=1)
         return {
             "clump": maps[:, 0],
-            "fraction": fraction,
+            "centre": maps[:, 1],
+            "fraction": fraction.unflatten(1, (self.n_bands, 3)),
             "light": light,
-            "bt": torch.stack([bt, log_sigma.float().clamp(-5, 0) - 1], dim=1),
-            "summed": summed,
         }
+
+    def _pool(self, output: dict[str, Tensor], last: Tensor) -> Tensor:
+        """Average the last feature maps with weights: the bulge's light, the disk's, and the root of all light."""
+        flux = _flux(output["light"][:, self.reference])[:, None]
+        share = output["fraction"][:, self.reference, :2].float().softmax(1)
+        # the root has no gradient at zero
+        weight = torch.cat([flux * share, (flux + 1e-2).sqrt() - 0.1], dim=1)
+        size = [2 * side for side in last.shape[-2:]]
+        weight = functional.pad(weight, (0, size[1] - weight.shape[-1], 0, size[0] - weight.shape[-2]))
+        weight = functional.avg_pool2d(weight, 2).flatten(2) + 1e-6
+        weight = weight / weight.sum(2, keepdim=True)
+        return torch.einsum("bkp,bcp->bkc", weight, last.flatten(2)).flatten(1)
+
+
+def radial_profile(image: Tensor) -> Tensor:
+    """Average images in rings around their centre: (B, C, H, W) -> (B, 12 C); rings outside of the image are zero."""
+    y, x = (torch.arange(side, device=image.device) - (side - 1) / 2 for side in image.shape[-2:])
+    radius = torch.hypot(y[:, None].expand(-1, len(x)), x.expand(len(y), -1)).flatten()
+    outer = torch.tensor(_RINGS_PIXELS, device=image.device)
+    inside = (radius < outer[:, None]).to(image.dtype)
+    inside = torch.cat([inside[:1], inside[1:] - inside[:-1]])
+    weight = inside / inside.sum(1, keepdim=True).clamp_min(1)
+    return (image.flatten(2) @ weight.T).flatten(1)
+
+
+def _flux(light: Tensor) -> Tensor:
+    """Return the flux in units of the noise from its arsinh."""
+    return light.float().clamp(0, 12).sinh()
 
 
 def sum_fractions(fraction: Tensor, light: Tensor) -> Tensor:
-    """Sum the fraction maps weighted with the light: (B, 3, H, W), (B, H, W) -> (B, 3), where rows sum to one."""
-    flux = light.float().clamp(0, 12).sinh()
-    parts = (fraction.float().softmax(1) * flux[:, None]).sum((-2, -1))
-    return (parts + 1e-3) / (parts + 1e-3).sum(1, keepdim=True)
+    """Sum fraction maps weighted with the light: (..., 3, H, W), (..., H, W) -> (..., 3), where rows sum to one."""
+    parts = (fraction.float().softmax(-3) * _flux(light)[..., None, :, :]).sum((-2, -1))
+    return (parts + 1e-3) / (parts + 1e-3).sum(-1, keepdim=True)

@@ -45,6 +45,7 @@ def segmentation_gallery(
     bulge_truth: ArrayLike,
     bulge_predicted: ArrayLike,
     titles: Sequence[str] | None = None,
+    positions: Sequence[tuple[ArrayLike, ArrayLike]] | None = None,
     n_total: int | None = None,
     heading: str = "Clumps and bulges",
 ) -> Figure:
@@ -60,6 +61,8 @@ def segmentation_gallery(
         Bulge flux over total flux per pixel, in [0, 1]; NaN where it is undefined.
     titles : sequence of n str, optional
         Text above each row.
+    positions : sequence of n pairs of arrays of shape (k, 2), optional
+        Rows and columns in pixels of true and predicted clumps, drawn as crosses.
     n_total : int, optional
         Size of the sample that the examples are from, for the heading.
     """
@@ -83,6 +86,8 @@ def segmentation_gallery(
             if column in (1, 2):
                 color = PALETTE["yellow"] if column == 1 else "#ff8a3c"
                 _draw_contour(axes, masks[column - 1][i], x, y, side, color)
+                if positions is not None:
+                    _draw_positions(axes, np.asarray(positions[i][column - 1]), len(rgb[i]), x, y, side)
             if column > 2:
                 _draw_bulge_fraction(axes, fractions[column - 3][i], x, y, side)
     _draw_color_bar(axes, WIDTH_INCHES - 0.55, top, min(2.2, max(n, 1) * side))
@@ -98,6 +103,13 @@ def _draw_contour(axes: Axes, mask: Array, left: float, top: float, side: float,
     pixel = side / mask.shape[0]
     centers = (np.arange(padded.shape[0]) - 0.5) * pixel
     axes.contour(left + centers, top + side - centers, padded, levels=[0.5], colors=[color], linewidths=1.1)
+
+
+def _draw_positions(axes: Axes, yx: Array, size: int, left: float, top: float, side: float) -> None:
+    pixel = side / size
+    row, column = yx.reshape(-1, 2).T
+    axes.plot(left + (column + 0.5) * pixel, top + side - (row + 0.5) * pixel, "+", color="white", markersize=5,
+              markeredgewidth=0.9)  # fmt: skip
 
 
 def _draw_bulge_fraction(axes: Axes, fraction: Array, left: float, top: float, side: float) -> None:
@@ -170,63 +182,55 @@ def bulge_to_total(
 
 @apply_style
 def clump_detection(
-    true_value: ArrayLike,
+    true_values: Sequence[ArrayLike],
     is_found: ArrayLike,
-    predicted_value: ArrayLike,
+    probability: ArrayLike,
     is_real: ArrayLike,
     *,
-    label: str = "clump flux (µJy)",
-    logarithmic: bool = True,
-    baselines: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]] | None = None,
-    n_bins: int = 8,
+    labels: Sequence[str] = ("S/N", "share of the flux"),
+    n_bins: int = 7,
     heading: str = "Clump detection",
 ) -> Figure:
-    """Draw completeness and purity of clumps in bins of flux or S/N, with Wilson 68 % intervals.
+    """Draw the completeness of clumps in bins of their properties, and their purity in bins of their probability.
+
+    Error bars are Wilson 68 % intervals.
 
     Parameters
     ----------
-    true_value : array of shape (n,)
-        Flux or S/N of each true clump.
+    true_values : two arrays of shape (n,)
+        Properties of each true clump, such as signal-to-noise ratio and contrast; bins and axis are logarithmic.
     is_found : bool array of shape (n,)
         Whether a predicted clump matches the true one.
-    predicted_value : array of shape (m,)
-        The same quantity of each predicted clump.
+    probability : array of shape (m,)
+        Predicted probability of each predicted clump.
     is_real : bool array of shape (m,)
         Whether a true clump matches the predicted one.
-    label : str
-        Name of the quantity with its unit.
-    logarithmic : bool
-        Whether bins and axis are logarithmic.
-    baselines : mapping name -> (true_value, is_found, predicted_value, is_real), optional
-        The same for other methods.
+    labels : two str
+        Names of the properties with their units.
     """
-    n_true = int(np.isfinite(np.asarray(true_value, dtype=float)).sum())
-    figure = new_figure(3.7, heading=add_count(heading, n_true, "true clumps"))
-    panels = figure.subplots(1, 2, sharey=True)
-    methods = list_methods((true_value, is_found, predicted_value, is_real), baselines)
-    edges = _common_edges([values[0] for _, values, _ in methods], n_bins, logarithmic)
-    for i, (name, values, color) in enumerate(methods):
-        # Offset the methods so that their error bars do not overlap.
-        offset = (i - (len(methods) - 1) / 2) * 0.12
-        x = edges[:-1] + (0.5 + offset) * np.diff(edges)
-        for axes, (value, is_match) in zip(panels, (values[:2], values[2:]), strict=True):
-            # The outermost bins include all clumps beyond the range.
-            value, is_match = select_finite_pairs(np.clip(value, edges[0], edges[-1]), is_match)
-            n_clumps, n_matches = np.histogram(value, edges)[0], np.histogram(value, edges, weights=is_match)[0]
-            draw_fractions(axes, x, n_matches, n_clumps, color=color, label=name)
-    for axes, name in zip(panels, ("completeness", "purity"), strict=True):
-        axes.axhline(1, color=INK, linewidth=1.0)
-        axes.set(ylim=(0, 1.04), xlabel=label, ylabel=name)
-        if logarithmic:
-            axes.set_xscale("log")
-            label_log_axis(axes.xaxis)
-        axes.set_xlim(edges[0], edges[-1])
-    panels[1].tick_params(labelleft=True)
-    if n_true:
-        add_legend_above(panels[1])
-    else:
+    figure = new_figure(3.3, heading=add_count(heading, len(np.asarray(is_found)), "true clumps"))
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, values, label in zip(panels, true_values, labels, strict=False):
+        _draw_share(axes, values, is_found, _common_edges([values], n_bins, True))
+        axes.set(xscale="log", xlabel=label)
+        label_log_axis(axes.xaxis)
+    _draw_share(panels[2], probability, is_real, np.linspace(0, 1, n_bins + 1))
+    panels[2].plot([0, 1], [0, 1], color=INK, linewidth=1.0)
+    panels[2].set(xlabel="predicted probability")
+    for axes, name in zip(panels, ("completeness", "completeness", "purity"), strict=True):
+        axes.set(ylim=(0, 1.04), ylabel=name, box_aspect=1)
+        axes.tick_params(labelleft=True)
+    if not len(np.asarray(is_found)):
         mark_empty(panels[0], "no true clumps")
     return figure
+
+
+def _draw_share(axes: Axes, values: ArrayLike, is_match: ArrayLike, edges: Array) -> None:
+    # The outermost bins include all clumps beyond the range.
+    inside, match = select_finite_pairs(np.clip(np.asarray(values, float), edges[0], edges[-1]), is_match)
+    n_clumps, n_matches = np.histogram(inside, edges)[0], np.histogram(inside, edges, weights=match)[0]
+    draw_fractions(axes, (edges[:-1] + edges[1:]) / 2, n_matches, n_clumps, color=PALETTE["blue"], label="network")
+    axes.set_xlim(edges[0], edges[-1])
 
 
 def _common_edges(series: Sequence[ArrayLike], n_bins: int, logarithmic: bool) -> Array:

@@ -58,7 +58,8 @@ class Observation:
     images, variance
         Observed images and the variance of their pixels, (bands, y, x).
     maps
-        Noise-free bulge, disk and clumps in the truth band, (labels, y, x).
+        Noise-free bulge, disk and clumps in the truth band, (labels, y, x); with `band_truth` then in the other bands,
+        band by band.
     segmentation
         0 sky, 1 the galaxy, 2 and up other sources, (y, x).
     """
@@ -136,14 +137,18 @@ class Simulator:
             scene.clumps[:, 2:] *= factor
 
     def render(self, scene: Scene) -> tuple[Floats, Floats]:
-        """Return the noise-free images (bands, y, x) and truth maps (labels, y, x) of a scene in counts."""
+        """Return the noise-free images (bands, y, x) and truth maps (maps, y, x) of a scene in counts."""
         planes: list[tuple[int, str | None]] = [(band, None) for band in range(len(self.bands))]
-        planes += [(self.truth_band, part) for part in LABELS]
+        planes += [(band, part) for band in self.map_bands for part in LABELS]
         frames = self.camera.render(scene.layers, planes)
-        n_bands = len(self.bands)
-        frames[:n_bands] *= self.count_per_flux[:, None, None].astype(np.float32)
-        frames[n_bands:] *= np.float32(self.count_per_flux[self.truth_band])
-        return frames[:n_bands], frames[n_bands:]
+        frames *= np.array([self.count_per_flux[band] for band, _ in planes], np.float32)[:, None, None]
+        return frames[: len(self.bands)], frames[len(self.bands) :]
+
+    @property
+    def map_bands(self) -> list[int]:
+        """Bands of the truth maps, the truth band first."""
+        others = [band for band in range(len(self.bands)) if band != self.truth_band and self.settings.band_truth]
+        return [self.truth_band, *others]
 
     def observe(self, rng: np.random.Generator, images: Floats) -> Floats:
         """Add the noise of sky, camera and photons."""
@@ -210,8 +215,13 @@ class Simulator:
         images += [Image(f"PSF_{name}", self.camera.psf[i], psf_cards) for i, name in enumerate(names)]
         file = f"{row['object_id']}.fits"
         write_cutout(out / "images" / file, primary, images)
-        cards = calibrated[self.truth_band]
-        truth = [Image(label.upper(), data, cards) for label, data in zip(LABELS, observation.maps, strict=True)]
+        kinds = [(label, band) for band in self.map_bands for label in LABELS]
+        truth = [
+            Image(
+                label.upper() if band == self.truth_band else f"{label.upper()}_{names[band]}", data, calibrated[band]
+            )
+            for (label, band), data in zip(kinds, observation.maps, strict=True)
+        ]
         isophote: Card = (settings.isophote, "mag / arcsec2 of the faintest pixels")
         truth.append(Image("SEGMENTATION", observation.segmentation, {**wcs, "ISOPHOTE": isophote}))
         band: Card = (names[self.truth_band], "band of the maps")

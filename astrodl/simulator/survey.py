@@ -35,9 +35,10 @@ def simulate(settings: SimulateSettings, out: FilePath, *, workers: int = 1, pro
     """Simulate a survey.
 
     Writes `images/{object_id}.fits` (an extension per band, optionally `VAR_{band}`, then `PSF_{band}`),
-    `truth/{object_id}.fits` (BULGE, DISK, CLUMP: noise-free, PSF-convolved, in counts of the truth band; SEGMENTATION:
-    0 sky, 1 the galaxy, 2 and up other sources), `clumps.fits` and finally `catalog.fits`. Blocks that an earlier run
-    with the same settings completed are kept. Only the two tables grow in memory with the number of objects.
+    `truth/{object_id}.fits` (BULGE, DISK, CLUMP: noise-free, PSF-convolved, in counts of the truth band, and with
+    `band_truth` those of the other bands as `BULGE_{band}` and so on; SEGMENTATION: 0 sky, 1 the galaxy, 2 and up
+    other sources), `clumps.fits` and finally `catalog.fits`. Blocks that an earlier run with the same settings
+    completed are kept. Only the two tables grow in memory with the number of objects.
 
     Parameters
     ----------
@@ -88,6 +89,10 @@ def _simulate(settings: SimulateSettings, out: Path, workers: int, progress: boo
 
 def data_settings(settings: SimulateSettings, out: Path) -> DataSettings:
     """Return the settings that ingest the survey that `simulate` wrote to `out`."""
+    labels: dict[str, str | int] = {label: label.upper() for label in LABELS}
+    if settings.band_truth:
+        others = [band for band in settings.bands if band != truth_band(settings)]
+        labels |= {f"{label}_{band}": f"{label.upper()}_{band}" for band in others for label in LABELS}
     kept = [name for name in catalog_columns(settings) if name not in ("object_id", "ra", "dec")]
     return DataSettings(
         root=str(out),
@@ -98,7 +103,7 @@ def data_settings(settings: SimulateSettings, out: Path) -> DataSettings:
         ra_column="ra",
         dec_column="dec",
         columns={name: name for name in kept},
-        labels=LabelSettings(path="truth/{object_id}.fits", extensions={label: label.upper() for label in LABELS}),
+        labels=LabelSettings(path="truth/{object_id}.fits", extensions=labels),
         noise=NoiseSettings(extension="VAR_{band}") if settings.variance else None,
         size=settings.size,
         pixel_scale_arcsec=settings.pixel_scale_arcsec,
@@ -152,7 +157,8 @@ def _identity(settings: SimulateSettings) -> dict[str, Any]:
     """Return everything that the files depend on."""
     return {
         "format_version": _FORMAT_VERSION,
-        "settings": settings.model_dump(mode="json"),
+        # simulations from before this setting stay valid
+        "settings": settings.model_dump(mode="json", exclude=None if settings.band_truth else {"band_truth"}),
         # A table of throughputs may change under the same name.
         "bands": [[band.name, band.zero_point, band.wavelength] for band in survey_bands(settings)],
         # Blocks of an older version lack newer columns.

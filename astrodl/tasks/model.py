@@ -48,7 +48,7 @@ class Model:
         self._folded_state: list[tuple[int, int]] = []
 
     @property
-    def _predictor(self) -> nn.Module:
+    def predictor(self) -> nn.Module:
         """A copy of the network with folded batch norms, made anew where weights have changed or moved."""
         state = [(tensor.data_ptr(), tensor._version) for tensor in self.network.state_dict(keep_vars=True).values()]
         if state != self._folded_state:
@@ -162,7 +162,7 @@ class Model:
         """
         size = len(next(iter(batch.values())))
         step = max(1, CPU_PIXELS // max(1, batch["image"][0, 0].numel())) if self.device.type == "cpu" else size
-        parts, network = [], self._predictor
+        parts, network = [], self.predictor
         for start in range(0, size, step):
             part = {name: tensor[start : start + step] for name, tensor in batch.items()}
             parts.append(self.task.predict(network, to_memory_format(part, self.layout)))

@@ -3,7 +3,6 @@ import pytest
 from scipy import ndimage
 
 from astrodl.metrics import segmentation
-from astrodl.metrics.bootstrap import bootstrap
 
 
 def blank(n: int = 1, size: int = 16) -> np.ndarray:
@@ -48,94 +47,6 @@ def test_empty_images_do_not_change_a_pooled_metric() -> None:
     assert segmentation.dice(*padded) == segmentation.dice(*segmentation.overlap(truth, predicted))
 
 
-def test_a_clump_is_found_when_half_of_it_is_covered() -> None:
-    truth, half, less = blank(), blank(), blank()
-    truth[0, 2:6, 2:6] = True
-    half[0, 2:6, 2:4] = True
-    less[0, 2:6, 2:4], less[0, 5, 3] = True, False
-    assert [int(count[0]) for count in segmentation.match_clumps(truth, half)] == [1, 1, 1, 1]
-    assert [int(count[0]) for count in segmentation.match_clumps(truth, less)] == [1, 0, 1, 1]
-
-
-def test_pieces_of_a_clump_do_not_find_it_but_are_matched() -> None:
-    truth, pieces = blank(), blank()
-    truth[0, 2:8, 2:8] = True
-    pieces[0, 2:8, 2:4], pieces[0, 2:8, 6:8] = True, True
-    counts = segmentation.match_clumps(truth, pieces)
-    assert [int(count[0]) for count in counts] == [1, 0, 2, 2]
-
-
-def test_a_mask_of_all_pixels_finds_all_clumps_and_is_not_matched() -> None:
-    truth = blank()
-    truth[0, 2:4, 2:4], truth[0, 10:12, 10:12] = True, True
-    counts = segmentation.match_clumps(truth, ~blank())
-    assert segmentation.completeness(counts.n_truth, counts.n_found) == 1
-    assert segmentation.purity(counts.n_predicted, counts.n_matched) == 0
-
-
-def test_pixels_are_connected_across_corners_but_not_across_images() -> None:
-    mask = blank(2)
-    mask[0, 3, 3] = mask[0, 4, 4] = mask[1, 4, 4] = True
-    assert list(segmentation.match_clumps(mask, mask).n_truth) == [1, 1]
-
-
-def slow_counts(truth: np.ndarray, predicted: np.ndarray) -> list[int]:
-    """Count by a loop over clumps of one image."""
-    eight = np.ones((3, 3))
-    labels = [ndimage.label(mask, eight) for mask in (truth, predicted)]
-    result = []
-    for (own, n_own), (other, n_other) in (labels, labels[::-1]):
-        hits = 0
-        for k in range(1, n_own + 1):
-            inside = own == k
-            hits += any(2 * (inside & (other == m)).sum() >= inside.sum() for m in range(1, n_other + 1))
-        result += [n_own, hits]
-    return result
-
-
-def test_clumps_are_counted_as_by_a_loop_over_them() -> None:
-    truth, predicted = blobs(8, 4), blobs(8, 5) | np.roll(blobs(8, 4), 1, axis=2)
-    counts = segmentation.match_clumps(truth, predicted)
-    assert [list(row) for row in np.stack(counts, axis=1)] == [
-        slow_counts(t, p) for t, p in zip(truth, predicted, strict=True)
-    ]
-
-
-@pytest.mark.parametrize("turns", [1, 2, 3])
-def test_counts_do_not_change_when_both_masks_are_rotated(turns: int) -> None:
-    truth, predicted = blobs(4, 6), blobs(4, 7)
-    turned = [np.rot90(mask, turns, axes=(1, 2)) for mask in (truth, predicted)]
-    assert np.array_equal(segmentation.match_clumps(*turned), segmentation.match_clumps(truth, predicted))
-    assert np.array_equal(segmentation.overlap(*turned), segmentation.overlap(truth, predicted))
-
-
-def test_integer_masks_count_as_boolean_ones() -> None:
-    truth, predicted = blobs(2, 6), blobs(2, 7)
-    as_integers = segmentation.match_clumps(truth.astype(np.uint8), 3 * predicted.astype(int))
-    assert np.array_equal(as_integers, segmentation.match_clumps(truth, predicted))
-
-
-def test_listed_clumps_carry_their_flux_and_agree_with_the_counts() -> None:
-    truth, predicted = blobs(6, 4), blobs(6, 5) | blobs(6, 4) & (np.arange(24) < 12)
-    flux = np.random.default_rng(0).uniform(size=truth.shape)
-    counts = segmentation.match_clumps(truth, predicted)
-    sums, covered = segmentation.clump_list(truth, predicted, flux)
-    assert len(sums) == counts.n_truth.sum()
-    assert covered.sum() == counts.n_found.sum()
-    assert sums.sum() == pytest.approx(flux[truth].sum())
-    assert segmentation.clump_list(predicted, truth, flux)[1].sum() == counts.n_matched.sum()
-    sums, covered = segmentation.clump_list(blank(), blank(), np.ones((1, 16, 16)))
-    assert len(sums) == len(covered) == 0
-
-
-def test_completeness_and_purity_are_ratio_statistics_over_objects() -> None:
-    counts = segmentation.match_clumps(blobs(30, 4), blobs(30, 4) & (np.arange(24) < 12))
-    value, error = bootstrap(segmentation.completeness, counts.n_truth, counts.n_found)
-    assert value == counts.n_found.sum() / counts.n_truth.sum()
-    assert 0 < error < 0.1
-    assert np.isnan(segmentation.purity([0, 0], [0, 0]))
-
-
 @pytest.mark.parametrize(
     ("truth", "predicted", "message"),
     [
@@ -145,9 +56,8 @@ def test_completeness_and_purity_are_ratio_statistics_over_objects() -> None:
     ],
 )
 def test_invalid_masks_raise(truth, predicted, message: str) -> None:
-    for function in (segmentation.overlap, segmentation.match_clumps):
-        with pytest.raises(ValueError, match=message):
-            function(truth, predicted)
+    with pytest.raises(ValueError, match=message):
+        segmentation.overlap(truth, predicted)
 
 
 def test_fraction_error_is_weighted_by_flux() -> None:

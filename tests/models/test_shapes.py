@@ -10,7 +10,7 @@ from astrodl.models.blocks import MLP, ConvBlock, ResidualBlock, initialize, mak
 from astrodl.models.cnn import CompactResNet
 from astrodl.models.gan import EncoderGAN
 from astrodl.models.hybrid import HybridNetwork
-from astrodl.models.unet import DecompositionUNet, UNet, sum_fractions
+from astrodl.models.unet import DecompositionUNet, UNet, radial_profile, sum_fractions
 
 CASES = [
     (ConvBlock(3, 8, stride=2), (2, 3, 16, 16), (2, 8, 8, 8)),
@@ -29,20 +29,72 @@ def test_shape(network: nn.Module, shape_in: tuple[int, ...], shape_out: tuple[i
     assert network.eval()(torch.randn(shape_in)).shape == shape_out
 
 
-def test_unet_returns_maps_of_the_input_size_and_a_bottleneck() -> None:
-    maps, bottleneck = UNet(3, 5, widths=(8, 16, 32))(torch.randn(2, 3, 32, 24))
+def test_unet_returns_maps_of_the_input_size_a_bottleneck_and_features() -> None:
+    maps, bottleneck, features = UNet(3, 5, widths=(8, 16, 32))(torch.randn(2, 3, 32, 24))
     assert maps.shape == (2, 5, 32, 24)
     assert bottleneck.shape == (2, 32)
+    assert features.shape == (2, 8, 16, 12)
 
 
-def test_unet_takes_any_size() -> None:
-    network, image = UNet(3, 5, widths=(8, 16, 32)).eval(), torch.randn(1, 3, 31, 27)
-    maps, bottleneck = network(image)
+UNET_OPTIONS = [
+    {"norm": "group"},
+    {"skips": "attention"},
+    {"skips": "none"},
+    {"upsampling": "resize"},
+    {"dilation": 2},
+]
+
+
+@pytest.mark.parametrize("options", UNET_OPTIONS, ids=str)
+def test_unet_takes_any_size(options: dict) -> None:
+    # without normalisation over the pixels, which would see the padding
+    options = {"norm": "none", **options} if options.get("norm") != "group" else options
+    network, image = UNet(3, 5, widths=(8, 16, 32), **options).eval(), torch.randn(1, 3, 31, 27)
+    result = network(image)
     padded = torch.zeros(1, 3, 32, 32)
     padded[..., :31, :27] = image
-    assert maps.shape == (1, 5, 31, 27)
-    torch.testing.assert_close(maps, network(padded)[0][..., :31, :27])
-    torch.testing.assert_close(bottleneck, network(padded)[1])
+    assert result.maps.shape == (1, 5, 31, 27)
+    torch.testing.assert_close(result.maps, network(padded).maps[..., :31, :27])
+    torch.testing.assert_close(result.bottleneck, network(padded).bottleneck)
+
+
+@pytest.mark.parametrize("options", [{}, *UNET_OPTIONS[1:]], ids=str)
+def test_no_pixel_beyond_the_reach_changes_a_map(options: dict) -> None:
+    network = UNet(1, 2, widths=(4, 4, 4), **options).eval()
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, 0.01, 0.1)  # every path counts, those that start at zero too
+    image = torch.rand(1, 1, 256, 256, requires_grad=True)
+    network(image).maps[0, :, 128:136, 128].sum().backward()
+    rows = image.grad[0, 0].abs().sum(1).nonzero().flatten()
+    assert network.reach % network.factor == 0
+    assert 128 - int(rows.min()) <= network.reach
+    assert int(rows.max()) - 135 <= network.reach
+    assert network.reach < 128 - int(rows.min()) + 4 * network.factor
+
+
+def test_a_condition_shifts_the_maps() -> None:
+    network = UNet(2, 1, widths=(4, 8), n_condition=3).eval()
+    nn.init.ones_(network.condition.weight)
+    image = torch.randn(2, 2, 16, 16)
+    maps = network(image, torch.tensor([[0.0, 0, 0], [5.0, 0, 0]])).maps
+    torch.testing.assert_close(maps[0], network(image[:1], torch.zeros(1, 3)).maps[0])
+    assert (maps[1] - network(image[1:], torch.zeros(1, 3)).maps[0]).abs().max() > 1e-3
+
+
+def test_a_radial_profile_is_the_mean_of_rings() -> None:
+    y, x = torch.meshgrid(torch.arange(32) - 15.5, torch.arange(32) - 15.5, indexing="ij")
+    radius = torch.hypot(y, x)
+    profile = radial_profile(torch.stack([radius, torch.ones_like(radius)])[None]).view(2, 12)
+    torch.testing.assert_close(profile[1, :11], torch.ones(11))
+    for ring, (inner, outer) in enumerate([(0, 1), (1, 2), (2, 3)]):
+        assert inner < float(profile[0, ring]) < outer
+
+
+def test_unknown_options_of_the_unet_are_errors() -> None:
+    with pytest.raises(ValueError, match="concatenate, attention, none"):
+        UNet(1, 1, skips="add")
+    with pytest.raises(ValueError, match="transposed, resize"):
+        UNet(1, 1, upsampling="bilinear")
 
 
 def test_an_unknown_normalisation_is_an_error() -> None:
@@ -51,10 +103,12 @@ def test_an_unknown_normalisation_is_an_error() -> None:
 
 
 def test_decomposition_outputs_have_the_stated_shapes() -> None:
-    output = DecompositionUNet(5, widths=(8, 16))(torch.randn(2, 5, 16, 16))
+    network = DecompositionUNet(5, (0.0, 0.25, 0.75, 1.0), n_bands=2, reference=1, n_features=3, widths=(8, 16))
+    output = network(torch.randn(2, 5, 16, 16), torch.randn(2, 3))
     shapes = {name: tuple(tensor.shape) for name, tensor in output.items()}
-    expected = {"clump": (2, 16, 16), "fraction": (2, 3, 16, 16), "light": (2, 16, 16), "bt": (2, 2), "summed": (2, 3)}
-    assert shapes == expected
+    expected = {"clump": (2, 16, 16), "centre": (2, 16, 16), "fraction": (2, 2, 3, 16, 16), "light": (2, 2, 16, 16)}
+    assert shapes == expected | {"bt": (2, 4), "summed": (2, 2, 3)}
+    assert network.maps(torch.randn(1, 5, 40, 24))["fraction"].shape == (1, 2, 3, 40, 24)
 
 
 def test_sum_fractions_weights_with_the_light() -> None:

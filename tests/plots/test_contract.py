@@ -47,7 +47,7 @@ FIGURES = {
     "accuracy_against_snr": lambda t: accuracy_against_snr(1 + t["unit"], t["label"] > 0),
     "bulge_to_total": lambda t: bulge_to_total(t["unit"], t["unit"], baselines={"constant": t["unit"]}),
     "class_gallery": lambda t: class_gallery(t["rgb"], t["probability"], t["label"], CLASSES),
-    "clump_detection": lambda t: clump_detection(t["unit"], t["label"] > 0, t["unit"], t["label"] > 0),
+    "clump_detection": lambda t: clump_detection([t["unit"]] * 2, t["label"] > 0, t["unit"], t["label"] > 0),
     "confusion_matrix": lambda t: confusion_matrix(np.diag(np.bincount(t["label"], minlength=3)), CLASSES),
     "contact_sheet": lambda t: contact_sheet(t["rgb"], list(t["oddity"])),
     "coverage_curve": lambda t: coverage_curve(t["unit"], baselines={"a method with a very long name " * 2: t["unit"]}),

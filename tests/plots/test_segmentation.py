@@ -53,16 +53,28 @@ def test_bulge_to_total_draws_pairs_the_diagonal_and_residuals(rng):
     assert [round(float(label.split()[-1]), 2) for label in labels] == [0.05, 0.29]
 
 
+def test_positions_are_drawn_at_the_centres_of_pixels():
+    mask, fraction = maps(1)
+    axes = segmentation_gallery(
+        np.ones((*mask.shape, 3)), clump_truth=mask, clump_predicted=mask, bulge_truth=fraction,
+        bulge_predicted=fraction, positions=[(np.array([[5.5, 10.0]]), np.zeros((0, 2)))],
+    ).axes[0]  # fmt: skip
+    left, right, bottom, top = axes.images[1].get_extent()
+    (marker,) = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    assert np.allclose(marker.get_xdata(), left + (right - left) * 10.5 / 16)
+    assert np.allclose(marker.get_ydata(), bottom + (top - bottom) * 6 / 16)
+
+
 def test_completeness_and_purity_are_the_fractions_of_each_bin():
-    flux = np.repeat([1.0, 10.0], 50)
+    snr = np.repeat([1.0, 10.0], 50)
     is_found = np.r_[np.arange(50) < 10, np.ones(50)]
-    completeness, purity = clump_detection(flux, is_found, flux, np.ones(100), n_bins=2).axes
-    assert np.allclose(completeness.containers[0].lines[0].get_ydata(), [0.2, 1])
-    assert np.allclose(purity.containers[0].lines[0].get_ydata(), 1)
+    axes = clump_detection([snr, snr / 100], is_found, np.repeat([0.25, 0.75], 20), np.arange(40) >= 20, n_bins=2).axes
+    for panel, expected in zip(axes, ([0.2, 1], [0.2, 1], [0, 1]), strict=True):
+        assert np.allclose(panel.containers[0].lines[0].get_ydata(), expected)
 
 
 @pytest.mark.parametrize("flux", [[], [2.0], [np.nan, 3.0], [-1.0]])
 def test_few_clumps_are_drawn(flux, draw):
     is_found = np.ones(len(flux), dtype=bool)
-    draw(clump_detection(flux, is_found, [], [], baselines={"unsharp mask": (flux, is_found, flux, is_found)}))
-    draw(clump_detection(flux, is_found, flux, is_found, logarithmic=False))
+    draw(clump_detection([flux, flux], is_found, [], []))
+    draw(clump_detection([flux, flux], is_found, np.abs(flux), is_found))

@@ -146,3 +146,19 @@ def test_a_survey_without_clumps_has_an_empty_table(tmp_path: Path) -> None:
     simulate(settings, tmp_path, progress=False)
     table = Table.read(tmp_path / "clumps.fits")
     assert (len(table), table.colnames) == (0, ["object_id", "x", "y", "flux_F606W"])
+
+
+def test_truth_maps_of_all_bands_have_the_ratios_of_the_catalogue() -> None:
+    settings = SimulateSettings(n_objects=1, band_truth=True, oddity_fraction=0.0)
+    plain = Simulator(SimulateSettings(n_objects=1, oddity_fraction=0.0))
+    simulator = Simulator(settings)
+    assert [settings.bands[band] for band in simulator.map_bands] == ["F775W", "F435W", "F606W", "F850LP", "F160W"]
+    for number in range(6):
+        observation = simulator.make(number)
+        np.testing.assert_allclose(observation.images, plain.make(number).images, atol=1e-4)
+        np.testing.assert_allclose(observation.maps[:3], plain.make(number).maps, rtol=1e-5, atol=1e-7)
+        for position, band in enumerate(simulator.map_bands):
+            flux = observation.maps[3 * position : 3 * position + 3].sum((1, 2), dtype=float)
+            expected = observation.row[f"bt_{settings.bands[band]}"]
+            # light beyond the border of the cutout, of the disk above all
+            assert flux[0] / flux.sum() == pytest.approx(expected, abs=0.05)
