@@ -33,6 +33,8 @@ VERBS = {
     "catalog",
     "product",
     "hats",
+    "embed",
+    "similar",
     "overview",
     "check",
     "schema",

@@ -216,6 +216,10 @@ class Latent(Task[LatentSettings, VAE]):
         chi2 = ((batch["image"] - decoded) ** 2 / batch["error"] ** 2).mean(tuple(range(1, decoded.ndim)))
         return {"latent": mean, "latent_error": (0.5 * log_variance).exp(), "chi2": chi2}
 
+    def embed(self, network: VAE, batch: Batch) -> Tensor:
+        """Return the latent mean."""
+        return network.encode(batch["image"])[0]
+
     def columns(self, predictions: Arrays) -> list[Column]:
         """Return each latent coordinate with its width, and the chi^2 of the reconstruction."""
         columns = []

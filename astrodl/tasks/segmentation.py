@@ -204,6 +204,14 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "clump_light": summed[:, 2],
         }
 
+    def embed(self, network: DecompositionUNet, batch: Batch) -> Tensor:
+        """Return the mean over position and views of the deepest map, which the bulge-to-total head reads."""
+        maps, vectors = network_input(batch), []
+        for element in range(self.settings.views):
+            with self.precision(maps):
+                vectors.append(network.unet(apply_symmetry(maps, element))[1].float())
+        return torch.stack(vectors).mean(0)
+
     def finish(self, predictions: Arrays) -> Arrays:
         """Count the clumps of the thresholded mask."""
         mask = predictions["clump"] > self._threshold
