@@ -39,9 +39,9 @@ _PROVENANCE = re.compile(r"FORMAT|SURVEY|STORE|ASTRODL|(TASK|MODEL|DIM)\d+")
 _DAMAGED = (
     OSError, ValueError, TypeError, LookupError, StopIteration, UnreadableError, fits.VerifyError, AstropyUserWarning,
 )  # fmt: skip
-_BLOCK_NUMBERS = 2**22
-"""Numbers of a block that is read: 16 MB."""
-_GROUP_ROWS = 2**15
+_BLOCK_NUMBERS = 2**21
+"""Numbers of a block that is read: 8 MB."""
+_GROUP_ROWS = 2**14
 """Rows of a group of a Parquet file, the least that is read at a time."""
 
 
@@ -113,8 +113,8 @@ class _ParquetWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if error[0] is None:
-            self._write_group()
+        if error[0] is None and self._waiting:
+            self._write_group(*self._join())
         if self._writer is not None:
             self._writer.close()
 
@@ -122,14 +122,21 @@ class _ParquetWriter:
         """Add objects."""
         self._waiting.append((object_id, vectors))
         self.n_written += len(object_id)
-        if sum(len(ids) for ids, _ in self._waiting) >= _GROUP_ROWS:
-            self._write_group()
+        if sum(len(ids) for ids, _ in self._waiting) < _GROUP_ROWS:
+            return
+        ids, joined = self._join()
+        whole = len(ids) - len(ids) % _GROUP_ROWS
+        for start in range(0, whole, _GROUP_ROWS):
+            self._write_group(ids[start : start + _GROUP_ROWS], joined[start : start + _GROUP_ROWS])
+        self._waiting = [(ids[whole:], joined[whole:])] if whole < len(ids) else []
 
-    def _write_group(self) -> None:
+    def _join(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        ids, vectors = zip(*self._waiting, strict=True)
+        return np.concatenate(ids), np.concatenate(vectors)
+
+    def _write_group(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
         import pyarrow
 
-        ids, vectors = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
-        self._waiting = []
         flat = pyarrow.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
         column = pyarrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
         texts = ids if ids.dtype.kind in "iu" else ids.astype(object)
@@ -287,18 +294,17 @@ class _ParquetFile:
     def blocks(self, n_rows: int) -> Iterator[Block]:
         n_read = 0
         with self._open() as file:
-            batches = file.iter_batches(n_rows, use_threads=False)
-            while True:
+            # by groups: an iterator over batches keeps what it has read
+            for number in range(file.num_row_groups):
                 try:
-                    batch = next(batches, None)
-                    if batch is None:
-                        break
-                    ids = batch["object_id"].to_numpy(zero_copy_only=False).astype(str)
-                    flat = batch["vector"].flatten().to_numpy(zero_copy_only=False)
-                    vectors = flat.astype(np.float32).reshape(len(ids), self.dimension)
+                    group = file.read_row_group(number, use_threads=False)
+                    ids = group["object_id"].to_numpy().astype(str)
+                    flat = group["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+                    vectors = flat.astype(np.float32, copy=False).reshape(len(ids), self.dimension)
                 except self._errors as error:
                     self._vectors.refuse(str(error))
                 n_read += len(ids)
-                yield ids, vectors
+                for start in range(0, len(ids), n_rows):
+                    yield ids[start : start + n_rows], vectors[start : start + n_rows]
         if n_read != self.n_objects:
             self._vectors.refuse(f"{n_read} of {self.n_objects} rows")
