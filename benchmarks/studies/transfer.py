@@ -34,6 +34,8 @@ from astrodl.baselines import morphology as classical
 from astrodl.config import IngestSettings, SimulateSettings, parse
 from astrodl.data.batches import Cutouts
 from astrodl.metrics.classification import balanced_accuracy
+from astrodl.metrics.neighbours import METRICS as METRICS_OF_DISTANCE
+from astrodl.metrics.neighbours import Moments, nearest
 from astrodl.metrics.photoz import sigma_mad
 from astrodl.photometry.features import photometric_features
 from astrodl.pipeline.objects import labelled
@@ -59,7 +61,7 @@ METRICS = {"morphology": "balanced accuracy", "photoz": "σ_MAD"}
 OTHER = {"morphology": "photoz", "photoz": "morphology"}
 NOTHING, MEASURED = "network from nothing", "forest of measurements"
 SOURCES = {"latent": "latent", "photoz": "photo-z", "morphology": "morphology"}
-N_NEIGHBOURS = 15
+N_NEIGHBOURS, N_SEARCHED = 15, 10
 
 Probe = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -230,12 +232,35 @@ class Transfer:
             parts += ["", study.table(head, rows)]
             label = metric.replace("σ_MAD", r"redshift: $\sigma_\mathrm{MAD}$")
             panels[label] = {name: (value.mean(1), value.std(1, ddof=1)) for name, value in found.items()}
+        parts += [
+            "",
+            f"Of the {N_SEARCHED} nearest test objects: share of the same class, and median \\|Δz\\| / (1 + z).",
+            "",
+            self.search(),
+        ]
         parts.append(
             study.show(
                 "Scores against the number of labels", "transfer.png", score_against_labels(sizes, panels), "images"
             )
         )
         return "\n".join(parts)
+
+    def search(self) -> str:
+        """Tabulate how alike the nearest test objects are, by vectors and metric of the distance."""
+        kinds, z = self.truth("morphology"), self.truth("photoz")
+        rows = []
+        for source in [source for source in SOURCES if source not in self.without]:
+            vectors = self.vectors(source, "test.h5")
+            cells = [SOURCES[source], f"{vectors.shape[1]}"]
+            for metric in METRICS_OF_DISTANCE:
+                moments = Moments(vectors.shape[1], metric)
+                moments.add(vectors)
+                found, _ = nearest([vectors], vectors, N_SEARCHED, moments.scaling(), exclude=np.arange(len(vectors)))
+                alike = (kinds[found] == kinds[:, None]).mean()
+                off = np.median(np.abs(z[found] - z[:, None]) / (1 + z[:, None]))
+                cells.append(f"{alike:.1%}, {off:.3f}")
+            rows.append(cells)
+        return study.table(["vectors of", "dimensions", *METRICS_OF_DISTANCE], rows)
 
     def cell(self, task: str, found: Mapping[str, np.ndarray], name: str, place: int) -> str:
         """Write the mean and spread of a method at one size; bold where it is better than a network from nothing."""
