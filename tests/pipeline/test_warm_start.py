@@ -1,15 +1,19 @@
 """Training that starts from the weights of another network."""
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import astrodl
 from astrodl.errors import ConfigError
-from astrodl.pipeline.warm_start import map_bands, rearrange_bands
+from astrodl.models.cnn import CompactResNet
+from astrodl.models.hybrid import HybridNetwork
+from astrodl.pipeline.warm_start import align_image_networks, map_bands, rearrange_bands
 from astrodl.tasks.model import Model, load_model
 
 SMALL: dict[str, Any] = {
@@ -86,3 +90,19 @@ def test_weights_of_other_images_are_named(
 def test_an_unknown_part_to_freeze_is_an_error(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no part 'tail'; accepted: trunk, join, head"):
         train(store, tmp_path, freeze=["tail"])
+
+
+def test_the_image_network_is_found_wherever_it_is() -> None:
+    trunk = CompactResNet(3, widths=(8, 16))
+    encoder = nn.Sequential(OrderedDict(trunk=trunk, head=nn.Linear(16, 2)))
+    source = nn.ModuleDict({"encoder": encoder, "decoder": nn.Linear(2, 5)})
+    network = HybridNetwork(CompactResNet(3, widths=(8, 16)), 0, 4, widths=(6,))
+    weights = align_image_networks(network, source)
+    own = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("trunk.")}
+    assert {name: weights[name].shape for name in own} == {name: tensor.shape for name, tensor in own.items()}
+    for name, tensor in trunk.state_dict().items():
+        assert torch.equal(weights[f"trunk.{name}"], tensor)
+    assert {"encoder.head.weight", "decoder.bias"} <= weights.keys()
+    assert not any(name.startswith("encoder.trunk.") for name in weights)
+    same = align_image_networks(network, network)
+    assert same.keys() == network.state_dict().keys()
