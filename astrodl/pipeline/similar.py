@@ -80,9 +80,7 @@ def similar(
     --------
     >>> astrodl.similar("store.h5", "vectors.fits", "G00042", k=5, sheet="sheet.png")  # doctest: +SKIP
     """
-    if isinstance(object_id, str | int):
-        object_id = [object_id]
-    wanted = list(dict.fromkeys(str(name) for name in object_id))
+    wanted = list(dict.fromkeys(str(name) for name in np.atleast_1d(np.asarray(object_id, object))))
     _check_options(wanted, k, metric, out)
     for output in (out, sheet):
         if output is not None:
