@@ -269,6 +269,7 @@ class _ParquetFile:
     """The table of a Parquet file, whose pages have checksums."""
 
     def __init__(self, vectors: Vectors):
+        import_parquet()
         import pyarrow
 
         self._vectors, self._errors = vectors, (pyarrow.ArrowException, OSError, ValueError, UnicodeDecodeError)
