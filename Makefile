@@ -31,10 +31,10 @@ demo: $(READY)
 	astrodl summary results/$(SURVEY)
 
 test: $(READY)
-	pytest -n 2 --dist loadfile -m "not slow and not slurm"
+	pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow and not slurm"
 
 test-slow: $(READY)
-	pytest -n 2 --dist loadfile -m "not slurm"
+	pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slurm"
 
 # Every network beside its baselines on one simulated survey; part of test-slow.
 test-science: $(READY)

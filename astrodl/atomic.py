@@ -155,25 +155,45 @@ def replacing_hdf5(path: FilePath) -> Iterator["h5py.File"]:
 
 
 class _ClosableFile(io.FileIO):
-    """File that notes the first error of writing, and then accepts and ignores what is written.
+    """File that notes the first error of writing, and then keeps in memory what is written.
 
-    The error is raised at once where much is written, so that a verb does not go on in vain; HDF5 could not flush its
-    own, small records if each of them raised an error.
+    The error is raised at once where much is written, so that a verb does not go on in vain. HDF5 could not flush its
+    own, small records if each of them raised an error, and crashes if it reads other bytes than it has written.
     """
 
     failure: OSError | None = None
 
+    def __init__(self, path: FilePath, mode: str) -> None:
+        super().__init__(path, mode)
+        self._kept: list[tuple[int, bytes]] = []
+
     def write(self, data: Any, /) -> int:
-        left = memoryview(data).cast("B")
+        left, start = memoryview(data).cast("B"), self.tell()
         length = len(left)
-        try:
-            while left and self.failure is None:
-                left = left[super().write(left) :]
-        except OSError as error:
-            self.failure = error
-            if length > _LARGE_WRITE:
-                raise
+        if self.failure is None:
+            try:
+                while left:
+                    left = left[super().write(left) :]
+                return length
+            except OSError as error:
+                self.failure = error
+                if length > _LARGE_WRITE:
+                    raise
+        self._kept.append((start, bytes(data)))
+        self.seek(start + length)
         return length
+
+    def readinto(self, buffer: Any, /) -> int:
+        read, start = memoryview(buffer).cast("B"), self.tell()
+        n_read = super().readinto(read)
+        read[n_read:] = bytes(len(read) - n_read)
+        for offset, data in self._kept:
+            first, last = max(start, offset), min(start + len(read), offset + len(data))
+            if first < last:
+                read[first - start : last - start] = data[first - offset : last - offset]
+                n_read = max(n_read, last - start)
+        self.seek(start + n_read)
+        return n_read
 
     def truncate(self, size: int | None = None, /) -> int:
         try:

@@ -25,6 +25,7 @@ __all__ = [
     "all_reduce_",
     "broadcast",
     "drop_remainder",
+    "gather_rows",
     "is_main",
     "launch",
     "local_batch_size",
@@ -74,6 +75,15 @@ def is_main() -> bool:
 def local_rows(rows: Tensor) -> Tensor:
     """Return this rank's rows of a tensor that holds the whole batch."""
     return rows[rank() :: world_size()]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Return the whole batch, of which each rank has its `rows`; gradients flow back to the ranks that have them."""
+    if world_size() == 1:
+        return rows
+    scattered = rows.new_zeros(len(rows) * world_size(), *rows.shape[1:])
+    scattered[rank() :: world_size()] = rows
+    return all_reduce(scattered)
 
 
 def randn_like(rows: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
 """Files are replaced atomically, and a lock file is held by one process at a time."""
 
+import errno
+import io
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from astrodl.atomic import _sweep, final_name, replacing, replacing_hdf5, write_text
+from astrodl.atomic import _ClosableFile, _sweep, final_name, replacing, replacing_hdf5, write_text
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -99,6 +102,31 @@ def test_an_hdf5_file_on_a_full_disk_is_an_error_and_does_not_crash(tmp_path: Pa
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ([] if status else ["x.h5"])
+
+
+def test_what_a_full_disk_refused_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    """HDF5 reads its own records again while it writes a file."""
+    random, memory = np.random.default_rng(0), io.BytesIO(bytes(5000))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with _ClosableFile(tmp_path / "x", "w+") as file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+        try:
+            for start, length in random.integers(0, 2500, (60, 2)).tolist():
+                for each in (file, memory):
+                    each.seek(start)
+                assert file.write(data := random.bytes(length)) == memory.write(data)
+                assert file.tell() == memory.tell()
+                for each in (file, memory):
+                    each.seek(length)
+                read, expected = bytearray(b"?" * 1500), bytearray(1500)
+                file.readinto(read)
+                memory.readinto(expected)
+                assert read == expected
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        assert file.failure is not None
+        assert file.failure.errno == errno.EFBIG
+    assert (tmp_path / "x").stat().st_size <= 1000
 
 
 def test_hdf5_files_have_the_same_bytes_each_time(tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ _LAUNCHER = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1
 
 
 def kill_and_wait(parent: subprocess.Popen[str], children: list[int]) -> bool:
-    """Kill a process and return whether its children end within ten seconds."""
+    """Kill a process and return whether its children end within a minute."""
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(is_running(child) for child in children):
         if time.monotonic() > deadline:
             return False

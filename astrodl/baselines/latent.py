@@ -1,11 +1,12 @@
 """Principal components of images, the linear baseline of an autoencoder of equal dimension."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Components", "pca"]
+__all__ = ["Components", "pca", "project_on_components", "redraw"]
 
 
 class Components(NamedTuple):
@@ -17,6 +18,14 @@ class Components(NamedTuple):
     """Latent vectors of the other objects, (n_other, n)."""
     other_reconstruction: NDArray[np.float32]
     """Reconstructions of the other images, (n_other, pixels)."""
+
+    def arrays(self) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """Return vectors and map, the first two components, of the other objects and of the training objects."""
+        of_other, of_train = (
+            {"latent": latent, **({"map": latent[:, :2]} if latent.shape[1] > 1 else {})}
+            for latent in (self.other_latent, self.train_latent)
+        )
+        return of_other, of_train
 
 
 def pca(train_images: ArrayLike, other_images: ArrayLike, n_components: int, *, seed: int = 0) -> Components:
@@ -57,3 +66,38 @@ def pca(train_images: ArrayLike, other_images: ArrayLike, n_components: int, *, 
     model = PCA(n_components, svd_solver="randomized", random_state=seed).fit(train)
     latent = model.transform(other)
     return Components(model.transform(train), latent, model.inverse_transform(latent))
+
+
+def project_on_components(
+    train: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]], name: str, n_components: int
+) -> Components:
+    """Project an array of each object, such as its view, on principal components; see `pca`.
+
+    There are fewer components where the training objects have no more.
+    """
+    of_train, of_other = (arrays[name].reshape(len(arrays[name]), -1) for arrays in (train, other))
+    return pca(of_train, of_other, min(n_components, *of_train.shape))
+
+
+def redraw(components: Components, train_images: NDArray[Any]) -> NDArray[np.float32]:
+    """Redraw images of the other objects from their components, by the linear fit to the training objects.
+
+    For components of the images themselves it is their reconstruction.
+
+    Parameters
+    ----------
+    components
+        Components of the training objects and of the others.
+    train_images
+        Images of the training objects, (n_train, ...).
+
+    Returns
+    -------
+    ndarray
+        Images of the other objects, (n_other, ...).
+    """
+    centre = components.train_latent.mean(0)
+    flat = train_images.reshape(len(train_images), -1)
+    mean = flat.mean(0)
+    weights = np.linalg.lstsq(components.train_latent - centre, flat - mean, rcond=None)[0]
+    return (mean + (components.other_latent - centre) @ weights).reshape(-1, *train_images.shape[1:])

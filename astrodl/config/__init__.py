@@ -4,7 +4,7 @@ The sections of the tasks live with the tasks; `astrodl.pipeline.schema` compose
 configuration.
 """
 
-from astrodl.config.augmentation import AugmentSettings
+from astrodl.config.augmentation import AugmentSettings, NuisanceSettings
 from astrodl.config.reading import read_settings, read_yaml
 from astrodl.config.section import (
     Fraction,
@@ -43,6 +43,7 @@ __all__ = [
     "MaskSettings",
     "Name",
     "NoiseSettings",
+    "NuisanceSettings",
     "PlaneSettings",
     "PluginName",
     "PsfSettings",

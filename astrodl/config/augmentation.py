@@ -1,4 +1,4 @@
-"""Settings of the augmentation of training batches."""
+"""Settings of the augmentation of training batches, and of the views that self-supervised learning compares."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from pydantic import Field
 
 from astrodl.config.section import Fraction, Section
 
-__all__ = ["AugmentSettings"]
+__all__ = ["AugmentSettings", "NuisanceSettings"]
 
 
 class AugmentSettings(Section):
@@ -37,3 +37,27 @@ class AugmentSettings(Section):
     mixup: Annotated[float, Field(ge=0)] = 0.0
     """Parameter alpha of the Beta distribution by which pairs of objects are mixed (Zhang et al. 2018), 0: none; for
     classes."""
+
+
+class NuisanceSettings(Section):
+    """Random changes of a canonical view under which the vector of a galaxy should stay the same.
+
+    Zero, or false, switches a part off. Strengths are drawn for each object, uniform up to the largest.
+    """
+
+    mirror: bool = True
+    """Flip along each axis with probability 1/2."""
+    quarter_turns: bool = False
+    """Turn by quarters; canonical views lie along the major axis, so that half of the turns look like no galaxy."""
+    shift_pixels: Annotated[float, Field(ge=0)] = 1.0
+    """Largest shift along x and y in pixels of the view, like a centre that was measured wrong."""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 10.0
+    """Largest rotation in degrees, either way."""
+    zoom: Annotated[float, Field(ge=0, le=1)] = 0.15
+    """Largest enlargement: 0.2 is a factor between 1 / 1.2 and 1.2, even in its logarithm. The total flux stays."""
+    blur: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Largest sigma in pixels of the view of a Gaussian that the flux is convolved with."""
+    noise: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Largest Gaussian noise added to the flux, in units of the object's own sky noise."""
+    band_dropout: Fraction = 0.1
+    """Probability that a band is lost as if it had not been observed; one is always left."""

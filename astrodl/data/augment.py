@@ -86,8 +86,10 @@ def flip_turn_shift(*tensors: Tensor, max_pixels: int = 2, symmetries: bool = Tr
     return tuple(_gather_pixels(tensor, sources) for tensor in tensors)
 
 
-def resample(maps: Tensor, angle: Tensor, zoom: Tensor, *, nearest: bool = False) -> Tensor:
-    """Rotate maps (B, ..., y, x) about their centre in the direction of `torch.rot90`, and enlarge them.
+def resample(
+    maps: Tensor, angle: Tensor, zoom: Tensor, *, shift: Tensor | None = None, nearest: bool = False
+) -> Tensor:
+    """Rotate maps (B, ..., y, x) about their centre in the direction of `torch.rot90`, enlarge and shift them.
 
     Pixels beyond the border are mirrored at it.
 
@@ -96,12 +98,19 @@ def resample(maps: Tensor, angle: Tensor, zoom: Tensor, *, nearest: bool = False
     maps : (B, ..., y, x) tensor
     angle, zoom : (B,) tensor
         Angle in radians and factor of each object.
+    shift : (B, 2) tensor, optional
+        Shift of each object towards larger x and y after the rest, in pixels; any fraction.
     nearest : bool
         Take the nearest pixel instead of interpolating between four.
     """
     cosine, sine = torch.cos(angle) / zoom, torch.sin(angle) / zoom
-    zero = torch.zeros_like(angle)
-    matrix = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)
+    if shift is None:
+        right = down = torch.zeros_like(angle)
+    else:
+        # the grid holds where each pixel comes from, in halves of the side
+        x, y = (2 / side * part for side, part in zip((maps.shape[-1], maps.shape[-2]), shift.unbind(1), strict=True))
+        right, down = sine * y - cosine * x, -sine * x - cosine * y
+    matrix = torch.stack([torch.stack([cosine, -sine, right], 1), torch.stack([sine, cosine, down], 1)], 1)
     # in float32: half-precision coordinates are off by pixels
     with torch.autocast(maps.device.type, enabled=False):
         flat = maps.reshape(len(maps), -1, *maps.shape[-2:])

@@ -51,7 +51,7 @@ REBIN = 2
 """Pixels that are summed along an axis, for networks that train four times as fast."""
 WIDTHS = [16, 32, 64, 128]
 SETTINGS: Mapping[str, Any] = {
-    "latent": {},
+    "latent": {"widths": WIDTHS},
     "morphology": {"network": "compact", "widths": WIDTHS},
     "photoz": {"network": "resnet", "widths": WIDTHS},
 }

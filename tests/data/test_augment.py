@@ -218,3 +218,16 @@ def test_an_augmentation_without_effect_is_an_error() -> None:
         unused_augmentations = ()
 
     assert parse(Mixing, {"augment": {"mixup": 0.2}}).augment.mixup == 0.2
+
+
+def test_resampling_shifts_after_rotation_and_zoom() -> None:
+    axis = torch.arange(33.0) - 16
+    image = torch.exp(-0.5 * ((axis - 4) ** 2 + (axis[:, None] + 2) ** 2) / 2).expand(1, 1, -1, -1)
+    shift = torch.tensor([[1.5, -0.5]])
+    moved = resample(image, torch.full((1,), torch.pi / 2), torch.ones(1), shift=shift)
+    total = moved.sum()
+    centre = (float((moved * axis).sum() / total), float((moved * axis[:, None]).sum() / total))
+    # (4, -2) turned like torch.rot90 lies at (-2, -4)
+    assert centre == pytest.approx((-2 + 1.5, -4 - 0.5), abs=0.02)
+    plain = resample(image, torch.full((1,), 0.3), torch.full((1,), 1.1))
+    assert torch.equal(plain, resample(image, torch.full((1,), 0.3), torch.full((1,), 1.1), shift=torch.zeros(1, 2)))

@@ -12,12 +12,21 @@ import torch
 from astrodl.config import parse
 from astrodl.errors import ConfigError
 from astrodl.losses import ssim
+from astrodl.models.representation import LatentNetwork
 from astrodl.tasks.latent import Latent
 from tests.small_task import make_task, read_batch
 
-SMALL: dict[str, Any] = {"view": 16, "widths": [8, 16], "effective_pixels": 1.0, "beta": 0.0, "noise_floor": 0.5}
+SMALL: dict[str, Any] = {
+    "method": "variational", "dimensions": 2, "view": 16, "widths": [8, 16], "effective_pixels": 1.0, "beta": 0.0,
+    "noise_floor": 0.5,
+}  # fmt: skip
 COMPARISONS = ("gaussian", "mse", "l1", "ssim")
 N = 24
+
+
+def errors(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Sky noise after the arsinh, by the propagation of small errors, between a thousandth and ten."""
+    return (batch["noise"][..., None, None] / torch.sqrt(1 + torch.sinh(batch["image"]) ** 2)).clamp(1e-3, 10)
 
 
 class ConstantAutoencoder(torch.nn.Module):
@@ -32,7 +41,7 @@ def test_the_loss_of_a_comparison_is_its_formula(store: Path, comparison: str) -
     task = make_task("latent", store, {**SMALL, "reconstruction": comparison})
     batch = read_batch(task, store, N)
     difference = (batch["image"] - 0.25).double()
-    sigma = torch.sqrt(batch["error"].double() ** 2 + 0.25)
+    sigma = torch.sqrt(errors(batch).double() ** 2 + 0.25)
     expected = {
         "gaussian": 0.5 * (difference / sigma).square().mean(),
         "mse": 0.5 * (difference / 0.5).square().mean(),
@@ -44,7 +53,8 @@ def test_the_loss_of_a_comparison_is_its_formula(store: Path, comparison: str) -
             ]
         ).mean(),
     }
-    loss, _ = task.loss(ConstantAutoencoder(), batch, "main", 1.0)
+    network = LatentNetwork(ConstantAutoencoder(), 2)
+    loss, _ = task.loss(network, batch, "main", 1.0)
     assert float(loss) == pytest.approx(float(expected[comparison]), rel=1e-4)
 
 
@@ -81,7 +91,7 @@ def test_bands_have_their_own_unit_unless_the_store_is_calibrated(store: Path, t
             file["sky_sigma"][:] = file["sky_sigma"][:] * gain
         task = make_task("latent", path, SMALL)
         inputs.append(read_batch(task, path, N))
-    assert make_task("latent", store, SMALL).context.constants == {}
-    for key in ("image", "error"):
+    assert "units" not in make_task("latent", store, SMALL).context.constants
+    for key in ("image", "noise", "structure"):
         torch.testing.assert_close(inputs[0][key], inputs[1][key], rtol=1e-3, atol=1e-3)
     assert (inputs[1]["image"][1:].abs().amax((0, 2, 3)) > 1).all()

@@ -85,7 +85,7 @@ def test_a_task_runs_from_the_table_to_figures_and_catalogue(trained: tuple[str,
     assert list((out / "figures").glob("*.png"))
     assert astrodl.check(out / "predictions.h5") == astrodl.check(out / "model.safetensors") == []
     catalog = Table.read(astrodl.catalog(table_store, [out / "predictions.h5"], out / "catalog.fits"))
-    main = {"photoz": "photoz_z_median", "latent": "latent_1", "outliers": "outliers_score"}[name]
+    main = {"photoz": "photoz_z_median", "latent": "latent_map_x", "outliers": "outliers_score"}[name]
     assert np.isfinite(catalog[main]).all()
     assert len(np.unique(catalog[main])) > N // 2
 

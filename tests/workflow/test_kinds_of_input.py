@@ -179,4 +179,4 @@ def test_the_workflow_runs_with_the_latent_task(example: Example, tmp_path: Path
     (tmp_path / "config").symlink_to(ROOT / "config")
     run_workflow(tmp_path, write_config(tmp_path / "run.yaml", **values))
     catalog = Table.read(tmp_path / "results" / example.survey / "catalog.fits")
-    assert np.isfinite(catalog["latent_1"]).all()
+    assert np.isfinite(catalog["latent_vector"]).all()

@@ -1,0 +1,74 @@
+"""Networks of the latent map: an encoder that pools over the view, and what is derived from the vectors."""
+
+import torch
+from torch import Tensor, nn
+
+from astrodl.models.autoencoders import Decoder
+from astrodl.models.blocks import initialize
+from astrodl.models.cnn import CompactResNet
+
+__all__ = ["LatentNetwork", "PooledEncoder"]
+
+_MAP_WIDTH = 128
+
+
+class PooledEncoder(nn.Module):
+    """Residual network, code and head: (B, bands, S, S) -> output of the head, which is trained, and code (B, D).
+
+    A decoder redraws the view from the code, to show what the code knows.
+    """
+
+    def __init__(self, in_channels: int, latent: int, head: nn.Module, *, size: int, widths: tuple[int, ...]):
+        super().__init__()
+        self.trunk = CompactResNet(in_channels, widths=widths, dropout=0.0)
+        self.code = nn.Linear(self.trunk.out_features, latent)
+        self.head = head
+        self.decoder = Decoder(latent, in_channels, size=size, widths=tuple(max(8, w // 2) for w in reversed(widths)))
+        initialize(self.code)
+        initialize(self.head)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the code."""
+        return self.code(self.trunk(image))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output of the head, and the code."""
+        code = self.encode(image)
+        return self.head(code), code
+
+
+class LatentNetwork(nn.Module):
+    """An encoder and what is fitted to its codes after training: axes, Hubble coordinate and map.
+
+    Parameters
+    ----------
+    core : Module
+        Network with an `encode` method, and a `decoder` of codes.
+    latent : int
+        Number D of dimensions.
+    """
+
+    centre: Tensor
+    axes: Tensor
+    hubble: Tensor
+
+    def __init__(self, core: nn.Module, latent: int):
+        super().__init__()
+        self.core = core
+        self.register_buffer("centre", torch.zeros(latent))
+        self.register_buffer("axes", torch.eye(latent))
+        self.register_buffer("hubble", torch.zeros(latent))
+        self.map = nn.Sequential(
+            nn.Linear(latent, _MAP_WIDTH), nn.ReLU(), nn.Linear(_MAP_WIDTH, _MAP_WIDTH), nn.ReLU(),
+            nn.Linear(_MAP_WIDTH, 2),
+        )  # fmt: skip
+        initialize(self.map)
+        self.map.requires_grad_(False)  # not a part of the training
+
+    def standardise(self, code: Tensor) -> Tensor:
+        """Return vectors along the fitted axes, (..., D) -> (..., D)."""
+        return (code - self.centre) @ self.axes
+
+    def decode(self, vector: Tensor) -> Tensor:
+        """Redraw views from vectors along the fitted axes, (B, D) -> (B, bands, S, S)."""
+        return self.core.get_submodule("decoder")(vector @ torch.linalg.inv(self.axes) + self.centre)

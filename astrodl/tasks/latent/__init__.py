@@ -1,0 +1,404 @@
+"""Latent map: a representation of galaxies that is learned without labels, its map and the Hubble coordinate."""
+
+import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from astrodl.baselines import latent as classical
+from astrodl.data import normalize
+from astrodl.data.batches import Batch, Cutouts, Dataset
+from astrodl.data.nuisances import draw_view
+from astrodl.data.structure import measure_structure
+from astrodl.data.views import canonicalize
+from astrodl.metrics import latent as metrics_of
+from astrodl.metrics.classification import balanced_accuracy
+from astrodl.models.representation import LatentNetwork
+from astrodl.models.symmetries import N_SYMMETRIES, apply_symmetry
+from astrodl.plots.latent import latent_mosaic, latent_nodes, latent_plane, nearest_objects
+from astrodl.products import Column
+from astrodl.store import Reader
+from astrodl.tasks.base import Arrays, Evaluation, Task
+from astrodl.tasks.catalog_columns import class_names, read_numbers
+from astrodl.tasks.colour import colour
+from astrodl.tasks.inputs import fit_standardization, select_columns, standardize
+from astrodl.tasks.latent.methods import METHODS, Method
+from astrodl.tasks.latent.settings import LatentSettings, settings_of_colours
+from astrodl.tasks.latent.summary import fit_axes, fit_hubble, fit_map
+from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["TASK", "Latent"]
+
+_N_FITTED = 4000
+"""Training objects to which the scaling of the structure numbers is fitted, at most."""
+_N_NOISY = 4
+"""Views with more noise, by which the error of a vector is estimated."""
+
+
+class Latent(Task[LatentSettings, LatentNetwork]):
+    """Vectors of canonical views: centred, rotated, scaled in size and flux, so that form and colour remain."""
+
+    name = "latent"
+    title = "Latent map"
+    Settings = LatentSettings
+    metrics = (
+        Metric("knn_recall", "high", "kNN class recall"),
+        Metric("map_recall", "high", "kNN class recall, map"),
+        Metric("rho_bt", "high", "rank correlation, B/T"),
+        Metric("rho_sersic", "high", "rank correlation, Sérsic n"),
+        Metric("hubble_rho_bt", "high", "rank correlation, B/T, Hubble coordinate", network_only=True),
+        Metric("hubble_rho_sersic", "high", "rank correlation, Sérsic n, Hubble coordinate", network_only=True),
+        Metric("chi2", 1.0, "χ² per pixel"),
+    )
+    """Those of the default `properties`."""
+    headline = ("knn_recall", "map_recall")
+    page_figures: ClassVar = {
+        "sequence": "Galaxies along the map",
+        "plane": "Classes and structure over the map",
+    }
+    draft_columns = ()
+    small: ClassVar = {"view": 16, "widths": [8, 16], "dimensions": 4}
+    uses_reference = True
+
+    def __init__(self, settings: LatentSettings, context: Any):
+        super().__init__(settings, context)
+        shape = (
+            (len(context.bands), settings.view, settings.view)
+            if context.size
+            else (len(context.constants.get("features", ())),)
+        )
+        n_structure = len(context.constants.get("structure_mean", ()))
+        self.method: Method = METHODS[settings.method](settings, shape, n_structure)
+
+    @classmethod
+    def without_images(cls, settings: LatentSettings, n_bands: int) -> LatentSettings:
+        """Return the settings of a representation of the colours."""
+        return settings_of_colours(settings, n_bands)
+
+    @classmethod
+    def fit_constants(cls, settings: LatentSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
+        """Fit the unit of each band, unless the store says that all have the same, and the scaling of structure."""
+        if not store.has_images:
+            return cls._fit_colours(store, train)
+        constants: dict[str, Any] = {}
+        if store.unit != "uJy":
+            constants["units"] = normalize.fit(store.sky_sigma[train], store.bands, n_sigma=1.0).softening
+        fitted = train[:: max(1, -(-len(train) // _N_FITTED))]
+        sums: dict[str, list[np.ndarray]] = {}
+        for start in range(0, len(fitted), 512):
+            chosen = fitted[start : start + 512]
+            views, _ = _make_views(settings, constants, store.images(chosen), store.sky_sigma[chosen])
+            for name, block in measure_structure(views).items():
+                sums.setdefault(name, []).append(block.double().numpy())
+        blocks = {name: np.concatenate(parts) for name, parts in sums.items()}
+        sizes = [block.shape[1] for block in blocks.values()]
+        scales = {name: max(float(np.sqrt(block.var(0).sum())), 1e-6) for name, block in blocks.items()}
+        return {
+            **constants,
+            "structure_mean": np.concatenate([block.mean(0) for block in blocks.values()]).tolist(),
+            "structure_scale": np.repeat(list(scales.values()), sizes).tolist(),
+            "structure_sizes": sizes,
+        }
+
+    @staticmethod
+    def _fit_colours(store: Reader, train: np.ndarray) -> dict[str, Any]:
+        """Fit the scaling of the colours."""
+        names = [name for name in store.feature_names if name.startswith("colour_")]
+        return {
+            "features": [store.feature_names.index(name) for name in names],
+            **fit_standardization(store.features(names, train)),
+        }
+
+    def _colours(self, cutouts: Cutouts) -> Arrays:
+        """Return the standardised colours and their errors; colours that are not known have a large error."""
+        constants, n_bands = self.context.constants, len(self.context.bands)
+        chosen = select_columns(cutouts.features, constants["features"])
+        colours = standardize(chosen, constants["mean"], constants["scale"])[:, : chosen.shape[1]]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = 2.5 / np.log(10) * cutouts.sky_sigma / np.abs(cutouts.features[:, :n_bands])
+            scaled = np.hypot(error[:, :-1], error[:, 1:]) / np.asarray(constants["scale"], np.float32)
+        scaled = np.where(np.isfinite(chosen), np.nan_to_num(scaled, nan=0.0, posinf=10.0), 10.0)
+        return {"image": colours, "error": scaled.clip(1e-3, 10).astype(np.float32)}
+
+    def inputs(self, cutouts: Cutouts) -> Arrays:
+        """Return canonical views scaled by arsinh, with sky noise and structure numbers; or colours with errors."""
+        if not self.context.size:
+            return self._colours(cutouts)
+        constants = self.context.constants
+        views, noise = _make_views(self.settings, constants, cutouts.images, cutouts.sky_sigma)
+        arrays = {"image": views.numpy(), "noise": noise.numpy()}
+        if "structure_mean" in constants:
+            structure = torch.cat(list(measure_structure(views).values()), 1).numpy()
+            mean, scale = (np.asarray(constants[f"structure_{name}"], np.float32) for name in ("mean", "scale"))
+            arrays["structure"] = (structure - mean) / scale
+        return arrays
+
+    def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
+        """Return the measured concentration, which gives the Hubble coordinate its direction."""
+        if not store.has_images:
+            return {}
+        return {"concentration": store.features(["concentration"], indices)[:, 0].astype(np.float32)}
+
+    def build(self) -> LatentNetwork:
+        """Build the network of the method."""
+        return LatentNetwork(self.method.build(), self.settings.dimensions)
+
+    def parameters(self, network: LatentNetwork, phase: str) -> Iterable[nn.Parameter]:
+        """Return all but those of the map, which is fitted after the training."""
+        return (parameter for parameter in network.core.parameters() if parameter.requires_grad)
+
+    def augment(self, batch: Batch) -> Batch:
+        """Draw a view with nuisances, or two; the view without is kept."""
+        nuisances = self.settings.nuisances or self.method.nuisances
+        if not self.context.size or nuisances == type(self.method).nuisances == Method.nuisances:
+            return batch
+        drawn = {"seen": draw_view(batch, nuisances)["image"]}
+        if self.method.two_views:
+            drawn["second"] = draw_view(batch, nuisances)["image"]
+        return {**batch, **drawn}
+
+    def loss(self, network: LatentNetwork, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of the method."""
+        return self.method.loss(network.core, {"seen": batch["image"], **batch, "error": _errors(batch)}, done)
+
+    def calibrate(self, network: LatentNetwork, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
+        """Fit axes, Hubble coordinate and map to the training objects; they are weights of the network."""
+        batches = list(train.in_order(256))
+        codes = torch.cat([self._encode(network, batch)[0] for batch in batches])
+        if not self.method.variational:  # a prior has a scale and axes
+            centre, axes = fit_axes(codes.double().cpu().numpy())
+            network.centre.copy_(torch.from_numpy(centre))
+            network.axes.copy_(torch.from_numpy(axes))
+        vectors = network.standardise(codes)
+        first = vectors[:, 0]
+        if self.context.size:
+            first = vectors @ self._fit_hubble(network, vectors, batches)
+        fit_map(network.map, vectors, first)
+        return {}
+
+    def _fit_hubble(self, network: LatentNetwork, vectors: Tensor, batches: list[Batch]) -> Tensor:
+        structure = np.concatenate([batch["structure"].double().cpu().numpy() for batch in batches])
+        blocks = np.split(structure, np.cumsum(self.context.constants["structure_sizes"])[:-1], axis=1)
+        concentration = np.concatenate([batch["concentration"].cpu().numpy() for batch in batches])
+        direction = fit_hubble(vectors.double().cpu().numpy(), blocks[0], blocks[1], concentration)
+        return network.hubble.copy_(torch.from_numpy(direction))
+
+    def _encode(self, network: LatentNetwork, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the mean code of the symmetric views that the training drew from, and its width if it has one."""
+        image = batch["image"]
+        with self._fast(image):
+            encoded = [self.method.encode(network.core, apply_symmetry(image, k)) for k in self._symmetries]
+        codes = torch.stack([code for code, _ in encoded]).mean(0)
+        return codes, encoded[0][1]
+
+    def _fast(self, image: Tensor) -> AbstractContextManager:
+        """Return the precision in which images are encoded; small networks of colours gain nothing."""
+        return self.precision(image) if self.context.size else nullcontext()
+
+    @property
+    def _symmetries(self) -> tuple[int, ...]:
+        nuisances = self.settings.nuisances or self.method.nuisances
+        if not self.context.size or not (nuisances.mirror or nuisances.quarter_turns):
+            return (0,)
+        if not nuisances.quarter_turns:
+            return (0, 2, 4, 6)
+        return tuple(range(N_SYMMETRIES)) if nuisances.mirror else (0, 1, 2, 3)
+
+    def predict(self, network: LatentNetwork, batch: Batch) -> dict[str, Tensor]:
+        """Predict vectors with errors, position in the map, Hubble coordinate, and chi^2 per pixel of the redrawn view.
+
+        The errors are the posterior widths of a variational method; else the scatter of vectors when sky noise as large
+        as that in the view is added. The noise patterns are the same for every object.
+        """
+        codes, width = self._encode(network, batch)
+        vectors = network.standardise(codes)
+        if width is not None:
+            errors, hubble_error = width, (width.square() @ network.hubble.square()).sqrt()
+        else:
+            shifts = torch.stack([network.standardise(code) for code in self._noisy_codes(network, batch)])
+            errors, hubble_error = shifts.square().mean(0).sqrt(), (shifts @ network.hubble).square().mean(0).sqrt()
+        decoded = network.decode(vectors).float()
+        chi2 = ((batch["image"] - decoded) / _errors(batch)).square().flatten(1).mean(1)
+        predicted = {"latent": vectors, "latent_error": errors, "map": network.map(vectors), "chi2": chi2}
+        if self.context.size:
+            predicted |= {"hubble": vectors @ network.hubble, "hubble_error": hubble_error}
+        return predicted
+
+    def embed(self, network: LatentNetwork, batch: Batch) -> Tensor:
+        """Return the vectors along the fitted axes, averaged over the views as predictions are."""
+        return network.standardise(self._encode(network, batch)[0])
+
+    def _noisy_codes(self, network: LatentNetwork, batch: Batch) -> list[Tensor]:
+        """Return by how much codes move, plus the centre, under noise patterns, each in another orientation."""
+        image, error, moved = batch["image"], _errors(batch), []
+        generator = torch.Generator().manual_seed(0)
+        with self._fast(image):
+            for number in range(_N_NOISY):
+                pattern = torch.randn(image.shape[1:], generator=generator).to(image)
+                noisy = image + error * pattern
+                if self.context.size:
+                    noisy = torch.asinh(torch.sinh(image) + torch.cosh(image) * error * pattern)
+                element = self._symmetries[number % len(self._symmetries)]
+                pair = [self.method.encode(network.core, apply_symmetry(view, element))[0] for view in (noisy, image)]
+                moved.append(pair[0] - pair[1] + network.centre)
+        return moved
+
+    def columns(self, predictions: Arrays) -> list[Column]:
+        """Return the vector and its error, the map, the Hubble coordinate, and the chi^2 of the reconstruction."""
+        n = predictions["latent"].shape[1]
+        columns = [
+            Column("latent_vector", predictions["latent"], None, f"representation of {n} dimensions", "stat.value"),
+            Column("latent_vector_error", predictions["latent_error"], None, "its error", "stat.error"),
+        ]
+        for i, axis in enumerate("xy"):
+            columns.append(Column(f"latent_map_{axis}", predictions["map"][:, i], None, f"map {axis}", "stat.value"))
+        if "hubble" in predictions:
+            text = "Hubble coordinate, from spheroid (low) to irregular (high)"
+            columns += [
+                Column("latent_hubble", predictions["hubble"], None, text, "src.morph.type"),
+                Column("latent_hubble_error", predictions["hubble_error"], None, "its error", "stat.error"),
+            ]
+        return [
+            *columns,
+            Column("latent_chi2", predictions["chi2"], None, "reconstruction chi^2 per pixel", "stat.fit.chi2"),
+        ]
+
+    def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
+        """Read class and properties where the store has them."""
+        truth: Arrays = {}
+        if store.has_column(self.settings.classes):
+            truth["class"] = class_names(store.column(self.settings.classes, indices))
+        for name, column in self.settings.properties.items():
+            if store.has_column(column):
+                truth[name] = read_numbers(store, column, indices)
+        return truth
+
+    def describe_metrics(self) -> tuple[Metric, ...]:
+        """Return the metrics, with rank correlations for each of `properties`."""
+        known = {metric.name: metric for metric in self.metrics}
+        labels = {name: f"rank correlation, {name.replace('_', ' ')}" for name in self.settings.properties}
+        of_vectors = {f"rho_{name}": label for name, label in labels.items()}
+        of_hubble = {f"hubble_rho_{name}": f"{label}, Hubble coordinate" for name, label in labels.items()}
+        described = {"knn_recall": "", "map_recall": "", **of_vectors, **of_hubble, "chi2": ""}
+        if self.method.variational:
+            described["active_units"] = "active units"
+        made = {name: Metric(name, "high", text, network_only=name in of_hubble) for name, text in described.items()}
+        return tuple(known.get(name, metric) for name, metric in made.items())
+
+    def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
+        """Score class recall of neighbours, rank correlations, chi^2 and active units.
+
+        A metric for which too few objects of a split have a class or a value is left out.
+        """
+        train, test = reference["latent"], predictions["latent"]
+        metrics: Metrics = {}
+        if "class" in truth:
+            known, reference_known = truth["class"] != "", reference["truth_class"] != ""
+            if self._is_known("knn_recall", reference_known, known, least=1):
+                of_train, of_test = reference["truth_class"][reference_known], truth["class"][known]
+                spaces = {"knn_recall": "latent", "map_recall": "map"}
+                for name, space in spaces.items():
+                    if space in predictions:
+                        vectors = reference[space][reference_known], predictions[space][known]
+                        voted = metrics_of.knn_predict(vectors[0], of_train, vectors[1])
+                        codes = np.unique(np.concatenate([voted, of_test]), return_inverse=True)[1]
+                        metrics |= bootstrap_metrics({name: balanced_accuracy}, *np.split(codes, 2))
+        for name in self.settings.properties:
+            if name in truth:
+                of_train = reference[f"truth_{name}"]
+                if self._is_known(f"rho_{name}", np.isfinite(of_train), np.isfinite(truth[name]), least=2):
+                    projected = metrics_of.project(train, of_train, test)
+                    metrics |= bootstrap_metrics({f"rho_{name}": metrics_of.spearman}, projected, truth[name])
+                    if "hubble" in predictions:
+                        pair = predictions["hubble"], truth[name]
+                        metrics |= bootstrap_metrics({f"hubble_rho_{name}": metrics_of.spearman}, *pair)
+        if "chi2" in predictions:
+            metrics |= bootstrap_metrics({"chi2": np.nanmedian}, predictions["chi2"])
+        if self.method.variational:
+            metrics |= bootstrap_metrics({"active_units": metrics_of.active_units}, test)
+        return metrics
+
+    @staticmethod
+    def _is_known(metric: str, train: np.ndarray, test: np.ndarray, *, least: int) -> bool:
+        """Return whether enough objects of both splits have the truth for a metric; say so where they have not."""
+        if min(train.sum(), test.sum()) >= least:
+            return True
+        print(
+            f"latent: {train.sum()} training and {test.sum()} test objects have the truth for {metric}, which needs "
+            f"{least} of each; it is left out",
+            file=sys.stderr,
+        )
+        return False
+
+    def baselines(
+        self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
+    ) -> dict[str, tuple[Arrays, Arrays]]:
+        """Project views on as many principal components as there are dimensions, and on two; structure numbers alike.
+
+        The map of a baseline is its first two components; its Hubble coordinate is left out, since the best direction
+        of a baseline is chosen by the property, as in `rho_bt`.
+        """
+        of_train, of_test = (self.inputs(self.read(*part)) for part in ((train_store, train), (test_store, test)))
+        dimensions = self.settings.dimensions
+        found = {"pca": classical.project_on_components(of_train, of_test, "image", dimensions)}
+        if dimensions > 2:
+            found["pca_2"] = classical.project_on_components(of_train, of_test, "image", 2)
+        if "structure" in of_train:
+            found["structure_pca"] = classical.project_on_components(of_train, of_test, "structure", dimensions)
+        error = _errors({name: torch.from_numpy(array) for name, array in of_test.items()}).numpy()
+        predicted = {}
+        for name, parts in found.items():
+            of_others, of_training = parts.arrays()
+            decoded = classical.redraw(parts, of_train["image"])
+            chi2 = (((of_test["image"] - decoded) / error) ** 2).reshape(len(test), -1).mean(1)
+            predicted[name] = {**of_others, "chi2": chi2}, of_training
+        return predicted
+
+    def figures(
+        self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
+    ) -> "dict[str, Figure]":
+        """Draw galaxies on the map, and the map coloured by class and structure."""
+        latent = predictions["map"]
+        drawn = {}
+        if len(latent):
+            if store.has_images:
+                x, y = latent_nodes(latent)
+                nearest = nearest_objects(latent, x, y)
+                rgb = colour(store, indices)
+                tiles = np.where((nearest >= 0)[..., None, None, None], rgb[nearest], np.nan)
+                drawn["sequence"] = latent_mosaic(tiles, x, y, heading="Galaxies in the latent map")
+            drawn["plane"] = latent_plane(
+                latent[:, :2],
+                classes=list(truth["class"]) if "class" in truth else None,
+                bt=truth.get("bt"),
+                sersic_index=truth.get("sersic"),
+            )
+        return drawn
+
+
+def _make_views(
+    settings: LatentSettings, constants: dict[str, Any], images: np.ndarray, sky_sigma: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Return canonical views scaled by arsinh, and the sky noise per pixel before the scaling, in the same unit."""
+    of_images, sky = (torch.from_numpy(np.require(array, np.float32, ["C", "W"])) for array in (images, sky_sigma))
+    views, noise = canonicalize(
+        of_images, sky, units=constants.get("units"), size=settings.view, extent=settings.extent
+    )
+    return torch.arcsinh(views / settings.softening), noise / settings.softening
+
+
+def _errors(batch: Batch) -> Tensor:
+    """Return the noise of each number of an input on its scale; arsinh reduces the noise of bright pixels."""
+    if "error" in batch:
+        return batch["error"]
+    return (batch["noise"][..., None, None] / torch.cosh(batch["image"])).clamp(1e-3, 10)
+
+
+TASK = Latent
