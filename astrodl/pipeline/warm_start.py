@@ -19,9 +19,10 @@ __all__ = ["align_image_networks", "map_bands", "rearrange_bands", "warm_start"]
 def warm_start(task: AnyTask, network: nn.Module) -> dict[str, str]:
     """Load the weights of `init_from` and freeze the parts in `freeze`; return provenance for the model file.
 
-    Tensors with the same name and shape are copied. Where the bands differ, the first convolution is rearranged: each
-    band gets the weights of the band it is mapped to (`init_bands`, else that of the same name), and a band without
-    counterpart gets the mean over all bands. The image networks of the two correspond, wherever they are.
+    Tensors with the same name and shape are copied. The image networks of the two correspond, wherever they are. Where
+    the bands differ, or one network alone sees which pixels have data, the first convolution is rearranged: each band
+    gets the weights of the band it is mapped to (`init_bands`, else that of the same name), and a band without
+    counterpart gets the mean over all bands.
 
     Raises
     ------
@@ -37,9 +38,10 @@ def warm_start(task: AnyTask, network: nn.Module) -> dict[str, str]:
         mapping = map_bands(bands, source.bands, settings.init_bands, settings.init_from)
         weights = align_image_networks(network, source.network)
         first = _first_convolution(network)
-        if first is not None and first in weights and tuple(mapping[band] for band in bands) != source.bands:
+        if first is not None and first in weights:
             n_channels = network.state_dict()[first].shape[1]
-            weights[first] = rearrange_bands(weights[first], bands, source.bands, mapping, n_channels)
+            if tuple(mapping[band] for band in bands) != source.bands or weights[first].shape[1] != n_channels:
+                weights[first] = rearrange_bands(weights[first], bands, source.bands, mapping, n_channels)
         copied, missing = _copy_weights(network, weights)
         if not copied:
             raise ConfigError(

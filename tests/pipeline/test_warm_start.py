@@ -1,6 +1,7 @@
 """Training that starts from the weights of another network."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,18 @@ def test_the_image_network_is_found_wherever_it_is() -> None:
     assert not any(name.startswith("encoder.trunk.") for name in weights)
     same = align_image_networks(network, network)
     assert same.keys() == network.state_dict().keys()
+
+
+def test_a_network_starts_from_the_encoder_of_a_latent_map(
+    store: Path, trained_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source = trained_model("latent") / "model.safetensors"
+    before = load_file(source)
+    after = load_file(train(store, tmp_path, init_from=str(source), freeze=["trunk"]))
+    stem = "trunk.trunk.0.0.weight"
+    others = [name for name in after if name.startswith("trunk.") and name != stem]
+    assert len(others) > 20
+    assert all(torch.equal(after[name], before[f"core.{name}"]) for name in others)
+    # a latent map does not see which pixels have data
+    assert torch.equal(after[stem][:, :3], before[f"core.{stem}"])
+    assert not after[stem][:, 3:].any()
