@@ -58,9 +58,11 @@ OTHERS: dict[str, dict[str, Any]] = {
         "reference_band": "g",
     },
     "latent": {
-        "dimensions": 3, "view": 24, "extent": 2.0, "beta": 2.0, "softening": 0.3, "noise_floor": 0.5,
+        "dimensions": 3, "view": 24, "extent": 2.0, "beta": (2.0, {"method": "variational"}),
+        "softening": 0.3, "noise_floor": 0.5,
         "reconstruction": "l1", "effective_pixels": 100.0, "classes": "oddity", "properties": {"bt": "bt"},
-        "widths": [16, 16],
+        "widths": [16, 16], "method": "autoencoder", "free_bits": (9.0, {"method": "variational"}),
+        "nuisances": {"noise": 2.0},
     },
     "outliers": {
         "latent": 5, "autoencoder": 3, "critic": 2, "generator": 2, "penalty": 1.0, "adversarial": 0.5, "moments": 0.5,

@@ -59,5 +59,8 @@ class NuisanceSettings(Section):
     """Largest sigma in pixels of the view of a Gaussian that the flux is convolved with."""
     noise: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Largest Gaussian noise added to the flux, in units of the object's own sky noise."""
+    depth: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Probability that a view has the noise of another object of the batch, where that is higher. Without it, an
+    object is recognised by its signal-to-noise ratio, since its own noise grows by little."""
     band_dropout: Fraction = 0.1
     """Probability that a band is lost as if it had not been observed; one is always left."""

@@ -44,12 +44,14 @@ def draw_view(batch: Mapping[str, Tensor], settings: NuisanceSettings) -> dict[s
     image, noise = batch["image"], batch["noise"]
     if settings.mirror or settings.quarter_turns:
         image = _flip_and_turn(image, settings)
-    if settings.shift_pixels or settings.rotate or settings.zoom or settings.blur or settings.noise:
+    if settings.shift_pixels or settings.rotate or settings.zoom or settings.blur or settings.noise or settings.depth:
         flux = torch.sinh(image)
         if settings.shift_pixels or settings.rotate or settings.zoom:
             flux, noise = _move(flux, noise, settings)
         if settings.blur:
             flux = blur(flux, settings.blur * distributed.rand_like(noise[:, 0]))
+        if settings.depth:
+            flux, noise = _take_depth(flux, noise, settings.depth)
         if settings.noise:
             flux, noise = add_sky_noise(flux, noise, settings.noise * distributed.rand_like(noise[:, 0]))
         image = stable_asinh(flux)
@@ -77,9 +79,19 @@ def add_sky_noise(flux: Tensor, noise: Tensor, level: Tensor | float) -> tuple[T
     flux, noise : tensors
         The noisier flux and its noise, sqrt(1 + level^2) times the former.
     """
-    level = torch.as_tensor(level, dtype=noise.dtype, device=noise.device).reshape(-1, 1)
+    level = (level if isinstance(level, Tensor) else noise.new_full((1,), level)).to(noise).reshape(-1, 1)
     added = flux + (level * noise)[..., None, None] * distributed.randn_like(flux)
     return added, noise * (1 + level**2).sqrt()
+
+
+def _take_depth(flux: Tensor, noise: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Add noise to a `share` of the objects until they are as noisy as a random other one, band by band."""
+    everyone = distributed.gather_rows(noise)
+    other = distributed.local_rows(everyone[torch.randperm(len(everyone), device=noise.device)])
+    chosen = (distributed.rand_like(noise[:, :1]) < share) & (noise > 0)
+    noisier = torch.where(chosen, torch.maximum(noise, other), noise)
+    added = (noisier.square() - noise.square()).clamp_min(0).sqrt()
+    return flux + added[..., None, None] * distributed.randn_like(flux), noisier
 
 
 def _flip_and_turn(image: Tensor, settings: NuisanceSettings) -> Tensor:

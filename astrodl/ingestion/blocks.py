@@ -181,6 +181,7 @@ def _measure(
         sky_sigma=arrays["sky_sigma"][kept],
         pixel_scale_arcsec=survey.pixel_scale_arcsec,
         bands=bands,
+        calibrated=survey.calibrated,
     )
     undetected = ~(band_snr(features, names, bands, arrays["sky_sigma"][kept]) >= DETECTION_SNR)
     band_flags: NDArray[np.uint8] = arrays["band_flags"][kept]

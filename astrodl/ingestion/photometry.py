@@ -66,7 +66,7 @@ def ingest_photometry(
     data = survey.data
     bands = [_read_band(band, objects, data, calibrated=survey.calibrated, path=catalog) for band in data.bands]
     flux, sigma, magnitude, observed = (np.stack(parts, axis=1) for parts in zip(*bands, strict=True))
-    features = catalogue_features(flux, sigma, magnitude)
+    features = catalogue_features(flux, sigma, magnitude, calibrated=survey.calibrated)
     with np.errstate(invalid="ignore"):
         detected = np.where(np.isfinite(sigma), flux / sigma >= DETECTION_SNR, flux > 0)
     band_flags = np.where(observed, 0, BAND_FLAGS["not_observed"]).astype(np.uint8)

@@ -1,5 +1,6 @@
 """Pixel grids on the sky: positions in any celestial frame, with the distortions of the detector."""
 
+import re
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,13 @@ from astrodl.fits import AUXILIARY_IMAGES, UnreadableError
 __all__ = ["SkyGrid", "read_sky_grid"]
 
 _ROUND_TRIP_PIXELS = 0.1
+_SOLUTION = re.compile(
+    r"WCSNAME|WCSAXES|C(TYPE|UNIT|RVAL|RPIX|DELT|ROTA)[12]|(CD|PC)[12]_[12]|P[VS][12]_\d+|(LON|LAT)POLE"
+    r"|[AB]P?_(ORDER|DMAX|\d_\d)|RADESYS|RADECSYS|EQUINOX|EPOCH"
+)
+"""Keywords of a celestial WCS without lookup tables."""
+_EPOCHS = (1950.0, 2000.0)
+"""Values of EPOCH that stand for an equinox; others are the date of the observation."""
 
 _Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -129,7 +137,7 @@ def read_sky_grid(header: fits.Header, file: fits.HDUList) -> SkyGrid | None:
     header
         The header of the image.
     file
-        Its file, which holds the lookup tables of distortions.
+        Its file, which holds the lookup tables of distortions and the primary header.
 
     Returns
     -------
@@ -144,13 +152,14 @@ def read_sky_grid(header: fits.Header, file: fits.HDUList) -> SkyGrid | None:
     # wcslib can hang on a header with two NAXIS, and its memory grows with the number of axes.
     if header.count("NAXIS") != 1 or header.get("WCSAXES", 2) not in range(10):
         return None
+    header = _inherit(header, file)
     has_tables = any(f"{card}{axis}" in header for card in ("CPDIS", "D2IMDIS") for axis in (1, 2))
     if has_tables and any(hdu.name in AUXILIARY_IMAGES and isinstance(hdu, fits.CompImageHDU) for hdu in file):
         raise UnreadableError("the lookup tables of the distortion are tile-compressed; unpack the file with funpack")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # cards that astropy fixes
-            wcs = WCS(header.copy(), file, naxis=2)  # which deletes cards
+            wcs = WCS(header, file, naxis=2)  # which deletes cards
             grid = SkyGrid(wcs) if wcs.has_celestial else None
             if grid is not None:
                 grid.to_pixel(0.0, 0.0)
@@ -158,6 +167,51 @@ def read_sky_grid(header: fits.Header, file: fits.HDUList) -> SkyGrid | None:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UnreadableError(f"the celestial coordinates (WCS) of the header cannot be used ({reason})") from None
     return grid
+
+
+def _inherit(header: fits.Header, file: fits.HDUList) -> fits.Header:
+    """Return a copy of a header, with what it lacks of the celestial WCS taken from the primary header.
+
+    An extension with a solution of its own inherits the frame, RADESYS and EQUINOX, unless INHERIT is F. One without
+    any card of a solution inherits all of it if INHERIT is T, or if it is the only image of the file.
+
+    Raises
+    ------
+    UnreadableError
+        The frame would be made of two that contradict each other.
+    """
+    completed, primary = header.copy(), file[0].header
+    if primary is header or header.get("INHERIT") is False or primary.count("NAXIS") != 1:
+        return completed
+    cards = {key: value for key, value in primary.items() if _SOLUTION.fullmatch(key)}
+    if not any(re.fullmatch(r"C(TYPE|RVAL|RPIX|DELT)\d|(CD|PC)\d_\d", key) for key in header):
+        images = [hdu for hdu in file if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+        if header.get("INHERIT") is True or len(images) == 1:
+            completed.update({key: value for key, value in cards.items() if key not in header})
+        return completed
+    own, other = _frame_cards(header), _frame_cards(primary)
+    if own.get("RADESYS") in ("ICRS", "GALACTIC"):
+        return completed  # which have no equinox
+    if set(other) - set(own) and any(own[key] != other[key] for key in set(own) & set(other)):
+        frames = [", ".join(f"{key} {value}" for key, value in frame.items()) for frame in (own, other)]
+        raise UnreadableError(
+            f"the extension has {frames[0]}, the primary header {frames[1]}: which frame is meant cannot be told; "
+            "write RADESYS and EQUINOX into the extension"
+        )
+    completed.update({key: value for key, value in other.items() if key not in own})
+    return completed
+
+
+def _frame_cards(header: fits.Header) -> dict[str, str | float]:
+    """Return the frame of a header by its present names, RADESYS and EQUINOX."""
+    frame: dict[str, str | float] = {}
+    system = header.get("RADESYS", header.get("RADECSYS"))
+    equinox = header.get("EQUINOX", header.get("EPOCH") if header.get("EPOCH") in _EPOCHS else None)
+    if isinstance(system, str) and system.strip():
+        frame["RADESYS"] = system.strip().upper()
+    if isinstance(equinox, int | float) and not isinstance(equinox, bool):
+        frame["EQUINOX"] = float(equinox)
+    return frame
 
 
 def _transform(longitude: Any, latitude: Any, source: BaseCoordinateFrame | None, target: BaseCoordinateFrame) -> _Pair:

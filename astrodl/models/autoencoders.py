@@ -128,8 +128,9 @@ class LinearAutoencoder(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], latent: int):
         super().__init__()
-        self.shape, n_numbers = shape, math.prod(shape)
-        self.encoder, self.decoder = nn.Linear(n_numbers, latent), nn.Linear(latent, n_numbers)
+        n_numbers = math.prod(shape)
+        self.encoder, last = nn.Linear(n_numbers, latent), nn.Linear(latent, n_numbers)
+        self.decoder = nn.Sequential(last, nn.Unflatten(1, shape))
         initialize(self, "glorot")
 
     def encode(self, image: Tensor) -> Tensor:
@@ -139,7 +140,7 @@ class LinearAutoencoder(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruct an image, and return its code."""
         code = self.encode(image)
-        return self.decoder(code).unflatten(1, self.shape), code
+        return self.decoder(code), code
 
     @torch.no_grad()
     def start_at_components(self, images: Tensor) -> None:
@@ -173,8 +174,8 @@ class LinearAutoencoder(nn.Module):
         components = components * largest.sign()
         self.encoder.weight.copy_(components)
         self.encoder.bias.copy_(-components @ mean)
-        self.decoder.weight.copy_(components.T)
-        self.decoder.bias.copy_(mean)
+        for values, parameter in zip((components.T, mean), self.decoder.parameters(), strict=True):
+            parameter.copy_(values)
 
 
 class VAE(nn.Module):

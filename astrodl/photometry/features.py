@@ -1,8 +1,9 @@
 """Features of objects: fluxes, magnitudes, colours and structure, vectorised over objects.
 
 Fluxes are forced: all bands share the centre and footprint found on a detection image, the sum of the bands weighted by
-inverse variance. The footprint is the connected region above one sky sigma (of one pixel) in the detection image,
-smoothed by a Gaussian of one pixel, that contains the brightest pixel near the centre.
+inverse variance; bands that are not calibrated have units of their own and are added in units of their noise, with
+equal weight. The footprint is the connected region above one sky sigma (of one pixel) in the detection image, smoothed
+by a Gaussian of one pixel, that contains the brightest pixel near the centre.
 
 Features, in this order (b: band, r: aperture radius in pixels; in the unit of the image unless stated otherwise):
 
@@ -95,6 +96,7 @@ def measure(
     sky_sigma: ArrayLike | None = None,
     pixel_scale_arcsec: float | None,
     bands: Sequence[str] | None = None,
+    calibrated: bool = True,
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Measure all features of objects (see the module docstring).
 
@@ -108,6 +110,8 @@ def measure(
         Pixel scale for the sizes; without it they are in pixels.
     bands
         Names of the bands; by default "band0", "band1", ...
+    calibrated
+        Whether all bands have the same unit.
 
     Returns
     -------
@@ -133,7 +137,7 @@ def measure(
     length = max(1, _CHUNK_PIXELS // (height * width))
     for start in range(0, len(images), length):
         chunk = slice(start, start + length)
-        features[chunk] = _measure(images[chunk], sigma[chunk], radii, pixel_scale_arcsec or 1.0)
+        features[chunk] = _measure(images[chunk], sigma[chunk], radii, pixel_scale_arcsec or 1.0, calibrated)
     return features, names
 
 
@@ -149,7 +153,7 @@ def feature_names(bands: Sequence[str], size: int, pixel_scale_arcsec: float | N
 
 
 def catalogue_features(
-    flux: NDArray[np.float64], sigma: NDArray[np.float64], magnitude: NDArray[np.float64]
+    flux: NDArray[np.float64], sigma: NDArray[np.float64], magnitude: NDArray[np.float64], *, calibrated: bool = True
 ) -> NDArray[np.float32]:
     """Return the features of objects that have photometry in a catalogue, and no images.
 
@@ -159,6 +163,8 @@ def catalogue_features(
     ----------
     flux, sigma, magnitude
         Total flux of each band, its error and its magnitude, (n, bands); NaN where not known.
+    calibrated
+        Whether all bands have the same unit.
 
     Returns
     -------
@@ -167,8 +173,11 @@ def catalogue_features(
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         weight = np.where((sigma > 0) & np.isfinite(flux), 1 / np.square(sigma), 0.0)
+        light = np.nan_to_num(flux)
+        if not calibrated:
+            light, weight = np.where(weight > 0, light / sigma, 0.0), np.where(weight > 0, 1.0, 0.0)
         total = weight.sum(axis=1)
-        snr = np.where(total > 0, (np.nan_to_num(flux) * weight).sum(axis=1) / np.sqrt(total), np.nan)
+        snr = np.where(total > 0, (light * weight).sum(axis=1) / np.sqrt(total), np.nan)
         columns = [flux, magnitude, magnitude[:, :-1] - magnitude[:, 1:], snr[:, np.newaxis]]
         features = np.concatenate(columns, axis=1).astype(np.float32)
     return np.where(np.isfinite(features), features, np.float32(np.nan))
@@ -201,10 +210,12 @@ def _colour_apertures(radii: Sequence[int]) -> tuple[int, int]:
 
 
 def _measure(
-    images: NDArray[np.float32], sigma: NDArray[np.float32], radii: Sequence[int], scale: float
+    images: NDArray[np.float32], sigma: NDArray[np.float32], radii: Sequence[int], scale: float, calibrated: bool
 ) -> NDArray[np.float32]:
     filled, has_data = _fill(images)
-    detection = _detect(filled, has_data, sigma)
+    detection = (
+        _detect(filled, has_data, sigma) if calibrated else _detect(*_in_units_of_noise(filled, has_data, sigma))
+    )
     flux, area = _fluxes(filled, has_data, detection, radii)
     noise = sigma[:, :, np.newaxis] * np.sqrt(area)
     magnitude = asinh_magnitude(flux, noise)
@@ -227,6 +238,15 @@ def asinh_magnitude(flux: ArrayLike, sigma: ArrayLike, zero_point: float = _ZERO
         softening = np.where(softening > 0, softening, np.nan)
         ratio = np.asarray(flux, np.float64) / (2 * softening)
         return zero_point - 2.5 * np.log10(softening) - 2.5 / np.log(10) * np.arcsinh(ratio)
+
+
+def _in_units_of_noise(
+    filled: NDArray[np.float32], has_data: NDArray[np.bool_], sigma: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+    """Divide each band by its noise; return the arguments of `_detect`."""
+    known = np.isfinite(sigma) & (sigma > 0)
+    scaled = filled / np.where(known, sigma, 1)[:, :, np.newaxis, np.newaxis]
+    return scaled.astype(np.float32), has_data, np.where(known, np.float32(1), np.float32(np.nan))
 
 
 def detect(images: NDArray[np.float32], sigma: NDArray[np.float32]) -> Detection:

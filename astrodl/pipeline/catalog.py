@@ -18,7 +18,7 @@ from astrodl.products.write import RESERVED
 from astrodl.store import BAND_FLAGS, FLAGS, SPLITS, Reader, open_store
 from astrodl.tasks.base import AnyTask, Arrays
 
-__all__ = ["catalog"]
+__all__ = ["BLOCK", "catalog", "check_sources", "join_columns"]
 
 POSITION = {"ra": ("right ascension", "pos.eq.ra;meta.main"), "dec": ("declination", "pos.eq.dec;meta.main")}
 BLOCK = 4096
@@ -55,16 +55,16 @@ def catalog(store: FilePath, predictions: Sequence[FilePath] | FilePath, out: Fi
     require_other_output(out, store, *predictions)
     with open_store(store) as reader:
         sources = [(predicted, predicted.task()) for predicted in map(Predictions, map(Path, predictions))]
-        _check_sources(reader, sources)
+        check_sources(reader, sources)
         header = _provenance(reader, sources)
         widths = text_widths(reader, BLOCK)
         with stream_catalog(Path(out), len(reader), header, widths={"object_id": widths["object_id"]}) as table:
             for start in range(0, max(len(reader), 1), BLOCK):
-                table.write(_columns(reader, sources, widths, start, min(start + BLOCK, len(reader))))
+                table.write(join_columns(reader, sources, widths, start, min(start + BLOCK, len(reader))))
     return Path(out)
 
 
-def _check_sources(reader: Reader, sources: Sequence[tuple[Predictions, AnyTask]]) -> None:
+def check_sources(reader: Reader, sources: Sequence[tuple[Predictions, AnyTask]]) -> None:
     """Check that all predictions were made from the store, and at most one by each task."""
     seen: dict[str, Path] = {}
     for predicted, task in sources:
@@ -86,10 +86,27 @@ def _provenance(reader: Reader, sources: Sequence[tuple[Predictions, AnyTask]]) 
     return header
 
 
-def _columns(
+def join_columns(
     reader: Reader, sources: Sequence[tuple[Predictions, AnyTask]], widths: Mapping[str, int], start: int, stop: int
 ) -> list[Column]:
-    """Return the columns of the objects from `start` to `stop`; those of the input give way to equal names."""
+    """Return the columns of the objects from `start` to `stop`; those of the input give way to equal names.
+
+    Parameters
+    ----------
+    reader
+        The store.
+    sources
+        Predictions of each task, made from the store.
+    widths
+        Number of characters of each column of text, as `text_widths` returns it.
+    start, stop
+        Range of objects.
+
+    Raises
+    ------
+    StoreError
+        Predictions were made from another store.
+    """
     columns = _identity(reader, start, stop)
     n_own = len(columns)
     for predicted, task in sources:

@@ -78,7 +78,7 @@ def _places(folder: Path, documents: list[dict[str, Any]]) -> list[list[str]]:
     files = {"catalog.fits": "catalogue"}
     for document in documents:
         files |= document.get("products", {})
-    files |= {"hats": "HATS catalogue", "report.html": "report"}
+    files |= {"hats": "HATS catalogue", "map.html": "map", "report.html": "report"}
     places = [[title, str(folder / name)] for name, title in files.items() if (folder / name).exists()]
     return places + [["figures", str(path)] for path in [*folder.glob("figures"), *sorted(folder.glob("*/figures"))]]
 

@@ -27,7 +27,7 @@ from astrodl.plots.style import (
 
 __all__ = ["latent_mosaic", "latent_nodes", "latent_plane", "nearest_objects", "reconstructions"]
 
-_AXIS_LABELS = ("latent 1", "latent 2")
+_AXIS_LABELS = ("map x", "map y")
 _UNKNOWN = "#c9cdd3"
 _MAX_EXAMPLES = 20
 
@@ -40,7 +40,7 @@ def latent_plane(
     bt: ArrayLike | None = None,
     sersic_index: ArrayLike | None = None,
     axis_labels: tuple[str, str] = _AXIS_LABELS,
-    heading: str = "Latent plane",
+    heading: str = "Latent map",
 ) -> Figure:
     """Draw the first two latent numbers, in a panel each coloured by class, B/T and Sérsic index.
 

@@ -19,7 +19,8 @@ def read_in_bands(store: Reader, bands: tuple[str, ...], indices: np.ndarray, pl
     if not store.has_images:
         return _read_photometry(store, bands, indices)
     images, sky = store.images(indices)[:, columns], store.sky_sigma[indices][:, columns]
-    features, _ = measure(images, sky_sigma=sky, pixel_scale_arcsec=store.pixel_scale_arcsec)
+    scale, calibrated = store.pixel_scale_arcsec, store.unit == "uJy"
+    features, _ = measure(images, sky_sigma=sky, pixel_scale_arcsec=scale, calibrated=calibrated)
     if "ebv" in store.feature_names:
         features = np.column_stack([features, store.features(["ebv"], indices)])
     optional = {name: store.plane(name, indices)[:, columns] for name in planes if name in store.planes}
@@ -33,7 +34,7 @@ def _read_photometry(store: Reader, bands: Sequence[str], indices: np.ndarray) -
         store.features([f"{kind}_{band}_total" for band in bands], indices).astype(float)
         for kind in ("flux", "magnitude")
     )
-    features = catalogue_features(flux, sigma.astype(float), magnitude)
+    features = catalogue_features(flux, sigma.astype(float), magnitude, calibrated=store.unit == "uJy")
     if "ebv" in store.feature_names:
         features = np.column_stack([features, store.features(["ebv"], indices)])
     return Cutouts(np.empty((len(indices), len(bands), 0, 0), np.float32), sigma, features)

@@ -64,7 +64,7 @@ def prepare_cutouts(
         sky = sky if order is None else sky[:, order]
     scale = context.pixel_scale_arcsec or None
     if features is None:
-        measured, _ = measure(pixels, sky_sigma=sky, pixel_scale_arcsec=scale)
+        measured, _ = measure(pixels, sky_sigma=sky, pixel_scale_arcsec=scale, calibrated=context.unit == "uJy")
         reddening = np.nan if ebv is None else _numbers("ebv", ebv)
         column = _fitting("ebv", np.asarray(reddening, np.float32), (n_objects,))
         measured = np.column_stack([measured, column])

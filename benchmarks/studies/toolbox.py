@@ -103,7 +103,7 @@ def reconstruct(run: Path) -> tuple[study.Metrics, np.ndarray, np.ndarray]:
         view = torch.from_numpy(task.inputs(Cutouts.from_store(test, rows))["image"])
         bands = [len(test.bands) - 1, len(test.bands) // 2, 0]
     with torch.no_grad():
-        made = model.network.decoder(torch.from_numpy(predicted["latent"]))
+        made = model.network.decode(torch.from_numpy(predicted["latent"]))
     similarity = ssim(made, view, view.amax((1, 2, 3), keepdim=True).clamp(min=1)).mean()
     metrics = {**study.read_metrics(run), **scores, "ssim": float(similarity)}
     return metrics, view[:N_DRAWN, bands].numpy(), made[:N_DRAWN, bands].numpy()

@@ -21,6 +21,7 @@ OFF = {
     "zoom": 0.0,
     "blur": 0.0,
     "noise": 0.0,
+    "depth": 0.0,
     "band_dropout": 0.0,
 }
 
@@ -113,6 +114,26 @@ def test_levels_of_noise_are_uniform_and_the_noise_of_the_view_is_known() -> Non
     torch.testing.assert_close(view["noise"][:, 0], expected, rtol=0.06, atol=0)
 
 
+def test_a_view_may_have_the_noise_of_another_object_but_never_less_than_its_own() -> None:
+    depths = torch.tensor([0.01, 0.1, 1.0]).repeat(400)
+    batch = {"image": torch.arcsinh(torch.ones(1200, 2, 8, 8)), "noise": torch.stack([depths, 2 * depths], 1)}
+    view = draw_view(batch, settings(depth=0.6))
+    noise = view["noise"][:, 0]
+    assert set(noise.tolist()) == set(depths.tolist())
+    # kept with 0.4, or drawn by thirds
+    for own, shares in ((0.01, [0.6, 0.2, 0.2]), (0.1, [0, 0.8, 0.2]), (1.0, [0, 0, 1])):
+        drawn = noise[torch.isclose(depths, torch.tensor(own))]
+        found = [float(torch.isclose(drawn, torch.tensor(depth)).float().mean()) for depth in (0.01, 0.1, 1.0)]
+        assert found == pytest.approx(shares, abs=0.1)
+    torch.testing.assert_close(view["noise"][:, 1], 2 * noise)
+    added = (view["noise"].square() - batch["noise"].square()).clamp_min(0).sqrt()
+    deviation = torch.sinh(view["image"]) - 1
+    for level in (0.1**2 - 0.01**2, 1 - 0.01**2, 1 - 0.1**2):
+        members = torch.isclose(added[:, 0], torch.tensor(level**0.5))
+        assert float(deviation[members, 0].std()) == pytest.approx(level**0.5, rel=0.05)
+    assert float(deviation[added[:, 0] == 0].abs().max()) < 1e-5
+
+
 def test_a_shift_moves_the_centre_by_any_fraction_up_to_the_largest() -> None:
     total, x, y, xx, _ = moments(draw_view(make_batch(galaxies(2000)), settings(shift_pixels=2.0))["image"])
     before = moments(galaxies(1))
@@ -182,9 +203,12 @@ def test_a_band_without_data_stays_empty_under_every_part() -> None:
 
 
 def test_two_ranks_draw_the_views_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch, everything = make_batch(galaxies(12)), NuisanceSettings(quarter_turns=True, band_dropout=0.3)
+    # without zoom, so that the noise that the ranks exchange is that of the batch
+    batch, everything = make_batch(galaxies(12)), NuisanceSettings(quarter_turns=True, band_dropout=0.3, zoom=0)
+    batch["noise"] *= torch.arange(1, 13)[:, None]
     torch.manual_seed(4)
     whole = draw_view(batch, everything)
+    monkeypatch.setattr(distributed, "gather_rows", lambda rows: batch["noise"])
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     for rank in range(2):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)

@@ -9,8 +9,10 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS, DistortionLookupTable, Sip
+from astropy.wcs.utils import skycoord_to_pixel
 
 from astrodl.errors import DataError
+from astrodl.fits import UnreadableError
 from astrodl.ingestion.ingest import ingest
 from astrodl.ingestion.sky_grid import read_sky_grid
 from astrodl.store import BAND_FLAGS, open_store
@@ -140,6 +142,78 @@ def test_bands_of_other_frames_are_brought_to_one_grid(name: str, tmp_path: Path
         for axis in (row, column):
             centroid = (images * axis).sum((2, 3)) / images.sum((2, 3))
             np.testing.assert_allclose(centroid[:, 1], centroid[:, 0], atol=0.05)
+
+
+FRAME = ("RADESYS", "RADECSYS", "EQUINOX", "EPOCH")
+FK4, FK5 = {"RADESYS": "FK4", "EQUINOX": 1950.0}, {"RADESYS": "FK5", "EQUINOX": 1975.0}
+
+
+def split_header(own: dict[str, Any], primary: dict[str, Any], *, solution_in: int = 1, n_images: int = 1) -> Any:
+    """Return a file with a solution in the primary header or the extensions, and cards of the frame in either."""
+    solution = make_wcs().to_header()
+    for key in FRAME:
+        solution.remove(key, ignore_missing=True)
+    images = [fits.ImageHDU(draw(), name="SCI", ver=number + 1) for number in range(n_images)]
+    hdus = fits.HDUList([fits.PrimaryHDU(), *images])
+    for hdu in hdus[:1] if solution_in == 0 else hdus[1:]:
+        hdu.header.update(solution)
+    hdus[0].header.update(primary)
+    hdus[1].header.update(own)
+    return hdus
+
+
+@pytest.mark.parametrize(
+    ("own", "primary", "frame"),
+    [
+        ({}, FK4, FK4),
+        ({}, {"EQUINOX": 1950.0}, {"EQUINOX": 1950.0}),
+        ({}, {"RADECSYS": "FK5", "EQUINOX": 1975}, FK5),
+        ({}, {"EPOCH": 1950.0}, {"EQUINOX": 1950.0}),
+        ({}, {"EPOCH": 1998.3}, {}),
+        ({"RADESYS": "FK5"}, FK5, FK5),
+        ({"EQUINOX": 1975.0}, FK5, FK5),
+        ({"INHERIT": True}, FK4, FK4),
+        ({"INHERIT": False}, FK4, {}),
+        (FK5, FK4, FK5),
+        ({"RADESYS": "ICRS"}, FK4, {"RADESYS": "ICRS"}),
+    ],
+)
+def test_an_extension_inherits_the_frame_of_the_primary_header(
+    own: dict[str, Any], primary: dict[str, Any], frame: dict[str, Any]
+) -> None:
+    hdus = split_header(own, primary)
+    sky = SkyCoord(150.0 + np.array([0.0, 0.6]), 2.0 + np.array([0.0, -0.3]), unit="deg")
+    completed = fits.Header({**split_header({}, {})[1].header, **frame})
+    grid = read_sky_grid(hdus[1].header, hdus)
+    assert grid is not None
+    np.testing.assert_allclose(
+        grid.to_pixel(sky.ra.deg, sky.dec.deg), skycoord_to_pixel(sky, WCS(completed)), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "primary"), [({"RADESYS": "FK5"}, FK4), ({"EQUINOX": 2000.0}, FK4), ({"RADESYS": "FK4"}, FK5)]
+)
+def test_a_frame_of_two_contradicting_headers_is_refused(own: dict[str, Any], primary: dict[str, Any]) -> None:
+    hdus = split_header(own, primary)
+    with pytest.raises(UnreadableError, match="which frame is meant cannot be told; write RADESYS and EQUINOX"):
+        read_sky_grid(hdus[1].header, hdus)
+
+
+@pytest.mark.parametrize(
+    ("own", "n_images", "found"),
+    [({}, 1, True), ({}, 2, False), ({"INHERIT": True}, 2, True), ({"INHERIT": False}, 1, False)],
+)
+def test_a_solution_in_the_primary_header_counts_for_the_only_image(
+    own: dict[str, Any], n_images: int, found: bool
+) -> None:
+    hdus = split_header(own, FK5, solution_in=0, n_images=n_images)
+    grid = read_sky_grid(hdus[1].header, hdus)
+    assert (grid is not None) == found
+    if grid is not None:
+        sky = SkyCoord(150.01, 2.01, unit="deg")
+        expected = skycoord_to_pixel(sky, make_wcs(**FK5))
+        np.testing.assert_allclose(np.ravel(grid.to_pixel(sky.ra.deg, sky.dec.deg)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("missing", ["table", "frame"])

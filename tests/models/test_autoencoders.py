@@ -67,7 +67,7 @@ def test_a_trained_linear_autoencoder_spans_the_principal_components() -> None:
 
     optimizer.step(step)
     components = PCA(3, svd_solver="full").fit(images.flatten(1).numpy().astype(np.float64)).components_
-    for weight in (network.encoder.weight, network.decoder.weight.T):
+    for weight in (network.encoder.weight, network.decoder[0].weight.T):
         assert subspace_angles(weight.detach().numpy().T, components.T).max() < 0.02
 
 

@@ -9,6 +9,7 @@ from astrodl.photometry import morphometry
 from astrodl.photometry.features import (
     RADII_PIXELS,
     asinh_magnitude,
+    catalogue_features,
     detect,
     feature_names,
     measure,
@@ -315,3 +316,33 @@ def test_feature_names_agree_with_measure() -> None:
     for scale in (0.1, None):
         _, names = measure(images, pixel_scale_arcsec=scale, bands=("g", "r"))
         assert names == feature_names(("g", "r"), 32, scale)
+
+
+def test_bands_of_any_gain_count_alike_where_nothing_is_calibrated() -> None:
+    """A gain changes nothing but fluxes; equal bands have the signal to noise of one times the root of their number."""
+    rng = np.random.default_rng(4)
+    images = (gaussian(5)[None, None] + rng.normal(0, 0.3, (5, 3, SIZE, SIZE))).astype(np.float32)
+    images[1, 2, :, :5] = np.nan
+    sigma, gain = np.full((5, 3), 0.3, np.float32), np.array([1, 2**10, 2**-10], np.float32)
+
+    def run(factor: np.ndarray, calibrated: bool) -> dict[str, np.ndarray]:
+        scaled = images * factor[:, None, None]
+        values, names = measure(
+            scaled, sky_sigma=sigma * factor, pixel_scale_arcsec=None, bands=list("gri"), calibrated=calibrated
+        )
+        return dict(zip(names, values.T, strict=True))
+
+    plain, scaled, same = run(np.ones(3, np.float32), False), run(gain, False), run(np.ones(3, np.float32), True)
+    for name in plain:
+        if not name.startswith(("flux", "magnitude", "colour")):
+            np.testing.assert_array_equal(scaled[name], plain[name], err_msg=name)
+            np.testing.assert_allclose(plain[name], same[name], rtol=1e-3, atol=1e-4, err_msg=name)
+    assert not np.array_equal(run(gain, True)["snr"], same["snr"])
+
+
+def test_catalogue_photometry_of_any_gain_counts_alike() -> None:
+    flux, sigma = np.array([[3.0, 4.0, np.nan], [5.0, -1.0, 2.0]]), np.ones((2, 3))
+    gain = np.array([1, 1e4, 1e-3])
+    snr = catalogue_features(flux * gain, sigma * gain, flux, calibrated=False)[:, -1]
+    np.testing.assert_allclose(snr, [7 / np.sqrt(2), 6 / np.sqrt(3)], rtol=1e-6)
+    np.testing.assert_array_equal(snr, catalogue_features(flux, sigma, flux)[:, -1])

@@ -10,7 +10,7 @@ def test_the_plane_has_a_panel_per_property_with_every_object(rng):
     bt = rng.random(60)
     bt[1:4] = np.nan
     figure = latent_plane(latent, classes=["spiral", "merger", ""] * 20, bt=bt, sersic_index=4 * bt)
-    panels = [axes for axes in figure.axes if axes.get_xlabel() == "latent 1"]
+    panels = [axes for axes in figure.axes if axes.get_xlabel() == "map x"]
     assert len(panels) == 3
     for axes in panels:
         assert sum(len(points.get_offsets()) for points in axes.collections) == 59

@@ -1,5 +1,6 @@
 """The latent map: comparisons of views with their reconstructions."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+import astrodl
+from astrodl import load_model, open_store
 from astrodl.config import parse
 from astrodl.errors import ConfigError
 from astrodl.losses import ssim
 from astrodl.models.representation import LatentNetwork
 from astrodl.tasks.latent import Latent
+from astrodl.tasks.latent.methods import METHODS
 from tests.small_task import make_task, read_batch
 
 SMALL: dict[str, Any] = {
@@ -95,3 +99,51 @@ def test_bands_have_their_own_unit_unless_the_store_is_calibrated(store: Path, t
     for key in ("image", "noise", "structure"):
         torch.testing.assert_close(inputs[0][key], inputs[1][key], rtol=1e-3, atol=1e-3)
     assert (inputs[1]["image"][1:].abs().amax((0, 2, 3)) > 1).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_and_predicts(method: str, store: Path, tmp_path: Path) -> None:
+    settings = {
+        "method": method, "dimensions": 3, "view": 16, "widths": [8, 16],
+        "train": {"epochs": 6, "batch_size": 16, "learning_rate": 0.003},
+    }  # fmt: skip
+    path = astrodl.train("latent", store, tmp_path, settings=settings, progress=False)
+    losses = [json.loads(line)["train"]["loss"] for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0]
+    model = load_model(path)
+    with open_store(store) as reader:
+        predicted = model.raw(model.task.read(reader, np.arange(N)))
+    assert {name: array.shape for name, array in predicted.items() if name != "input_flags"} == {
+        "latent": (N, 3), "latent_error": (N, 3), "map": (N, 2), "hubble": (N,), "hubble_error": (N,), "chi2": (N,),
+    }  # fmt: skip
+    assert all(np.isfinite(array).all() for array in predicted.values())
+    assert (predicted["hubble_error"] > 0).all()
+
+
+def test_the_error_of_a_vector_is_the_scatter_under_noise(store: Path) -> None:
+    """A linear encoder moves by the noise times its weights."""
+    task = make_task("latent", store, {"method": "linear", "dimensions": 2, "view": 16})
+    batch = read_batch(task, store, N)
+    torch.manual_seed(0)
+    network = task.build().eval()
+    with torch.no_grad():
+        found = task.predict(network, batch)["latent_error"]
+        shape = batch["image"].shape
+        weight = network.core.encoder.weight.view(2, *shape[1:])
+        expected = torch.sqrt(torch.einsum("dbyx,nbyx->nd", weight**2, errors(batch) ** 2))
+    # four patterns, the same for every object, give the width to half of it
+    ratio = (found / expected).numpy()
+    assert ((ratio > 0.3) & (ratio < 2.2)).mean() > 0.9
+
+
+def test_views_are_changed_only_by_the_nuisances_of_the_method(store: Path) -> None:
+    none, structure, siamese = (
+        make_task("latent", store, {"method": name, "view": 16}) for name in ("autoencoder", "structure", "simclr")
+    )
+    batch = read_batch(none, store, N)
+    assert none.augment(batch) is batch
+    changed = structure.augment(batch)
+    assert not torch.equal(changed["seen"], batch["image"])
+    torch.testing.assert_close(changed["image"], batch["image"], rtol=0, atol=0)
+    two = siamese.augment(batch)
+    assert not torch.equal(two["seen"], two["second"])

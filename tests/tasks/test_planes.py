@@ -41,7 +41,7 @@ def test_a_task_reads_the_planes_that_it_names_and_the_store_has(store_with_psf:
         task = WithPsf(settings, objects.fit_context(WithPsf, settings, reader))
         indices = np.array([3, 5])
         arrays = objects.training_arrays(task, reader, indices)
-        assert set(arrays) == {"image", "error", "psf"}
+        assert set(arrays) == {"image", "noise", "structure", "concentration", "psf"}
         np.testing.assert_array_equal(arrays["psf"][:, :, 0, 0], [[9, 10, 11], [15, 16, 17]])
         plain = Latent(settings, task.context)
         assert "psf" not in objects.training_arrays(plain, reader, indices)

@@ -43,8 +43,17 @@ def test_a_configfile_replaces_the_default_configuration(tmp_path: Path) -> None
     for name in ("config", "other"):
         path = tmp_path / "config" / f"{name}.yaml"
         config = write_config(path, surveys={name: {"simulate": {}}}, tasks={"latent": {}})
-    rules = ("all", "simulate", "ingest", "train", "predict", "baseline", "evaluate", "catalog", "overview")
+    rules = ("all", "simulate", "ingest", "train", "predict", "baseline", "evaluate", "catalog", "map", "overview")
     assert plan(tmp_path, config) == dict.fromkeys(rules, 1)
+
+
+def test_only_surveys_with_the_task_latent_have_a_map(tmp_path: Path) -> None:
+    surveys = {"a": {"simulate": {}}, "b": {"simulate": {}, "tasks": ["outliers"]}}
+    config = write_config(tmp_path / "config.yaml", surveys=surveys, tasks={"latent": {}, "outliers": {}})
+    output = run_workflow(tmp_path, config, "--dry-run", "--printshellcmds")
+    assert count_jobs(output)["map"] == 1
+    inputs = "results/a/store.h5 results/a/latent/predictions.h5 results/a/outliers/predictions.h5"
+    assert f"astrodl map {inputs} --out results/a/map.html" in output
 
 
 def test_every_fold_and_seed_is_trained_in_its_own_job(tmp_path: Path) -> None:
@@ -134,6 +143,38 @@ def assert_refused(folder: Path, config: Path, message: str) -> None:
     assert len(lines) == 1
     assert message in lines[0]
     assert "Traceback" not in done.stderr
+
+
+BOMB = "a: &a0 [1, 1]\n" + "".join(f"b{k}: &a{k + 1} [*a{k}, *a{k}]\n" for k in range(40))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "surveys: {a: {simulate: {}}}\ntasks: {latent: {}}\nsurveys: {b: {simulate: {}}}\n",
+            "'surveys' is given twice",
+        ),
+        (BOMB, "aliases included"),
+        (
+            "surveys: {a: {simulate: {n_objects: 5, n_objects: 50}}}\ntasks: {latent: {}}\n",
+            "'n_objects' is given twice",
+        ),
+    ],
+)
+def test_files_that_only_snakemake_would_take_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    assert_refused(tmp_path, tmp_path / "c.yaml", message)
+
+
+def test_every_configuration_file_is_read_strictly_and_options_still_count(tmp_path: Path) -> None:
+    sound = write_config(tmp_path / "a.yaml", surveys={"a": {"simulate": {}}}, tasks={"latent": {}})
+    (tmp_path / "b.yaml").write_text("results: x\nresults: y\n")
+    done = snakemake(tmp_path, sound, str(tmp_path / "b.yaml"), "--dry-run", "--quiet")
+    assert done.returncode == 2
+    assert "b.yaml: key 'results' is given twice, at lines 1 and 2" in done.stderr
+    output = run_workflow(tmp_path, sound, "--dry-run", "--config", "results=elsewhere")
+    assert "elsewhere/a/store.h5" in output
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,28 @@ rule product:
         "astrodl product {params.task} {input.store:q} {input.predictions:q} --out {output.product:q} > {log:q} 2>&1"
 
 
+rule map:
+    input:
+        store=f"{RESULTS}/{{survey}}/store.h5",
+        predictions=predictions,
+    output:
+        page=f"{RESULTS}/{{survey}}/map.html",
+    log:
+        f"{RESULTS}/{{survey}}/logs/map.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/map.tsv"
+    wildcard_constraints:
+        survey=one_of(MAPPED),
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    message:
+        "{wildcards.survey}: write the latent map as a page"
+    shell:
+        "astrodl map {input.store:q} {input.predictions:q} --out {output.page:q} > {log:q} 2>&1"
+
+
 rule overview:
     input:
         store=f"{RESULTS}/{{survey}}/store.h5",

@@ -24,6 +24,25 @@ def stop(message):
     sys.exit(2)
 
 
+def check_files():
+    """Refuse files with a key given twice or nested aliases without end, which Snakemake takes without a word."""
+    files = [str(path) for path in workflow.configfiles]
+    if not files or not workflow.is_main_process:
+        return
+    if not shutil.which("astrodl"):
+        print(
+            "astrodl: config: the YAML is not checked for keys given twice: astrodl is not installed beside snakemake",
+            file=sys.stderr,
+        )
+        return
+    checked = subprocess.run(
+        ["astrodl", "check", "--only-yaml", *files], capture_output=True, text=True
+    )
+    if checked.returncode:
+        lines = checked.stderr.strip().splitlines() or ["the files cannot be read"]
+        stop(lines[-1].removeprefix("astrodl: "))
+
+
 def first_error(schema):
     """Return the most relevant error of the merged configuration (files and --config), or None.
 
@@ -331,6 +350,7 @@ def targets():
     for survey in SURVEYS:
         files += [*catalogs_of(survey), *products_of(survey)]
         files += [f"{RESULTS}/{survey}/figures"]
+        files += [f"{RESULTS}/{survey}/map.html"] if survey in MAPPED else []
         if survey in SHARDED and has_positions(survey):
             files += [f"{RESULTS}/{survey}/hats"]
         files += [
@@ -348,14 +368,21 @@ RESERVED = (
     "shards",
     "simulated",
 )
+check_files()
 validate_names()
 ABOUT = validate_config()["x-tasks"]
 RESULTS = results_folder()
 SURVEYS = config["surveys"]
 TASKS = {task: section or {} for task, section in config["tasks"].items()}
+# Surveys with a latent map.
+MAPPED = [name for name in SURVEYS if "latent" in survey_tasks(name)]
 SHARDED = [name for name in SURVEYS if SURVEYS[name].get("shards")]
 PRODUCTS = {product: task for task in TASKS for product in ABOUT[task]["products"]}
 for name in SURVEYS:
     check_survey(name)
 # For the heading of the report.
 config["configfiles"] = [os.path.abspath(path) for path in workflow.configfiles]
+# Links of the report, which is written beside the results of the only survey, or of all surveys.
+config["maps"] = {
+    name: "map.html" if len(SURVEYS) == 1 else f"{name}/map.html" for name in MAPPED
+}

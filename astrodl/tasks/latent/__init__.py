@@ -1,6 +1,5 @@
 """Latent map: a representation of galaxies that is learned without labels, its map and the Hubble coordinate."""
 
-import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,21 +14,18 @@ from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.nuisances import draw_view
 from astrodl.data.structure import measure_structure
 from astrodl.data.views import canonicalize
-from astrodl.metrics import latent as metrics_of
-from astrodl.metrics.classification import balanced_accuracy
 from astrodl.models.representation import LatentNetwork
 from astrodl.models.symmetries import N_SYMMETRIES, apply_symmetry
-from astrodl.plots.latent import latent_mosaic, latent_nodes, latent_plane, nearest_objects
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Evaluation, Task
 from astrodl.tasks.catalog_columns import class_names, read_numbers
-from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import fit_standardization, select_columns, standardize
 from astrodl.tasks.latent.methods import METHODS, Method
+from astrodl.tasks.latent.report import METRICS, describe_metrics, draw_figures, score
 from astrodl.tasks.latent.settings import LatentSettings, settings_of_colours
 from astrodl.tasks.latent.summary import fit_axes, fit_hubble, fit_map
-from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
+from astrodl.tasks.metric import Metric, Metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,18 +44,11 @@ class Latent(Task[LatentSettings, LatentNetwork]):
     name = "latent"
     title = "Latent map"
     Settings = LatentSettings
-    metrics = (
-        Metric("knn_recall", "high", "kNN class recall"),
-        Metric("map_recall", "high", "kNN class recall, map"),
-        Metric("rho_bt", "high", "rank correlation, B/T"),
-        Metric("rho_sersic", "high", "rank correlation, Sérsic n"),
-        Metric("hubble_rho_bt", "high", "rank correlation, B/T, Hubble coordinate", network_only=True),
-        Metric("hubble_rho_sersic", "high", "rank correlation, Sérsic n, Hubble coordinate", network_only=True),
-        Metric("chi2", 1.0, "χ² per pixel"),
-    )
+    metrics = METRICS
     """Those of the default `properties`."""
     headline = ("knn_recall", "map_recall")
     page_figures: ClassVar = {
+        "hubble": "Galaxies along the Hubble coordinate",
         "sequence": "Galaxies along the map",
         "plane": "Classes and structure over the map",
     }
@@ -282,60 +271,11 @@ class Latent(Task[LatentSettings, LatentNetwork]):
 
     def describe_metrics(self) -> tuple[Metric, ...]:
         """Return the metrics, with rank correlations for each of `properties`."""
-        known = {metric.name: metric for metric in self.metrics}
-        labels = {name: f"rank correlation, {name.replace('_', ' ')}" for name in self.settings.properties}
-        of_vectors = {f"rho_{name}": label for name, label in labels.items()}
-        of_hubble = {f"hubble_rho_{name}": f"{label}, Hubble coordinate" for name, label in labels.items()}
-        described = {"knn_recall": "", "map_recall": "", **of_vectors, **of_hubble, "chi2": ""}
-        if self.method.variational:
-            described["active_units"] = "active units"
-        made = {name: Metric(name, "high", text, network_only=name in of_hubble) for name, text in described.items()}
-        return tuple(known.get(name, metric) for name, metric in made.items())
+        return describe_metrics(self.settings.properties, variational=self.method.variational)
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
-        """Score class recall of neighbours, rank correlations, chi^2 and active units.
-
-        A metric for which too few objects of a split have a class or a value is left out.
-        """
-        train, test = reference["latent"], predictions["latent"]
-        metrics: Metrics = {}
-        if "class" in truth:
-            known, reference_known = truth["class"] != "", reference["truth_class"] != ""
-            if self._is_known("knn_recall", reference_known, known, least=1):
-                of_train, of_test = reference["truth_class"][reference_known], truth["class"][known]
-                spaces = {"knn_recall": "latent", "map_recall": "map"}
-                for name, space in spaces.items():
-                    if space in predictions:
-                        vectors = reference[space][reference_known], predictions[space][known]
-                        voted = metrics_of.knn_predict(vectors[0], of_train, vectors[1])
-                        codes = np.unique(np.concatenate([voted, of_test]), return_inverse=True)[1]
-                        metrics |= bootstrap_metrics({name: balanced_accuracy}, *np.split(codes, 2))
-        for name in self.settings.properties:
-            if name in truth:
-                of_train = reference[f"truth_{name}"]
-                if self._is_known(f"rho_{name}", np.isfinite(of_train), np.isfinite(truth[name]), least=2):
-                    projected = metrics_of.project(train, of_train, test)
-                    metrics |= bootstrap_metrics({f"rho_{name}": metrics_of.spearman}, projected, truth[name])
-                    if "hubble" in predictions:
-                        pair = predictions["hubble"], truth[name]
-                        metrics |= bootstrap_metrics({f"hubble_rho_{name}": metrics_of.spearman}, *pair)
-        if "chi2" in predictions:
-            metrics |= bootstrap_metrics({"chi2": np.nanmedian}, predictions["chi2"])
-        if self.method.variational:
-            metrics |= bootstrap_metrics({"active_units": metrics_of.active_units}, test)
-        return metrics
-
-    @staticmethod
-    def _is_known(metric: str, train: np.ndarray, test: np.ndarray, *, least: int) -> bool:
-        """Return whether enough objects of both splits have the truth for a metric; say so where they have not."""
-        if min(train.sum(), test.sum()) >= least:
-            return True
-        print(
-            f"latent: {train.sum()} training and {test.sum()} test objects have the truth for {metric}, which needs "
-            f"{least} of each; it is left out",
-            file=sys.stderr,
-        )
-        return False
+        """Score class recall of neighbours, rank correlations, chi^2 and active units."""
+        return score(predictions, truth, reference, self.settings.properties, variational=self.method.variational)
 
     def baselines(
         self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
@@ -364,23 +304,8 @@ class Latent(Task[LatentSettings, LatentNetwork]):
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
-        """Draw galaxies on the map, and the map coloured by class and structure."""
-        latent = predictions["map"]
-        drawn = {}
-        if len(latent):
-            if store.has_images:
-                x, y = latent_nodes(latent)
-                nearest = nearest_objects(latent, x, y)
-                rgb = colour(store, indices)
-                tiles = np.where((nearest >= 0)[..., None, None, None], rgb[nearest], np.nan)
-                drawn["sequence"] = latent_mosaic(tiles, x, y, heading="Galaxies in the latent map")
-            drawn["plane"] = latent_plane(
-                latent[:, :2],
-                classes=list(truth["class"]) if "class" in truth else None,
-                bt=truth.get("bt"),
-                sersic_index=truth.get("sersic"),
-            )
-        return drawn
+        """Draw galaxies along the Hubble coordinate and on the map, and the map coloured by class and structure."""
+        return draw_figures(store, indices, predictions, truth)
 
 
 def _make_views(

@@ -20,7 +20,7 @@ PIXEL_METHODS = ("structure", "vicreg", "simclr")
 class LatentTraining(TrainSettings):
     """Training loop of the latent map."""
 
-    epochs: Annotated[int, Field(ge=1)] = 60
+    epochs: Annotated[int, Field(ge=1)] = 40
     learning_rate: Annotated[float, Field(gt=0)] = 0.003
     ema: Fraction = 0.99
 
