@@ -35,6 +35,7 @@ def main() -> None:
         "| file | dimensions | size (MB) | metric | galaxies | CPU seconds | peak memory (MB) |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
+    print("\n".join(lines), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for suffix in (".fits", ".parquet"):
             for dimension in DIMENSIONS:
@@ -53,8 +54,8 @@ def main() -> None:
                             f"{peak:.0f}",
                         ]
                         lines.append(f"| {' | '.join(map(str, cells))} |")
+                        print(lines[-1], flush=True)
     text = "\n".join(lines)
-    print(text)
     if options.record:
         page = DOCS / "vectors.md"
         page.write_text(write_block(page.read_text("utf-8"), "similar-speed", text), "utf-8")
