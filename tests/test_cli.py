@@ -34,6 +34,8 @@ VERBS = {
     "product",
     "segment",
     "hats",
+    "embed",
+    "similar",
     "map",
     "review",
     "rerank",

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import astrodl
-from astrodl.cli import data, pages, reports, run, tasks
+from astrodl.cli import data, pages, reports, run, tasks, vectors
 from astrodl.cli.failures import describe
 from astrodl.errors import AstrodlError
 
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = root.add_subparsers(
         title="verbs", dest="verb", metavar="VERB", required=True, parser_class=argparse.ArgumentParser
     )
-    for add in (*run.VERBS, *data.VERBS, *tasks.VERBS, *pages.VERBS, *reports.VERBS):
+    for add in (*run.VERBS, *data.VERBS, *tasks.VERBS, *vectors.VERBS, *pages.VERBS, *reports.VERBS):
         add(verbs)
     return root
 

@@ -15,7 +15,8 @@ def check(path: str | os.PathLike[str]) -> list[str]:
     Parameters
     ----------
     path
-        Store, model, predictions, metrics, `baseline.json`, history, catalogue, p(z) file or YAML configuration.
+        Store, model, predictions, metrics, `baseline.json`, history, catalogue, vectors, p(z) file or YAML
+        configuration.
 
     Returns
     -------
@@ -70,6 +71,14 @@ def _catalog(path: Path) -> list[str]:
     return []
 
 
+def _vectors(path: Path) -> list[str]:
+    from astrodl.products import Vectors
+
+    for _ in Vectors(path).blocks():
+        pass
+    return []
+
+
 def _model(path: Path) -> list[str]:
     from astrodl.tasks.model import load_model
 
@@ -115,6 +124,7 @@ _CHECKS: dict[str, Callable[[Path], list[str]]] = {
     ".hdf5": _hdf5,
     ".safetensors": _model,
     ".fits": _catalog,
+    ".parquet": _vectors,
     ".yaml": _config,
     ".yml": _config,
     ".json": _json,

@@ -20,7 +20,7 @@ from astrodl.store import Reader
 from astrodl.tasks.base import AnyTask, Arrays
 from astrodl.tasks.model import Model, finish, load_model
 
-__all__ = ["PREDICT_BATCH", "iterate_predictions", "predict"]
+__all__ = ["PREDICT_BATCH", "iterate_predictions", "model_inputs", "predict"]
 
 PREDICT_BATCH = 128
 """Objects per batch of a prediction."""
@@ -163,7 +163,7 @@ def iterate_predictions(
     for start, batch in zip(range(0, len(store), PREDICT_BATCH), batches, strict=True):
         chosen = used[:, start : start + PREDICT_BATCH]
         parts = [
-            model.predict_batch(_model_inputs(number, batch, chosen[number])) if chosen[number].any() else {}
+            model.predict_batch(model_inputs(number, batch, chosen[number])) if chosen[number].any() else {}
             for number, model in enumerate(models)
         ]
         copied = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
@@ -174,7 +174,7 @@ def iterate_predictions(
         yield _average(task, *previous)
 
 
-def _model_inputs(number: int, batch: Batch, chosen: np.ndarray) -> Batch:
+def model_inputs(number: int, batch: Batch, chosen: np.ndarray) -> Batch:
     """Return the inputs of a model: of all objects, or of those that are `chosen`."""
     prefix = f"{number} "
     inputs = {name.removeprefix(prefix): tensor for name, tensor in batch.items() if name.startswith(prefix)}

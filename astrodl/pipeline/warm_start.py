@@ -8,19 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from astrodl.errors import ConfigError
-from astrodl.models.blocks import freeze
+from astrodl.models.blocks import ImageNetwork, freeze
 from astrodl.pipeline.suitability import SCALE_TOLERANCE
 from astrodl.tasks.base import AnyTask
 from astrodl.tasks.model import load_model
 
-__all__ = ["map_bands", "rearrange_bands", "warm_start"]
+__all__ = ["align_image_networks", "map_bands", "rearrange_bands", "warm_start"]
 
 
 def warm_start(task: AnyTask, network: nn.Module) -> dict[str, str]:
     """Load the weights of `init_from` and freeze the parts in `freeze`; return provenance for the model file.
 
-    Tensors with the same name and shape are copied. Where the bands differ, the first convolution is rearranged: each
-    band gets the weights of the band it is mapped to (`init_bands`, else that of the same name), and a band without
+    Tensors with the same name and shape are copied. The image networks of the two correspond, wherever they are. Where
+    the bands differ, or one network alone sees which pixels have data, the first convolution is rearranged: each band
+    gets the weights of the band it is mapped to (`init_bands`, else that of the same name), and a band without
     counterpart gets the mean over all bands.
 
     Raises
@@ -35,11 +36,12 @@ def warm_start(task: AnyTask, network: nn.Module) -> dict[str, str]:
         bands = task.context.bands
         _warn_of_differences(task, source.task, settings.init_from)
         mapping = map_bands(bands, source.bands, settings.init_bands, settings.init_from)
-        weights = source.network.state_dict()
+        weights = align_image_networks(network, source.network)
         first = _first_convolution(network)
-        if first is not None and first in weights and tuple(mapping[band] for band in bands) != source.bands:
+        if first is not None and first in weights:
             n_channels = network.state_dict()[first].shape[1]
-            weights[first] = rearrange_bands(weights[first], bands, source.bands, mapping, n_channels)
+            if tuple(mapping[band] for band in bands) != source.bands or weights[first].shape[1] != n_channels:
+                weights[first] = rearrange_bands(weights[first], bands, source.bands, mapping, n_channels)
         copied, missing = _copy_weights(network, weights)
         if not copied:
             raise ConfigError(
@@ -119,6 +121,25 @@ def rearrange_bands(
     n_others = min(others.shape[1], n_channels - len(bands))
     result[:, len(bands) : len(bands) + n_others] = others[:, :n_others]
     return result
+
+
+def align_image_networks(network: nn.Module, source: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of `source`, where those of its image network have the names that they have in `network`.
+
+    An image network is the outermost `ImageNetwork`: the part `trunk` of one network may be in an encoder in another.
+    """
+    weights = dict(source.state_dict())
+    here, there = (_find_image_network(one) for one in (network, source))
+    if here is None or there is None or here == there:
+        return weights
+    moved = {
+        here + name.removeprefix(there): weights.pop(name) for name in list(weights) if name.startswith(f"{there}.")
+    }
+    return weights | moved
+
+
+def _find_image_network(network: nn.Module) -> str | None:
+    return next((name for name, part in network.named_modules() if name and isinstance(part, ImageNetwork)), None)
 
 
 def _copy_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:

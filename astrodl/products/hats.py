@@ -29,6 +29,7 @@ from astrodl.errors import DataError, StoreError
 from astrodl.fits.bytes import UnreadableError
 from astrodl.fits.counts import check_counts
 from astrodl.healpix import MAX_ORDER, Tile, divide_sky, find_tiles, sky_pixels
+from astrodl.products.parquet import import_parquet
 
 if TYPE_CHECKING:
     import pyarrow
@@ -74,7 +75,7 @@ def write_hats(
     StoreError
         A file cannot be read or written.
     """
-    parquet = _import_parquet()
+    parquet = import_parquet()
     out = Path(out)
     sources = [_Catalog(Path(path)) for path in catalogs]
     schema = _common_schema(sources)
@@ -258,14 +259,6 @@ def _write_metadata(
     text = "#HATS catalog\n" + "".join(f"{key}={value}\n" for key, value in properties.items())
     for file in ("hats.properties", "properties"):
         (folder / file).write_text(text, "utf-8")
-
-
-def _import_parquet() -> Any:
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        raise DataError("Parquet files need pyarrow; install it with: pip install pyarrow") from None
-    return parquet
 
 
 @contextmanager

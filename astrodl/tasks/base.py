@@ -234,6 +234,16 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
     def predict(self, network: NetworkT, batch: Batch) -> dict[str, Tensor]:
         """Predict a batch, objects first, in physical units; models are combined by the mean of these arrays."""
 
+    def embed(self, network: NetworkT, batch: Batch) -> Tensor:
+        """Return the vector of each object before the head, (B, d), averaged over the views that `predict` averages.
+
+        Raises
+        ------
+        ConfigError
+            The networks of the task make no vectors.
+        """
+        raise ConfigError(f"task {self.name}: its networks make no vectors; give a model of another task")
+
     def finish(self, predictions: Arrays) -> Arrays:
         """Derive point estimates and intervals from the averaged predictions."""
         return predictions

@@ -2,13 +2,13 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from astrodl.calibration.training_range import INPUT_FLAGS, TrainingRange, select_measurements
 from astrodl.data.batches import Batch, Cutouts, ResidentDataset
@@ -154,18 +154,40 @@ class Model:
         arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         return {**arrays, "input_flags": self.flag(measured_in(self.task, cutouts), has_data(cutouts))}
 
-    @torch.no_grad()
+    def embed(self, cutouts: Cutouts, *, batch_size: int = 128) -> np.ndarray:
+        """Compute the vector of each object before the head, (N, d) float32; NaN for objects without any data."""
+        parts = []
+        for start in range(0, len(cutouts), batch_size):
+            arrays = self.task.inputs(cutouts.slice(start, start + batch_size))
+            (batch,) = ResidentDataset(arrays, self.device).in_order(batch_size)
+            parts.append(self.embed_batch(batch).numpy())
+        vectors = np.concatenate(parts)
+        vectors[~has_data(cutouts)] = np.nan
+        return vectors
+
     def predict_batch(self, batch: Batch) -> Batch:
         """Predict a batch on the device, without `Task.finish`.
 
         On a CUDA device the copy of the float32 results to the host is asynchronous: synchronise before reading them.
         """
+        return self._compute(self.task.predict, batch)
+
+    def embed_batch(self, batch: Batch) -> Tensor:
+        """Compute the vectors of a batch on the device, and wait for the copy to the host: (B, d) float32."""
+        copied = self._compute(lambda network, part: {"vector": self.task.embed(network, part)}, batch)["vector"]
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+        return copied
+
+    @torch.no_grad()
+    def _compute(self, compute: Callable[[nn.Module, Batch], Batch], batch: Batch) -> Batch:
+        """Run the network on a batch, on a CPU in parts that fit into its caches; start the copy to the host."""
         size = len(next(iter(batch.values())))
         step = max(1, CPU_PIXELS // max(1, batch["image"][0, 0].numel())) if self.device.type == "cpu" else size
         parts, network = [], self.predictor
         for start in range(0, size, step):
             part = {name: tensor[start : start + step] for name, tensor in batch.items()}
-            parts.append(self.task.predict(network, to_memory_format(part, self.layout)))
+            parts.append(compute(network, to_memory_format(part, self.layout)))
         return {
             name: torch.cat([part[name] for part in parts]).float().to("cpu", non_blocking=True) for name in parts[0]
         }

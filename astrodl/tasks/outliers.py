@@ -234,6 +234,10 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         percentile = surprise.percentile(score, constants)
         return {"score": torch.from_numpy(score), "percentile": torch.from_numpy(percentile)}
 
+    def embed(self, network: EncoderGAN, batch: Batch) -> Tensor:
+        """Return the code of the image as it is, as `predict` does; it depends on the orientation."""
+        return network.encoder(batch["image"])
+
     def _residuals(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, Tensor]:
         """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2).
 

@@ -172,13 +172,20 @@ class Votes(Task[VotesSettings, HybridNetwork]):
 
     def _concentration(self, network: HybridNetwork, batch: Batch) -> Tensor:
         """Return the parameters of the Dirichlet distributions, (B, A), averaged over the views."""
-        maps = network_input(batch)
-        with self.precision(maps):
-            vectors = network.views(maps, batch.get("features"), n_views=self.settings.views)
-        views = network.head(vectors)
+        views = network.head(self._views(network, batch))
         if self.settings.likelihood == "dirichlet_multinomial":
             return _positive(views).mean(0)
         return torch.cat([views[..., part].softmax(2) for part in self.parts], 2).mean(0)
+
+    def _views(self, network: HybridNetwork, batch: Batch) -> Tensor:
+        """Return the vector of each view before the head, (views, B, D)."""
+        maps = network_input(batch)
+        with self.precision(maps):
+            return network.views(maps, batch.get("features"), n_views=self.settings.views)
+
+    def embed(self, network: HybridNetwork, batch: Batch) -> Tensor:
+        """Return the mean over the views of the vectors before the head."""
+        return self._views(network, batch).mean(0)
 
     def predict(self, network: HybridNetwork, batch: Batch) -> dict[str, Tensor]:
         """Predict the calibrated parameters of the Dirichlet distribution of each question."""

@@ -198,6 +198,40 @@ def accuracy_against_noise(factors: ArrayLike, accuracy: Values, errors: Values,
     return figure
 
 
+@apply_style
+def score_against_labels(sizes: ArrayLike, panels: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]]) -> Figure:
+    """Draw scores against the number of labels, a panel per metric.
+
+    Parameters
+    ----------
+    sizes : array of shape (k,)
+        Numbers of labels, increasing.
+    panels : mapping label of the axis -> mapping method -> (values, errors)
+        Arrays of shape (k,). Methods of one family share a colour: "kind, family", and kinds share dashes.
+    """
+    figure = new_figure(5.6, width=9.2, heading="Scores against the number of labels")
+    size = np.asarray(sizes, dtype=np.float64)
+    methods = list(dict.fromkeys(itertools.chain(*panels.values())))
+    families = assign_colors(list(dict.fromkeys(name.partition(", ")[2] or name for name in methods)))
+    kinds = list(dict.fromkeys(name.partition(", ")[0] for name in methods if ", " in name))
+    dashes = dict(zip(kinds, ("-", (0, (4, 1.5)), (0, (1, 1.2))), strict=False))
+    for axes, (text, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name, (value, error) in curves.items():
+            kind, _, family = name.partition(", ")
+            axes.errorbar(
+                size, value, error, color=families[family or name], linestyle=dashes.get(kind, "-") if family else "-",
+                label=name, marker="o" if family else "s", markersize=4.5, linewidth=1.6, elinewidth=1.0,
+            )  # fmt: skip
+        axes.set(xscale="log", xlabel="labels", ylabel=text)
+        axes.set_xticks(size, [f"{value:,.0f}" for value in size])
+        axes.xaxis.set_minor_locator(NullLocator())
+    handles = {
+        text: handle for axes in figure.axes for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    add_legend_below(figure, list(handles.values()), list(handles))
+    return figure
+
+
 class Speed(NamedTuple):
     """A network in `accuracy_against_speed`."""
 

@@ -67,6 +67,11 @@ def write_test_store(store: Path, out: Path, n_test: int | None) -> None:
     """Copy test objects into a store, so that networks predict no others."""
     with open_store(store) as reader:
         rows = reader.select("test")[:n_test]
+    copy_objects(store, rows, out)
+
+
+def copy_objects(store: Path, rows: np.ndarray, out: Path) -> None:
+    """Copy objects of a store, at sorted rows, into another one."""
     with replacing(out) as temporary, h5py.File(store) as source, h5py.File(temporary, "w") as target:
         target.attrs.update(source.attrs)
         for name, dataset in list_datasets(source):

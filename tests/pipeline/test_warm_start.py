@@ -1,15 +1,20 @@
 """Training that starts from the weights of another network."""
 
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import astrodl
 from astrodl.errors import ConfigError
-from astrodl.pipeline.warm_start import map_bands, rearrange_bands
+from astrodl.models.cnn import CompactResNet
+from astrodl.models.hybrid import HybridNetwork
+from astrodl.pipeline.warm_start import align_image_networks, map_bands, rearrange_bands
 from astrodl.tasks.model import Model, load_model
 
 SMALL: dict[str, Any] = {
@@ -86,3 +91,34 @@ def test_weights_of_other_images_are_named(
 def test_an_unknown_part_to_freeze_is_an_error(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no part 'tail'; accepted: trunk, join, head"):
         train(store, tmp_path, freeze=["tail"])
+
+
+def test_the_image_network_is_found_wherever_it_is() -> None:
+    trunk = CompactResNet(3, widths=(8, 16))
+    encoder = nn.Sequential(OrderedDict(trunk=trunk, head=nn.Linear(16, 2)))
+    source = nn.ModuleDict({"encoder": encoder, "decoder": nn.Linear(2, 5)})
+    network = HybridNetwork(CompactResNet(3, widths=(8, 16)), 0, 4, widths=(6,))
+    weights = align_image_networks(network, source)
+    own = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("trunk.")}
+    assert {name: weights[name].shape for name in own} == {name: tensor.shape for name, tensor in own.items()}
+    for name, tensor in trunk.state_dict().items():
+        assert torch.equal(weights[f"trunk.{name}"], tensor)
+    assert {"encoder.head.weight", "decoder.bias"} <= weights.keys()
+    assert not any(name.startswith("encoder.trunk.") for name in weights)
+    same = align_image_networks(network, network)
+    assert same.keys() == network.state_dict().keys()
+
+
+def test_a_network_starts_from_the_encoder_of_a_latent_map(
+    store: Path, trained_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source = trained_model("latent") / "model.safetensors"
+    before = load_file(source)
+    after = load_file(train(store, tmp_path, init_from=str(source), freeze=["trunk"]))
+    stem = "trunk.trunk.0.0.weight"
+    others = [name for name in after if name.startswith("trunk.") and name != stem]
+    assert len(others) > 20
+    assert all(torch.equal(after[name], before[f"core.{name}"]) for name in others)
+    # a latent map does not see which pixels have data
+    assert torch.equal(after[stem][:, :3], before[f"core.{stem}"])
+    assert not after[stem][:, 3:].any()

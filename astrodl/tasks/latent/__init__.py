@@ -220,6 +220,10 @@ class Latent(Task[LatentSettings, LatentNetwork]):
             predicted |= {"hubble": vectors @ network.hubble, "hubble_error": hubble_error}
         return predicted
 
+    def embed(self, network: LatentNetwork, batch: Batch) -> Tensor:
+        """Return the vectors along the fitted axes, averaged over the views as predictions are."""
+        return network.standardise(self._encode(network, batch)[0])
+
     def _noisy_codes(self, network: LatentNetwork, batch: Batch) -> list[Tensor]:
         """Return by how much codes move, plus the centre, under noise patterns, each in another orientation."""
         image, error, moved = batch["image"], _errors(batch), []

@@ -254,6 +254,11 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
         """Return the unit vector of each view, (views, B, D)."""
         return functional.normalize(self._views(network, batch), dim=2)
 
+    def embed(self, network: HybridNetwork, batch: Batch) -> Tensor:
+        """Return the mean over the views of the vectors before the head; of unit vectors after triplets."""
+        views = self.vectors if self.settings.loss == "triplet" else self._views
+        return views(network, batch).mean(0)
+
     def _views(self, network: HybridNetwork, batch: Batch) -> Tensor:
         maps = network_input(batch)
         with self.precision(maps):

@@ -280,6 +280,10 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
             vectors = network.views(maps, batch["features"], n_views=self.settings.views)
         return self._log_probability(network.head(vectors)), vectors
 
+    def embed(self, network: RedshiftNetwork, batch: Batch) -> Tensor:
+        """Return the mean over the views of the vectors before the head."""
+        return self._views(network, batch)[1].mean(0)
+
     def _levels(self, like: Tensor) -> Tensor:
         halves = [0.5 + sign * share / 2 for share in COVERAGES for sign in (-1, 1)]
         return like.new_tensor(self.context.constants.get("levels", halves))

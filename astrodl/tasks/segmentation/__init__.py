@@ -259,6 +259,15 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
                 sums[name] = sums.get(name, 0.0) + undo_symmetry(value, element) / self.settings.views
         return sums
 
+    def embed(self, network: DecompositionUNet, batch: Batch) -> Tensor:
+        """Return the mean over position and views of the deepest map."""
+        maps, vectors = network_input(batch), []
+        for element in range(self.settings.views):
+            with self.precision(maps):
+                unet = network.unet(apply_symmetry(maps, element), batch.get("psf"))
+            vectors.append(unet.bottleneck.float())
+        return torch.stack(vectors).mean(0)
+
     @staticmethod
     def to_maps(output: dict[str, Tensor]) -> dict[str, Tensor]:
         """Turn the logits of the network into probabilities, fractions that sum to one, and light."""
