@@ -14,6 +14,7 @@ _HOMES = {
     "catalog": "astrodl.pipeline.catalog",
     "check": "astrodl.pipeline.check",
     "evaluate": "astrodl.pipeline.evaluate",
+    "explain": "astrodl.pipeline.explain",
     "ingest": "astrodl.ingestion.ingest",
     "init": "astrodl.discover",
     "inspect": "astrodl.pipeline.inspect",

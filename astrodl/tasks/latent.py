@@ -1,6 +1,7 @@
 """Latent map: a variational autoencoder that orders galaxies without labels."""
 
 import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from astrodl.data import normalize
 from astrodl.data.batches import Batch, Cutouts
 from astrodl.data.views import canonicalize
 from astrodl.errors import ConfigError
+from astrodl.explanation.target import Quantity, Sky
 from astrodl.losses import SSIM_WIDTH, kl_standard_normal, ssim
 from astrodl.metrics import latent as metrics_of
 from astrodl.metrics.classification import balanced_accuracy
@@ -215,6 +217,22 @@ class Latent(Task[LatentSettings, VAE]):
         decoded = network.decoder(mean).float()
         chi2 = ((batch["image"] - decoded) ** 2 / batch["error"] ** 2).mean(tuple(range(1, decoded.ndim)))
         return {"latent": mean, "latent_error": (0.5 * log_variance).exp(), "chi2": chi2}
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Return the latent coordinates."""
+
+        def coordinate(i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
+            return lambda predicted, fixed: predicted["latent"][:, i]
+
+        return tuple(
+            Quantity(f"latent_{i + 1}", "latent unit", f"latent coordinate {i + 1}", coordinate(i))
+            for i in range(self.settings.dimensions)
+        )
+
+    def sky(self, batch: Batch, sky_sigma: Tensor) -> Sky:
+        """Return the noise of the sky in canonical views: that of the pixels before arsinh."""
+        sigma = (batch["error"] * batch["image"].cosh()).mean((-2, -1), keepdim=True)
+        return Sky(sigma, 1.0, torch.ones_like(batch["image"], dtype=torch.bool))
 
     def columns(self, predictions: Arrays) -> list[Column]:
         """Return each latent coordinate with its width, and the chi^2 of the reconstruction."""

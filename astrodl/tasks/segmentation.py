@@ -12,6 +12,7 @@ from torch.nn import functional
 from astrodl.baselines import segmentation as classical
 from astrodl.config import Fraction, Name, TaskSettings, TrainSettings
 from astrodl.data.batches import Batch, Dataset
+from astrodl.explanation.target import Quantity
 from astrodl.losses import gaussian_nll, pooled_mean, soft_dice
 from astrodl.metrics import segmentation as metrics_of
 from astrodl.models.symmetries import apply_symmetry, undo_symmetry
@@ -203,6 +204,20 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "bt_error": scale * sums["bt_variance"].sqrt(),
             "clump_light": summed[:, 2],
         }
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Return bulge-to-total ratio, logit of the most probable clump pixel, and expected area of the clumps."""
+        return (
+            Quantity("bt", "B/T", "bulge-to-total flux ratio", lambda p, fixed: p["bt"]),
+            Quantity(
+                "clump",
+                "nats",
+                "logit of the most probable clump pixel",
+                lambda p, fixed: torch.logit((p["clump"] * fixed[:, 0]).sum((-2, -1)), 1e-6),
+                fix=lambda p: (p["clump"] == p["clump"].amax((-2, -1), keepdim=True)).float()[:, None],
+            ),
+            Quantity("clump_area", "pixels", "expected area of the clumps", lambda p, fixed: p["clump"].sum((-2, -1))),
+        )
 
     def finish(self, predictions: Arrays) -> Arrays:
         """Count the clumps of the thresholded mask."""
