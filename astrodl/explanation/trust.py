@@ -1,7 +1,7 @@
 """Tests of attribution maps: do they depend on the weights, on the pixels that matter, on another draw of the noise?"""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -45,12 +45,13 @@ def randomize(explained: Explained, inputs: Inputs, *, n_stages: int = 3, seed: 
     inputs : Inputs
         Images for the statistics.
     n_stages : int
-        Number of copies: the k-th has the last k / n of the layers shuffled, the last one all.
+        Number of copies: the k-th has the last k / n of the layers that the number depends on shuffled, the last one
+        all of them.
     seed : int
     """
     generator = torch.Generator().manual_seed(seed)
     network = without_inplace(explained.network)
-    layers = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
+    layers = _layers_in_order(explained.with_network(network), inputs)
     groups = np.array_split(np.arange(len(layers))[::-1], n_stages)
     for group in groups:
         for i in group:
@@ -59,6 +60,21 @@ def randomize(explained: Explained, inputs: Inputs, *, n_stages: int = 3, seed: 
                 parameter.data = parameter.data.flatten()[order].view_as(parameter)
         _measure_batch_norms(explained.with_network(network), inputs)
         yield explained.with_network(copy.deepcopy(network))
+
+
+@torch.no_grad()
+def _layers_in_order(explained: Explained, inputs: Inputs) -> list[nn.Module]:
+    """List the layers with weights that predictions pass, in the order of their first use."""
+    used: dict[nn.Module, None] = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda module, arguments: used.setdefault(module))
+        for module in explained.network.modules()
+        if next(module.parameters(recurse=False), None) is not None
+    ]
+    explained.evaluate(inputs.rows(slice(0, 1)), explained.fix(inputs.rows(slice(0, 1))))
+    for hook in hooks:
+        hook.remove()
+    return list(used)
 
 
 @torch.no_grad()
@@ -77,11 +93,11 @@ def _measure_batch_norms(explained: Explained, inputs: Inputs) -> None:
 def map_similarity(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the structural similarity (Wang et al. 2004) of the moduli of maps (N, C, H, W), each scaled to its 99.5 %.
 
-    A constant map is as unlike any other as can be: its similarity is zero.
+    NaN where a map has the same value everywhere, as for an ablation of whole bands.
     """
     first, second = (_scaled(each) for each in (maps, others))
-    flat = (first.amax((1, 2, 3)) == 0) | (second.amax((1, 2, 3)) == 0)
-    return torch.where(flat, 0.0, ssim(first, second, 1.0)).numpy()
+    flat = (first.amax((1, 2, 3)) == first.amin((1, 2, 3))) | (second.amax((1, 2, 3)) == second.amin((1, 2, 3)))
+    return torch.where(flat, torch.nan, ssim(first, second, 1.0)).numpy()
 
 
 def _scaled(maps: np.ndarray) -> Tensor:
@@ -137,7 +153,7 @@ def _perturb(
     value = explained.evaluate(inputs, fixed)
     sky = inputs.sky_image(inputs.noise(torch.Generator().manual_seed(seed)))
     size = torch.from_numpy(np.abs(maps.sum(1, dtype=np.float64))).flatten(1).to(inputs.image.device)
-    rank = size.argsort(1, descending=True, stable=True).argsort(1).view(len(size), 1, *maps.shape[-2:])
+    rank = size.argsort(dim=1, descending=True, stable=True).argsort(dim=1).view(len(size), 1, *maps.shape[-2:])
     found = []
     for fraction in FRACTIONS:
         chosen = rank < fraction * size.shape[1]
@@ -158,14 +174,3 @@ def area_share(masks: np.ndarray) -> np.ndarray:
     """Return the share of the pixels inside masks (N, H, W), which random attributions would have; NaN if empty."""
     share = masks.mean((1, 2))
     return np.where(share > 0, share, np.nan)
-
-
-def order_methods(table: Mapping[str, Mapping[str, float]], keys: Sequence[str]) -> list[str]:
-    """Order methods by the sum of their ranks in columns where larger is better; NaN is the worst."""
-    names = list(table)
-    ranks = np.zeros(len(names))
-    for key in keys:
-        values = np.array([table[name].get(key, np.nan) for name in names])
-        if np.isfinite(values).any():
-            ranks += rankdata(np.where(np.isfinite(values), -values, np.inf))
-    return [names[i] for i in np.argsort(ranks, kind="stable")]

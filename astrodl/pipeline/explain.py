@@ -55,7 +55,8 @@ class Explanation:
     radius_share : (N, annuli) array
         Share of annuli, between `RADIUS_EDGES` half-light radii.
     similarity : float
-        Mean structural similarity of the maps to those of the network with shuffled weights.
+        Mean structural similarity of the maps to those of the network with shuffled weights; NaN for a method whose
+        maps have no structure.
     """
 
     task: str
@@ -75,7 +76,7 @@ class Explanation:
     @property
     def warning(self) -> str:
         """What is wrong with the method for this network, or an empty text."""
-        if self.similarity < FAILS_ABOVE:
+        if not self.similarity >= FAILS_ABOVE:  # NaN: maps without structure
             return ""
         return (
             f"fails weight randomisation: maps of a network with shuffled weights are as similar as "
@@ -243,7 +244,8 @@ def _similarity(
     other = attribute(
         shuffled, inputs.rows(few), method, options=options, orientations=n_orientations(model.task), fixed=fixed
     )
-    return float(np.nanmean(map_similarity(found.maps[few], other.maps)))
+    each = map_similarity(found.maps[few], other.maps)
+    return float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
 
 
 def _write(made: Explanation, out: FilePath, rgb: np.ndarray) -> None:
@@ -265,7 +267,7 @@ def _write(made: Explanation, out: FilePath, rgb: np.ndarray) -> None:
         rgb[drawn],
         made.maps[drawn],
         made.bands,
-        [f"{name}\n{made.target} {value:.3g}" for name, value in zip(made.object_id[drawn], made.value, strict=False)],
+        [f"{name}  {made.target} {value:.3g}" for name, value in zip(made.object_id[drawn], made.value, strict=False)],
         unit=made.unit,
         heading=f"{made.task}: {made.target.replace('_', ' ')} by {title}",
         warning=made.warning,

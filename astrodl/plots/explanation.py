@@ -59,7 +59,7 @@ def attribution_sheet(
 
     colours, values = np.asarray(rgb, float), np.asarray(maps, float)
     n = len(colours)
-    figure = new_figure(1.62 * n + 0.9 + 0.25 * bool(warning), heading=heading)
+    figure = new_figure(1.85 * n + 0.5 + 0.25 * bool(warning), heading=heading)
     if warning:
         figure.text(0.012, 1 - 0.36 / figure.get_figheight(), warning, color=ODD, fontsize=9, va="top")
         figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.25 / figure.get_figheight()))  # type: ignore[union-attr]
