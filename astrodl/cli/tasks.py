@@ -154,9 +154,14 @@ def add_explain(verbs: Any) -> None:
     verb.add_argument("--target", metavar="NAME", help="predicted number (default: the first one of the task)")
     verb.add_argument("--ids", metavar="ID", nargs="+", help="objects (default: some test objects)")
     verb.add_argument("--draws", metavar="N", type=count, default=4, help="noise images as baselines (default: 4)")
-    verb.add_argument("--steps", metavar="N", type=count, default=64, help="steps of integrated gradients (default: 64)")
+    verb.add_argument(
+        "--steps", metavar="N", type=count, default=64, help="steps of integrated gradients (default: 64)"
+    )
     verb.add_argument("--seed", metavar="K", type=index, default=0, help="seed of the noise (default: 0)")
     verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of maps, shares and sheet")
+    verb.add_argument(
+        "--units", action="store_true", help="also draw what the units of the network look for, in a minute or two"
+    )
     verb.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (default: auto)"
     )
@@ -175,6 +180,10 @@ def _explain(args: argparse.Namespace) -> None:
         args.model, args.store, args.out, method=args.method, target=args.target, ids=args.ids, draws=args.draws,
         steps=args.steps, seed=args.seed, device=args.device,
     )  # fmt: skip
+    if args.units:
+        from astrodl.pipeline.units import draw_units
+
+        draw_units(args.model, args.store, args.out, device=args.device)
 
 
 def add_catalog(verbs: Any) -> None:

@@ -1,8 +1,7 @@
 """Attribution methods: which pixels of which band a predicted number comes from, through Captum."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -459,9 +458,7 @@ def _attribute_part(
         maps = maps + undo_symmetry(found, element) / options.draws
         explained.bind(turned, turned_fixed, "network", raw=method.raw)
         with torch.no_grad():
-            of_image, of_sky = (
-                explained(each.image, *arguments).double().cpu() for each in (turned, sky)
-            )
+            of_image, of_sky = (explained(each.image, *arguments).double().cpu() for each in (turned, sky))
         value += of_image / options.draws
         change += (of_image - of_sky) / options.draws
     if method.sums_to:

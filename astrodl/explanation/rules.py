@@ -37,7 +37,9 @@ def refuse_layers(method: str, network: nn.Module) -> str | None:
     if method in ("guided_backpropagation", "deconvolution"):
         if curved := [module for module in modules if isinstance(module, _CURVED)]:
             return f"changes the gradient of ReLU alone, and the network has {type(curved[0]).__name__}"
-        return None if any(isinstance(module, nn.ReLU) for module in modules) else "needs ReLU, and the network has none"
+        return (
+            None if any(isinstance(module, nn.ReLU) for module in modules) else "needs ReLU, and the network has none"
+        )
     if method == "grad_cam":
         if any(isinstance(module, LearnedApertures) for module in modules):
             return "needs maps that are pooled, and those of LearnedApertures pass a softmax over the pixels"

@@ -138,7 +138,13 @@ def deletion_curves(
 
 @apply_style
 def band_share_curve(
-    z: ArrayLike, shares: Mapping[str, ArrayLike], bands: Sequence[str], limits: ArrayLike, *, heading: str, n_bins: int = 8
+    z: ArrayLike,
+    shares: Mapping[str, ArrayLike],
+    bands: Sequence[str],
+    limits: ArrayLike,
+    *,
+    heading: str,
+    n_bins: int = 8,
 ) -> Figure:
     """Draw the share of each band against redshift, above the band that holds the 4000 angstrom break.
 
@@ -201,7 +207,9 @@ def filter_sheet(filters: ArrayLike, bands: Sequence[str], *, heading: str) -> F
 
 
 @apply_style
-def panel_sheet(rows: Mapping[str, ArrayLike], *, heading: str, titles: Mapping[str, Sequence[str]] | None = None) -> Figure:
+def panel_sheet(
+    rows: Mapping[str, ArrayLike], *, heading: str, titles: Mapping[str, Sequence[str]] | None = None
+) -> Figure:
     """Draw rows of maps (n, y, x), in colours that diverge from zero, or of colour images (n, y, x, 3)."""
     n_columns = max(len(np.asarray(row)) for row in rows.values())
     side = 7.0 / max(n_columns, 4)

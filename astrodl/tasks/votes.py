@@ -197,7 +197,9 @@ class Votes(Task[VotesSettings, HybridNetwork]):
             return lambda p, fixed: p["concentration"][:, i] / p["concentration"][:, part].sum(1)
 
         return tuple(
-            Quantity(self.tree.columns[i], "fraction", f"expected fraction of {self.tree.columns[i]}", fraction(part, i))
+            Quantity(
+                self.tree.columns[i], "fraction", f"expected fraction of {self.tree.columns[i]}", fraction(part, i)
+            )
             for part in self.parts
             for i in range(part.start, part.stop)
         )

@@ -141,12 +141,18 @@ def summarize(numbers: dict[str, dict], maps: dict[str, np.ndarray], masks: np.n
     table: dict[str, dict] = {}
     area, random = area_share(masks), numbers["random"]
     for name, found in numbers.items():
-        row = {key: bootstrap(np.nanmean, found[key]) for key in ("similarity", "similarity_top", "stability", "flip") if key in found and np.isfinite(found[key]).any()}
+        row = {
+            key: bootstrap(np.nanmean, found[key])
+            for key in ("similarity", "similarity_top", "stability", "flip")
+            if key in found and np.isfinite(found[key]).any()
+        }
         for key in ("deletion", "insertion"):
             curves = found[f"{key}_curve"].mean(1), random[f"{key}_curve"].mean(1)
             row[key] = bootstrap(lambda own, other: own.mean() / other.mean(), *curves)
         if np.isfinite(area).any():
-            row["localisation"] = bootstrap(lambda inside, share: np.nanmean(inside) / np.nanmean(share), found["inside"], area)
+            row["localisation"] = bootstrap(
+                lambda inside, share: np.nanmean(inside) / np.nanmean(share), found["inside"], area
+            )
         others = [other for other in maps if other not in (name, *RIVALS)]
         if name not in RIVALS and others:
             each = np.array([rank_correlation(maps[name], maps[other]) for other in others])
@@ -180,8 +186,8 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--target")
     parser.add_argument("--objects", type=int, default=200)
-    parser.add_argument("--few", type=int, default=64, help="objects for shuffled weights, other noise and flips")
-    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--few", type=int, default=24, help="objects for shuffled weights, other noise and flips")
+    parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="table (.md), numbers (.json) and figure (.png)")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -208,7 +214,10 @@ def main() -> None:
     failed = [name for name, row in table.items() if row.get("similarity", (0, 0))[0] >= FAILS_ABOVE]
     curves = {name: found["deletion_curve"] for name, found in numbers.items()}
     heading = f"{model.task.name}: {target.replace('_', ' ')} when pixels are replaced, {len(rows)} test objects"
-    save(deletion_curves(FRACTIONS, curves, unit=explained.quantity.unit, heading=heading, failed=failed), args.out.with_suffix(".png"))
+    save(
+        deletion_curves(FRACTIONS, curves, unit=explained.quantity.unit, heading=heading, failed=failed),
+        args.out.with_suffix(".png"),
+    )
     write_json(args.out.with_suffix(".json"), {"n_objects": len(rows), "target": target, "table": table})
     write_text(args.out.with_suffix(".md"), write(table) + "\n")
     print(write(table))
