@@ -141,7 +141,7 @@ def pool_maps(maps: Tensor) -> Tensor:
 
 
 def exemplars(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Return the rows of the n largest and of the n smallest values of each channel, from (B, channels): (channels, n)."""
+    """Return the rows of the n largest and the n smallest values (B, channels) of each channel, (channels, n) each."""
     order = values.argsort(dim=0, descending=True, stable=True).T
     return order[:, :n], order[:, -n:].flip(1)
 
@@ -181,11 +181,11 @@ def unit_value(
 def maximize(number: Number, inputs: Inputs, options: Maximization | None = None, *, n_images: int = 1) -> Tensor:
     r"""Return noise-free images that maximise a number, in linear flux in units of the sky noise, (n_images, C, H, W).
 
-    In the scale of the network the image is y = y_max sigmoid(logit(y_0 / y_max) + M d). The optimisation changes d, which
-    starts near zero; y_0 is the mean galaxy of `inputs` over all orientations, y_max the central pixel of its brighter
-    galaxies in each band, and M a root of the correlation matrix of the bands. Fluxes are therefore positive, not brighter than the
-    survey, and bands grow together as those of galaxies do. At each step the image is shifted and turned at random, and
-    sky noise is added, so that the number is that of an observed image.
+    In the scale of the network the image is y = y_max sigmoid(logit(y_0 / y_max) + M d). The optimisation changes d,
+    which starts near zero; y_0 is the mean galaxy of `inputs` over all orientations, y_max the brightest pixel of their
+    brighter galaxies in each band, and M a root of the correlation matrix of the bands. Fluxes are therefore positive,
+    not brighter than the survey, and bands grow together as those of galaxies do. At each step the image is shifted and
+    turned at random, and sky noise is added, so that the number is that of an observed image.
 
     Parameters
     ----------

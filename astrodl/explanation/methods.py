@@ -14,7 +14,7 @@ from astrodl.errors import AstrodlError, ConfigError
 from astrodl.explanation.rules import FrozenNorm, SecantNorm, decompose, last_maps, refuse_layers, without_inplace
 from astrodl.explanation.target import Explained, Frame, Inputs
 from astrodl.models.blocks import fold_batch_norm, look_up
-from astrodl.models.symmetries import undo_symmetry
+from astrodl.models.symmetries import apply_symmetry, undo_symmetry
 
 __all__ = ["METHODS", "Attribution", "Method", "Options", "attribute"]
 
@@ -265,7 +265,7 @@ def _lrp(call: _Call) -> Tensor:
         if not next(module.children(), None) and module is not call.explained:
             if isinstance(module, nn.ReLU):
                 continue
-            module.rule = _lrp_rule(module)  # type: ignore[assignment]
+            module.rule = _lrp_rule(module)
     return LRP(call.explained).attribute(call.images, additional_forward_args=call.arguments)
 
 
@@ -311,7 +311,9 @@ METHODS: Mapping[str, Method] = {
     "smooth_gradient": Method(
         "SmoothGrad", "flux", _smooth_gradient, "Smilkov et al. 2017, arXiv:1706.03825", cost=lambda o: o.samples
     ),
-    "input_x_gradient": Method("input × gradient", "flux", _input_x_gradient, "Shrikumar et al. 2016, arXiv:1605.01713"),
+    "input_x_gradient": Method(
+        "input × gradient", "flux", _input_x_gradient, "Shrikumar et al. 2016, arXiv:1605.01713"
+    ),
     "integrated_gradients": Method(
         "integrated gradients", "network", _integrated_gradients, "Sundararajan et al. 2017, arXiv:1703.01365",
         "change", cost=lambda o: 2 * o.steps,
@@ -437,7 +439,7 @@ def _attribute_part(
     """Return maps, value, change and residual of a few objects."""
     generator = torch.Generator().manual_seed(options.seed)
     maps = torch.zeros(())
-    value, change, residual = (torch.zeros(len(inputs), dtype=torch.float64) for _ in range(3))
+    value, change = (torch.zeros(len(inputs), dtype=torch.float64) for _ in range(2))
     for draw in range(options.draws):
         element = draw % orientations
         turned = inputs.turn(element)
@@ -461,17 +463,12 @@ def _attribute_part(
             of_image, of_sky = (explained(each.image, *arguments).double().cpu() for each in (turned, sky))
         value += of_image / options.draws
         change += (of_image - of_sky) / options.draws
-    if method.sums_to:
-        residual = maps.double().cpu().sum((1, 2, 3)) - change
-    else:
-        residual = torch.full_like(residual, torch.nan)
+    residual = maps.double().cpu().sum((1, 2, 3)) - change if method.sums_to else torch.full_like(change, torch.nan)
     return maps.float().cpu().numpy(), value.numpy(), change.numpy(), residual.numpy()
 
 
 def _turn_fixed(fixed: Tensor, element: int, inputs: Inputs) -> Tensor:
     """Turn fixed maps, such as the pixel of a clump, with the image."""
-    from astrodl.models.symmetries import apply_symmetry
-
     return apply_symmetry(fixed, element) if fixed.shape[-2:] == inputs.image.shape[-2:] and fixed.ndim > 2 else fixed
 
 

@@ -21,7 +21,7 @@ def differentiate(function: Callable[[np.ndarray], np.ndarray], values: Tensor, 
     step : float
         Half of the distance of the two values of a difference.
     """
-    result: Tensor = _Differences.apply(values, function, step)  # type: ignore[no-untyped-call]
+    result: Tensor = _Differences.apply(values, function, step)
     return result
 
 

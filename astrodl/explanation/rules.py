@@ -15,6 +15,7 @@ from astrodl.models.hybrid import HybridNetwork
 from astrodl.models.redshift import RedshiftNetwork
 from astrodl.models.space import FeatureSpace
 from astrodl.models.style import Pooling
+from astrodl.models.unet import UNet
 
 __all__ = ["FrozenNorm", "SecantMax", "SecantNorm", "decompose", "last_maps", "refuse_layers", "without_inplace"]
 
@@ -67,9 +68,8 @@ def last_maps(network: nn.Module) -> nn.Module | None:
         return trunk.trunk
     if isinstance(trunk, Trunk):
         return trunk.maps[0]
-    if hasattr(trunk, "down"):  # the deepest maps of a U-Net
-        deepest = trunk.down[-1] if len(trunk.down) else trunk.stem
-        return deepest if isinstance(deepest, nn.Module) else None
+    if isinstance(trunk, UNet):
+        return (*trunk.down, trunk.stem)[len(trunk.down) - 1]
     if isinstance(inner := getattr(trunk, "trunk", None), nn.Sequential):
         return inner
     found = [module for module in trunk.modules() if isinstance(module, nn.Conv2d)] if trunk is not None else []
@@ -116,7 +116,7 @@ class _Pooling(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         if isinstance(self.max, nn.MaxPool2d):  # an adaptive pooling has no rule in Captum
-            self.max.kernel_size = self.max.stride = tuple(maps.shape[-2:])
+            self.max.kernel_size = self.max.stride = (maps.shape[-2], maps.shape[-1])
         parts = [layer(maps).flatten(1) for layer in (self.mean, self.max) if layer is not None]
         return torch.cat(parts or [maps.flatten(1)], dim=1)
 
@@ -125,14 +125,14 @@ class SecantMax(nn.Module):
     r"""The maximum of a map, (2 B, C, H, W) -> (2 B, C), whose gradient is its DeepLIFT multiplier.
 
     If the largest pixel is i in the image x and j in the baseline y, the change of the maximum is
-    (p dx_i + q dx_j) / (p + q) with p = x_i - x_j and q = y_j - y_i, neither of which is negative. It is the mean gradient
-    along the straight line between the two where no third pixel is the largest on it. Captum's rule for max pooling does
-    not add up where i and j differ.
+    (p dx_i + q dx_j) / (p + q) with p = x_i - x_j and q = y_j - y_i, neither of which is negative. It is the mean
+    gradient along the straight line between the two where no third pixel is the largest on it. Captum's rule for max
+    pooling does not add up where i and j differ.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the largest pixel of each map."""
-        result: Tensor = _SecantMax.apply(maps.flatten(2))  # type: ignore[no-untyped-call]
+        result: Tensor = _SecantMax.apply(maps.flatten(2))
         return result
 
 
@@ -168,11 +168,12 @@ class FrozenNorm(nn.Module):
 
 
 class SecantNorm(nn.Module):
-    r"""A layer norm whose gradient is its DeepLIFT multiplier; images are the first half of the batch, baselines the rest.
+    r"""A layer norm whose gradient is its DeepLIFT multiplier.
 
-    With centred inputs c, variance v and r = (v + eps)^-1/2, the change of c r is exactly r' dc + c' dr, where a prime
-    is the mean of image and baseline; dr = (dr / dv) dv, and dv = 2 c' dc averaged over the inputs. The multipliers add
-    up to the change of the output, as those of the rescale rule (Shrikumar et al. 2017) do for a ReLU.
+    Images are the first half of the batch, baselines the rest. With centred inputs c, variance v and
+    r = (v + eps)^-1/2, the change of c r is exactly r' dc + c' dr, where a prime is the mean of image and baseline;
+    dr = (dr / dv) dv, and dv = 2 c' dc averaged over the inputs. The multipliers add up to the change of the output, as
+    those of the rescale rule (Shrikumar et al. 2017) do for a ReLU.
     """
 
     def __init__(self, norm: nn.LayerNorm):
@@ -181,7 +182,7 @@ class SecantNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (2 B, n)."""
-        result: Tensor = _Secant.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+        result: Tensor = _Secant.apply(x, self.weight, self.bias, self.eps)
         return result
 
 
@@ -225,7 +226,7 @@ def decompose(network: nn.Module, *, norm: Callable[[nn.LayerNorm], nn.Module] =
             if type(child) in replacements:
                 setattr(module, name, replacements[type(child)](child))
             elif type(child) is BatchNorm2d:
-                child.__class__ = nn.BatchNorm2d
+                child.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
         for child in module.children():
             replace(child)
 

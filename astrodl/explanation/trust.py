@@ -1,4 +1,4 @@
-"""Tests of attribution maps: do they depend on the weights, on the pixels that matter, on another draw of the noise?"""
+"""Tests of attribution maps: shuffled weights, removed pixels, other noise, simulated truth."""
 
 import copy
 from collections.abc import Iterator
@@ -91,7 +91,7 @@ def _measure_batch_norms(explained: Explained, inputs: Inputs) -> None:
 
 
 def map_similarity(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the structural similarity (Wang et al. 2004) of the moduli of maps (N, C, H, W), each scaled to its 99.5 %.
+    """Return the structural similarity (Wang et al. 2004) of the moduli of maps (N, C, H, W), scaled to 99.5 %.
 
     NaN where a map has the same value everywhere, as for an ablation of whole bands.
     """

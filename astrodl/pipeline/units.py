@@ -46,8 +46,8 @@ def draw_units(model: Model | FilePath, store: FilePath, out: FilePath, *, devic
     store : path
         Survey whose objects are shown.
     out : path
-        Folder of `filters.png`, `feature_maps.png`, `exemplars.png`, `neighbours.png` and `maximised.png`. A network whose
-        images are canonical views has no maximised galaxies.
+        Folder of `filters.png`, `feature_maps.png`, `exemplars.png`, `neighbours.png` and `maximised.png`. A network
+        whose images are canonical views has no maximised galaxies.
     device : str
         auto, cpu or cuda, where `model` is a path.
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
 from astrodl.plots.style import (
@@ -62,7 +63,9 @@ def attribution_sheet(
     figure = new_figure(1.85 * n + 0.5 + 0.25 * bool(warning), heading=heading)
     if warning:
         figure.text(0.012, 1 - 0.36 / figure.get_figheight(), warning, color=ODD, fontsize=9, va="top")
-        figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.25 / figure.get_figheight()))  # type: ignore[union-attr]
+        engine = figure.get_layout_engine()
+        assert isinstance(engine, ConstrainedLayoutEngine)
+        engine.set(rect=(0, 0, 1, 1 - 0.25 / figure.get_figheight()))
     panels = figure.subplots(n, 4, squeeze=False, gridspec_kw={"width_ratios": (1, 1, 1, 1.25)})
     shown = gaussian_filter(values.sum(1), (0, _SMOOTHING, _SMOOTHING))
     for row, image, one, each, title in zip(panels, colours, shown, values, titles, strict=True):
@@ -189,7 +192,7 @@ def _spectral(n: int) -> list[str]:
 
 @apply_style
 def filter_sheet(filters: ArrayLike, bands: Sequence[str], *, heading: str) -> Figure:
-    """Draw the filters of a first layer, (n, bands, k, k): a column per filter, a row per band, one scale per filter."""
+    """Draw filters (n, bands, k, k): a column per filter, a row per band, one scale per filter."""
     weights = np.asarray(filters, float)
     n, n_bands = weights.shape[:2]
     figure = new_figure(0.34 * n_bands + 0.7, heading=heading)

@@ -1,6 +1,6 @@
 """Test every attribution method on a task's test objects; writes the table of docs/explain.md and its figure.
 
-python benchmarks/studies/explanation.py results/demo/photoz/fold0-seed0/model.safetensors results/demo/store.h5 --out photoz
+python explanation.py MODEL STORE --target z_mean --out photoz
 """
 
 import argparse

@@ -17,7 +17,8 @@ _ODDS_WIDTH = 0.06
 def list_quantities(edges: Sequence[float]) -> tuple[Quantity, ...]:
     """Return mean, median, width and ODDS of p(z) over bins with these edges.
 
-    The mean is the first, as the median jumps where p(z) has two peaks. The width is half of the central 68 % interval; ODDS is the probability around the mode of the image itself.
+    The mean is the first, as the median jumps where p(z) has two peaks. The width is half of the central 68 %
+    interval; ODDS is the probability around the mode of the image itself.
     """
     limits = torch.tensor(edges)
 
