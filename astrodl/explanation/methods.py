@@ -16,7 +16,7 @@ from astrodl.explanation.target import Explained, Frame, Inputs
 from astrodl.models.blocks import fold_batch_norm, look_up
 from astrodl.models.symmetries import apply_symmetry, undo_symmetry
 
-__all__ = ["METHODS", "Attribution", "Method", "Options", "attribute"]
+__all__ = ["METHODS", "Attribution", "Method", "Options", "allowed", "attribute", "require_captum"]
 
 LRP_EPSILON = 1e-2
 """Number that keeps the epsilon rule from dividing by sums that cancel."""

@@ -11,7 +11,7 @@ import numpy as np
 from astrodl.atomic import FilePath, replacing, replacing_hdf5
 from astrodl.data.batches import Cutouts
 from astrodl.errors import ConfigError, DataError
-from astrodl.explanation.methods import METHODS, Attribution, Options, attribute
+from astrodl.explanation.methods import METHODS, Attribution, Options, allowed, attribute
 from astrodl.explanation.shares import RADIUS_EDGES, band_share, radius_share
 from astrodl.explanation.target import Explained, Inputs
 from astrodl.explanation.trust import FAILS_ABOVE, map_similarity, randomize
@@ -152,9 +152,10 @@ def explain(
     """
     path = None if isinstance(model, Model) else model
     model = model if isinstance(model, Model) else load_model(model, device=device)
-    method = model.task.explained_by if method is None else method
     options = Options(draws=draws, steps=steps, batch_size=batch_size, seed=seed)
     explained = find_quantity(model, target)
+    if method is None:
+        method = next(name for name in model.task.explained_by if name in allowed(explained))
     if isinstance(data, np.ndarray):
         cutouts = prepare_cutouts(model.task.context, data, unit=unit, sky_sigma=sky_sigma)
         names = np.arange(len(cutouts)).astype(str)

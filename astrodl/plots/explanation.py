@@ -10,6 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
 from astrodl.plots.style import (
+    CYCLE,
     DIVERGING,
     INK,
     MUTED,
@@ -17,8 +18,10 @@ from astrodl.plots.style import (
     ODD,
     PALETTE,
     add_legend_above,
+    add_legend_below,
     apply_style,
     assign_colors,
+    label_log_axis,
     new_figure,
 )
 
@@ -117,25 +120,29 @@ def deletion_curves(
     failed : sequence of str
         Methods that fail weight randomisation, which are labelled so.
     """
-    figure = new_figure(4.2, heading=heading)
+    figure = new_figure(5.0, heading=heading)
     axes = figure.subplots()
-    colors = assign_colors([name for name in curves if name not in ("brightest", "random")])
+    methods = [name for name in curves if name not in ("brightest", "random")]
+    colors = assign_colors(methods)
     for name, values in curves.items():
         each = np.asarray(values, float)
-        mean, error = np.nanmean(each, 0), np.nanstd(each, 0) / np.sqrt(len(each))
-        rival = name in ("brightest", "random")
+        rival, again = name not in methods, name in methods[len(CYCLE) :]
         axes.errorbar(
             np.asarray(fractions, float),
-            mean,
-            error,
+            np.nanmean(each, 0),
+            np.nanstd(each, 0) / np.sqrt(len(each)),
             label=f"{name.replace('_', ' ')}{' (fails randomisation)' if name in failed else ''}",
             color=(INK if name == "brightest" else MUTED) if rival else colors[name],
             linestyle="--" if rival else ":" if name in failed else "-",
+            marker="s" if again else "o",
+            markerfacecolor="white" if again else None,
+            markersize=4,
         )
     axes.set_xscale("log")
+    label_log_axis(axes.xaxis)
     axes.set(xlabel="fraction of pixels replaced by sky noise", ylabel=f"mean change ({unit})")
     axes.set_ylim(bottom=0)
-    axes.legend(ncols=2, fontsize=7.5)
+    add_legend_below(figure, *axes.get_legend_handles_labels())
     return figure
 
 

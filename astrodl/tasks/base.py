@@ -98,8 +98,9 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
     """Whether a store in another unit than that of the training is refused, and not only warned of."""
     uses_reference: ClassVar[bool] = False
     """Whether `score` needs the training objects, to fit a classifier or a direction."""
-    explained_by: ClassVar[str] = "integrated_gradients"
-    """Attribution method of `astrodl explain` by default: the best one of the table in docs/explain.md."""
+    explained_by: ClassVar[tuple[str, ...]] = ("deeplift", "integrated_gradients")
+    """Attribution methods by the tables in docs/explain.md, best first; `astrodl explain` takes the first that the
+    network allows."""
 
     def __init__(self, settings: SettingsT, context: Context):
         self.settings = settings
