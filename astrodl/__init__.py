@@ -15,6 +15,7 @@ _HOMES = {
     "check": "astrodl.pipeline.check",
     "embed": "astrodl.pipeline.embed",
     "evaluate": "astrodl.pipeline.evaluate",
+    "explain": "astrodl.pipeline.explain",
     "ingest": "astrodl.ingestion.ingest",
     "init": "astrodl.discover",
     "inspect": "astrodl.pipeline.inspect",

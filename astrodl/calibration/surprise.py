@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fit_ranks", "fit_score", "percentile", "score"]
+__all__ = ["fit_ranks", "fit_score", "percentile", "score", "surprises"]
 
 _Array = NDArray[np.floating[Any]]
 
@@ -104,7 +104,16 @@ def score(
     constants
         Result of `fit_score`.
     """
-    return _sum_surprise(_parts(residuals, light, features, constants, n_regions), constants)
+    return np.sum(list(surprises(residuals, light, features, constants, n_regions=n_regions).T), axis=0)
+
+
+def surprises(
+    residuals: _Array, light: _Array, features: _Array | None, constants: Mapping[str, Any], *, n_regions: int
+) -> _Array:
+    """Compute the surprise of each part in nats, (N, P); the parameters are those of `score`."""
+    parts = _parts(residuals, light, features, constants, n_regions)
+    tables = zip(parts.T, constants["table"], strict=True)
+    return np.stack([_surprise(part, table, constants["surprise"]) for part, table in tables], axis=1)
 
 
 def percentile(scores: _Array, constants: Mapping[str, Any]) -> _Array:
@@ -128,11 +137,6 @@ def _parts(
         assert features is not None
         parts.append(_distance(features, np.array(constants["centre"]), np.array(constants["precision"])))
     return np.stack(parts, axis=1)
-
-
-def _sum_surprise(parts: _Array, constants: Mapping[str, Any]) -> _Array:
-    tables = zip(parts.T, constants["table"], strict=True)
-    return np.sum([_surprise(part, table, constants["surprise"]) for part, table in tables], axis=0)
 
 
 def _surprise(values: _Array, table: list[float], levels: list[float]) -> _Array:

@@ -1,4 +1,4 @@
-"""Verbs of the tasks: train, predict, baseline, evaluate, catalog, product, segment, hats."""
+"""Verbs of the tasks: train, predict, baseline, evaluate, explain, catalog, product, segment, hats."""
 
 import argparse
 from pathlib import Path
@@ -145,6 +145,47 @@ def _evaluate(args: argparse.Namespace) -> None:
     )
 
 
+def add_explain(verbs: Any) -> None:
+    """Add `explain`."""
+    verb = add_verb(verbs, _explain)
+    verb.add_argument("model", metavar="MODEL", type=Path, help="model.safetensors of a fold and seed")
+    verb.add_argument("store", metavar="STORE", type=Path, help="store.h5 that `astrodl ingest` wrote")
+    verb.add_argument("--method", metavar="NAME", help="attribution method (default: the best one of the task)")
+    verb.add_argument("--target", metavar="NAME", help="predicted number (default: the first one of the task)")
+    verb.add_argument("--ids", metavar="ID", nargs="+", help="objects (default: some test objects)")
+    verb.add_argument("--draws", metavar="N", type=count, default=4, help="noise images as baselines (default: 4)")
+    verb.add_argument(
+        "--steps", metavar="N", type=count, default=64, help="steps of integrated gradients (default: 64)"
+    )
+    verb.add_argument("--seed", metavar="K", type=index, default=0, help="seed of the noise (default: 0)")
+    verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of maps, shares and sheet")
+    verb.add_argument(
+        "--units", action="store_true", help="also draw what the units of the network look for, in a minute or two"
+    )
+    verb.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (default: auto)"
+    )
+    add_threads(verb)
+
+
+def _explain(args: argparse.Namespace) -> None:
+    """Attribute a prediction to the pixels of each band, and test whether the maps depend on the network.
+
+    astrodl explain models/photoz/model.safetensors store.h5 --target z_mean --out explanation
+    """
+    from astrodl.device import choose_device
+
+    choose_device(args.device, args.threads)
+    astrodl.explain(
+        args.model, args.store, args.out, method=args.method, target=args.target, ids=args.ids, draws=args.draws,
+        steps=args.steps, seed=args.seed, device=args.device,
+    )  # fmt: skip
+    if args.units:
+        from astrodl.pipeline.units import draw_units
+
+        draw_units(args.model, args.store, args.out, device=args.device)
+
+
 def add_catalog(verbs: Any) -> None:
     """Add `catalog`."""
     verb = add_verb(verbs, _catalog)
@@ -241,4 +282,6 @@ def _hats(args: argparse.Namespace) -> None:
     print(args.out)
 
 
-VERBS = (add_train, add_predict, add_baseline, add_evaluate, add_catalog, add_product, add_segment, add_hats)
+VERBS = (
+    add_train, add_predict, add_baseline, add_evaluate, add_explain, add_catalog, add_product, add_segment, add_hats,
+)  # fmt: skip

@@ -42,11 +42,12 @@ def check(path: str | os.PathLike[str]) -> list[str]:
 
 def _config(path: Path) -> list[str]:
     from astrodl.pipeline.schema import load_config
-    from astrodl.pipeline.survey_problems import catalogue_problems, pixel_problems
+    from astrodl.pipeline.survey_problems import catalogue_problems, explanation_problems, pixel_problems
 
     config = load_config(path)
     surveys = config.surveys.values()
-    return catalogue_problems(survey.data for survey in surveys if survey.data is not None) + pixel_problems(config)
+    catalogues = catalogue_problems(survey.data for survey in surveys if survey.data is not None)
+    return [*catalogues, *pixel_problems(config), *explanation_problems(config)]
 
 
 def _json(path: Path) -> list[str]:

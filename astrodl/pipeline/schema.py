@@ -31,6 +31,9 @@ class SurveySettings(Section):
     """Name of another survey whose models predict this one; nothing is trained here."""
     tasks: tuple[str, ...] | None = None
     """Names of the tasks to run on this survey; by default all of the root's."""
+    explain: tuple[str, ...] = ()
+    """Names of tasks whose predictions are explained in the report, by maps of some test objects; needs Captum (extra
+    `explain`)."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "SurveySettings":

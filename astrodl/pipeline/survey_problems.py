@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from astrodl.config import DataSettings, expand
 from astrodl.errors import AstrodlError
 
-__all__ = ["catalogue_problems", "identifier_problems", "pixel_problems"]
+__all__ = ["catalogue_problems", "explanation_problems", "identifier_problems", "pixel_problems"]
 
 _BLOCK = 65536
 
@@ -46,6 +47,17 @@ def pixel_problems(config: Any) -> list[str]:
                 except AstrodlError as error:
                     problems[f"surveys.{name}: {error}"] = None
     return list(problems)
+
+
+def explanation_problems(config: Any) -> list[str]:
+    """List what keeps a survey from being explained: Captum is not installed."""
+    asked = [name for name, survey in config.surveys.items() if survey.explain]
+    if not asked or find_spec("captum"):
+        return []
+    return [
+        f"surveys.{asked[0]}.explain: needs Captum, which is not installed; remove it, or run: "
+        "pip install 'astrodl-survey[explain]'"
+    ]
 
 
 def _has_images(survey: Any) -> bool:

@@ -16,6 +16,7 @@ from astrodl.data.augment import degrade, draw_kept_bands, transform_maps
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.device import autocast
 from astrodl.errors import ConfigError
+from astrodl.explanation.target import Quantity, Sky
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.bands import read_in_bands
@@ -97,6 +98,9 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
     """Whether a store in another unit than that of the training is refused, and not only warned of."""
     uses_reference: ClassVar[bool] = False
     """Whether `score` needs the training objects, to fit a classifier or a direction."""
+    explained_by: ClassVar[tuple[str, ...]] = ("deeplift", "integrated_gradients")
+    """Attribution methods by the tables in docs/explain.md, best first; `astrodl explain` takes the first that the
+    network allows."""
 
     def __init__(self, settings: SettingsT, context: Context):
         self.settings = settings
@@ -267,6 +271,23 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
             Identifiers and predictions of consecutive objects, from the first of the store to the last.
         """
         raise NotImplementedError(f"task {self.name} does not write {name}")
+
+    # -- explanation --------------------------------------------------------------------------------------------------
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Return the predicted numbers that `astrodl explain` can explain, the default first."""
+        return ()
+
+    def predict_with_gradients(self, network: NetworkT, batch: Batch) -> dict[str, Tensor]:
+        """Predict a batch as `predict` does, so that gradients reach the image."""
+        return self.predict(network, batch)
+
+    def sky(self, batch: Batch, sky_sigma: Tensor) -> Sky:
+        """Return the noise of the sky in the images of a batch, from that of the cutouts (B, bands)."""
+        softening = sky_sigma.new_tensor(self.context.normalization.softening)
+        sigma = torch.where((sky_sigma > 0) & sky_sigma.isfinite(), sky_sigma, softening) / softening
+        known = batch["coverage"] > 0 if "coverage" in batch else batch["image"] != 0
+        return Sky(sigma[..., None, None], self.context.normalization.stretch, known)
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import numpy as np
 from astrodl.plots.images import balance_bands, lupton_rgb, order_screen_channels, plain_rgb
 from astrodl.store import Reader, open_store
 
-__all__ = ["colour"]
+__all__ = ["colour", "survey_factors"]
 
 N_BALANCE = 400
 
@@ -32,8 +32,12 @@ def colour(store: Reader, indices: np.ndarray) -> np.ndarray:
     images = store.images(indices)[:, order]
     if json.loads(store.settings).get("data", {}).get("layout") == "rgb":
         return plain_rgb(images)
-    factors = np.array(_balance(str(store.path), store.fingerprint))
-    return lupton_rgb(images, store.sky_sigma[indices][:, order], band_factors=factors)
+    return lupton_rgb(images, store.sky_sigma[indices][:, order], band_factors=survey_factors(store))
+
+
+def survey_factors(store: Reader) -> np.ndarray:
+    """Return the factor per band of the white balance of a survey, in the order of the channels."""
+    return np.array(_balance(str(store.path), store.fingerprint))
 
 
 @lru_cache(maxsize=4)

@@ -1,7 +1,7 @@
 """Outliers: a Wasserstein GAN with an encoder; galaxies that it reconstructs badly have high scores."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,8 @@ from astrodl.baselines import outliers as baselines
 from astrodl.calibration import surprise
 from astrodl.config import Fraction, TaskSettings, TrainSettings
 from astrodl.data.batches import Batch, Cutouts, Dataset
+from astrodl.explanation.numerical import differentiate
+from astrodl.explanation.target import Quantity
 from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
 from astrodl.metrics import outliers as metrics_of
 from astrodl.models.gan import EncoderGAN
@@ -237,6 +239,30 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     def embed(self, network: EncoderGAN, batch: Batch) -> Tensor:
         """Return the code of the image as it is, as `predict` does; it depends on the orientation."""
         return network.encoder(batch["image"])
+
+    def predict_with_gradients(self, network: EncoderGAN, batch: Batch) -> dict[str, Tensor]:
+        """Return the surprise of each part, (B, P), with gradients by differences in the numbers of the residual."""
+        numbers, light = self._residuals(network, batch)
+        n, features = numbers.shape[1], batch["features"].double().cpu().numpy()
+
+        def parts(values: np.ndarray) -> np.ndarray:
+            return surprise.surprises(
+                values[:, :n], values[:, n:], features, self.context.constants, n_regions=self._n_regions
+            )
+
+        return {"parts": differentiate(parts, torch.cat([numbers, light], dim=1))}
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Return the score, and the part of each region of the residual; features are no function of the image."""
+
+        def part(i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
+            return lambda predicted, fixed: predicted["parts"][:, i]
+
+        regions = (
+            Quantity(f"residual_{name}", "nats", f"surprise of the residual, {name}", part(i))
+            for i, name in enumerate(REGIONS)
+        )
+        return (Quantity("score", "nats", "outlier score", lambda p, fixed: p["parts"].sum(1)), *regions)
 
     def _residuals(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, Tensor]:
         """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2).

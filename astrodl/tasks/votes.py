@@ -1,5 +1,6 @@
 """Votes of volunteers on a decision tree: expected vote fractions with uncertainties, from images."""
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.nn import functional
 from astrodl.baselines.votes import forest, mean_fractions
 from astrodl.config import Fraction, TrainSettings, VoteTree, read_tree
 from astrodl.data.batches import Batch, Cutouts, Dataset
+from astrodl.explanation.target import Quantity
 from astrodl.losses import dirichlet_multinomial_nll, multinomial_nll
 from astrodl.metrics import votes as vote_metrics
 from astrodl.models.hybrid import HybridNetwork
@@ -194,6 +196,20 @@ class Votes(Task[VotesSettings, HybridNetwork]):
         return {
             "concentration": torch.cat([alpha[:, part] * f for part, f in zip(self.parts, factors, strict=True)], 1)
         }
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Return the expected fraction of each answer."""
+
+        def fraction(part: slice, i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
+            return lambda p, fixed: p["concentration"][:, i] / p["concentration"][:, part].sum(1)
+
+        return tuple(
+            Quantity(
+                self.tree.columns[i], "fraction", f"expected fraction of {self.tree.columns[i]}", fraction(part, i)
+            )
+            for part in self.parts
+            for i in range(part.start, part.stop)
+        )
 
     def finish(self, predictions: Arrays) -> Arrays:
         """Add mean and standard deviation of the fractions."""

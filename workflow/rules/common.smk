@@ -128,10 +128,24 @@ def check_survey(name):
         )
     if (survey.get("data") or {}).get("layout") == "table":
         check_without_images(name)
+    check_explained(name)
     if survey.get("models_from"):
         check_models_from(name, survey["models_from"])
     else:
         check_folds(name, (survey.get("split") or {}).get("folds", 1))
+
+
+def check_explained(name):
+    explained = SURVEYS[name].get("explain") or ()
+    unknown = sorted(set(explained) - set(survey_tasks(name)))
+    if unknown:
+        stop(
+            f"surveys.{name}.explain: '{unknown[0]}' is not a task of the survey ({', '.join(survey_tasks(name))}); add it or remove it here"
+        )
+    if explained and (SURVEYS[name].get("data") or {}).get("layout") == "table":
+        stop(
+            f"surveys.{name}.explain: explanations are maps, and the survey has no images (data.layout table); remove it"
+        )
 
 
 def check_without_images(name):
@@ -355,6 +369,10 @@ def targets():
             files += [f"{RESULTS}/{survey}/hats"]
         files += [
             f"{RESULTS}/{survey}/{task}/metrics.json" for task in survey_tasks(survey)
+        ]
+        files += [
+            f"{RESULTS}/{survey}/{task}/explanation"
+            for task in SURVEYS[survey].get("explain") or ()
         ]
     return files
 

@@ -112,3 +112,32 @@ rule evaluate:
         "astrodl evaluate {wildcards.task} {input.store:q} {input.predictions:q} --baseline {input.baseline:q}"
         " --history {input.history:q} --settings {params.settings:q} --out {output.metrics:q} --figures {output.figures:q}"
         " > {log:q} 2>&1"
+
+
+rule explain:
+    input:
+        store=f"{RESULTS}/{{survey}}/store.h5",
+        models=models,
+    output:
+        report(
+            directory(f"{RESULTS}/{{survey}}/{{task}}/explanation"),
+            patterns=["{name}.png"],
+            caption="../report/explain.rst",
+            category="{task}",
+            subcategory="{survey}",
+            labels={"figure": "explanation"},
+        ),
+    log:
+        f"{RESULTS}/{{survey}}/logs/{{task}}/explain.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/{{task}}/explain.tsv"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    message:
+        "{wildcards.survey}: explain {wildcards.task} by maps of some test objects"
+    # The first model: maps of several networks would have to be averaged.
+    shell:
+        "astrodl explain {input.models[0]:q} {input.store:q} --out {output:q} --threads {threads} > {log:q} 2>&1"

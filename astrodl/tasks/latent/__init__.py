@@ -1,6 +1,6 @@
 """Latent map: a representation of galaxies that is learned without labels, its map and the Hubble coordinate."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +14,7 @@ from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.nuisances import draw_view
 from astrodl.data.structure import measure_structure
 from astrodl.data.views import canonicalize
+from astrodl.explanation.target import Quantity, Sky
 from astrodl.models.representation import LatentNetwork
 from astrodl.models.symmetries import N_SYMMETRIES, apply_symmetry
 from astrodl.products import Column
@@ -238,6 +239,24 @@ class Latent(Task[LatentSettings, LatentNetwork]):
                 pair = [self.method.encode(network.core, apply_symmetry(view, element))[0] for view in (noisy, image)]
                 moved.append(pair[0] - pair[1] + network.centre)
         return moved
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Return the coordinates of the vector and, of images, the Hubble coordinate."""
+
+        def of(name: str, i: int | None = None) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
+            return lambda predicted, fixed: predicted[name] if i is None else predicted[name][:, i]
+
+        coordinates = tuple(
+            Quantity(f"latent_{i + 1}", "latent unit", f"coordinate {i + 1} of the vector", of("latent", i))
+            for i in range(self.settings.dimensions)
+        )
+        hubble = Quantity("hubble", "latent unit", "Hubble coordinate", of("hubble"))
+        return (hubble, *coordinates) if self.context.size else coordinates
+
+    def sky(self, batch: Batch, sky_sigma: Tensor) -> Sky:
+        """Return the noise of the sky in canonical views: that of the pixels before arsinh."""
+        known = torch.ones_like(batch["image"], dtype=torch.bool)
+        return Sky(batch["noise"][..., None, None].clamp_min(1e-6), 1.0, known)
 
     def columns(self, predictions: Arrays) -> list[Column]:
         """Return the vector and its error, the map, the Hubble coordinate, and the chi^2 of the reconstruction."""

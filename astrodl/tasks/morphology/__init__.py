@@ -15,6 +15,7 @@ from astrodl.calibration import levels
 from astrodl.data.augment import mirror_randomly, mixup
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.errors import ConfigError, DataError
+from astrodl.explanation.target import Quantity
 from astrodl.losses import focal_loss, pooled_mean, triplet_batch_hard
 from astrodl.metrics import classification
 from astrodl.models.hybrid import HybridNetwork
@@ -38,6 +39,7 @@ from astrodl.tasks.inputs import network_input, scale_free_features
 from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.morphology.classes import list_classes, of_known_class
+from astrodl.tasks.morphology.quantities import list_quantities
 from astrodl.tasks.morphology.settings import MorphologySettings
 
 if TYPE_CHECKING:
@@ -263,6 +265,10 @@ class Morphology(Task[MorphologySettings, HybridNetwork]):
         maps = network_input(batch)
         with self.precision(maps):
             return network.views(maps, batch.get("features"), n_views=self.settings.views)
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Return logit of the most probable class, and probability and logit of each class."""
+        return list_quantities(self.classes, has_logits=self.settings.loss != "triplet")
 
     def finish(self, predictions: Arrays) -> Arrays:
         """Derive the conformal sets, which always contain the most probable class."""

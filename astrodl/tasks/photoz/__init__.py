@@ -14,6 +14,7 @@ from astrodl.calibration.training_range import INPUT_FLAGS
 from astrodl.data.augment import draw_kept_bands
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.normalize import N_SIGMA
+from astrodl.explanation.target import Quantity
 from astrodl.losses import crps_bins, mixture_bins, mixture_nll, smear_targets, soft_cross_entropy
 from astrodl.metrics import pdf as pdf_metrics
 from astrodl.models.apertures import LearnedApertures
@@ -30,6 +31,7 @@ from astrodl.tasks.image_network import build_plugin
 from astrodl.tasks.inputs import band_presence, fit_standardization, network_input, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.photoz.bins import average_views, balance_weights, bin_edges, cumulate, quantiles
+from astrodl.tasks.photoz.quantities import list_quantities
 from astrodl.tasks.photoz.report import baselines, draw, score, summaries
 from astrodl.tasks.photoz.settings import PhotozSettings, take_photometry
 
@@ -296,6 +298,10 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
         below = place.long().clamp_max(len(mapping) - 2)
         mapped = torch.lerp(mapping[below], mapping[below + 1], place - below)
         return (mapped[:, 1:] - mapped[:, :-1]).clamp_min(0)
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Return mean, median, width and ODDS of p(z)."""
+        return list_quantities(self.context.constants["edges"])
 
     def finish(self, predictions: Arrays) -> Arrays:
         """Normalise p(z); add point estimates, intervals and flags."""

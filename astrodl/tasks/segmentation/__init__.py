@@ -12,6 +12,7 @@ from torch.nn import functional
 from astrodl.config import Name
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.errors import DataError
+from astrodl.explanation.target import Quantity
 from astrodl.losses import binary_focal, crps_bins, pooled_mean, smear_targets, soft_cross_entropy, soft_dice, tversky
 from astrodl.models.symmetries import apply_symmetry, undo_symmetry
 from astrodl.models.unet import COMPONENTS, DecompositionUNet, sum_fractions
@@ -277,6 +278,23 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "fraction": output["fraction"].float().softmax(2),
             "light": output["light"].float(),
         }
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Return bulge-to-total ratio, logit of the most probable clump pixel, and expected area of the clumps."""
+        centres = torch.tensor(ratio.bin_centres(self.settings.n_bins))
+        return (
+            Quantity(
+                "bt", "B/T", "bulge-to-total flux ratio", lambda p, fixed: p["bt_bins"] @ centres.to(p["bt_bins"])
+            ),
+            Quantity(
+                "clump",
+                "nats",
+                "logit of the most probable clump pixel",
+                lambda p, fixed: torch.logit((p["clump"] * fixed[:, 0]).sum((-2, -1)), 1e-6),
+                fix=lambda p: (p["clump"] == p["clump"].amax((-2, -1), keepdim=True)).float()[:, None],
+            ),
+            Quantity("clump_area", "pixels", "expected area of the clumps", lambda p, fixed: p["clump"].sum((-2, -1))),
+        )
 
     def finish(self, predictions: Arrays) -> Arrays:
         """Find the clumps; summarise the distribution of the ratio."""

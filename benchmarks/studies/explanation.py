@@ -1,0 +1,227 @@
+"""Test every attribution method on a task's test objects; writes the table of docs/explain.md and its figure.
+
+python explanation.py MODEL STORE --target z_mean --out photoz
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import study
+import torch
+from scipy import ndimage
+
+from astrodl import load_model, open_store
+from astrodl.atomic import write_json, write_text
+from astrodl.explanation.methods import METHODS, Options, allowed, attribute
+from astrodl.explanation.target import Explained, Inputs
+from astrodl.explanation.trust import (
+    FAILS_ABOVE,
+    FRACTIONS,
+    area_share,
+    brightness,
+    deletion,
+    energy_inside,
+    insertion,
+    map_similarity,
+    randomize,
+    rank_correlation,
+    with_noise,
+)
+from astrodl.metrics.bootstrap import bootstrap
+from astrodl.models.symmetries import undo_symmetry
+from astrodl.pipeline.explain import find_objects
+from astrodl.plots.explanation import deletion_curves
+from astrodl.plots.style import save
+from astrodl.store import Reader
+from astrodl.tasks.explained import find_quantity, n_orientations, prepare_inputs
+from astrodl.tasks.model import Model
+
+FLIP = 4
+"""A reflection, see `apply_symmetry`."""
+RIVALS = ("brightest", "random")
+COLUMNS = {
+    "similarity": ("similarity, all weights shuffled", 2),
+    "similarity_top": ("similarity, last third shuffled", 2),
+    "deletion": ("deletion / random", 2),
+    "insertion": ("insertion / random", 2),
+    "localisation": ("localisation / random", 2),
+    "agreement": ("agreement", 2),
+    "stability": ("other noise", 2),
+    "flip": ("flipped", 2),
+    "residual": ("completeness residual, 95 %", 3),
+    "seconds": ("s per 100 images", 0),
+}
+
+
+class Trial(NamedTuple):
+    """What all methods are tested on."""
+
+    explained: Explained
+    inputs: Inputs
+    fixed: torch.Tensor
+    masks: np.ndarray
+    options: Options
+    orientations: int
+    n_few: int
+
+    def few(self) -> "Trial":
+        part = slice(0, self.n_few)
+        return self._replace(inputs=self.inputs.rows(part), fixed=self.fixed[part], masks=self.masks[part])
+
+    def maps(self, method: str, explained: Explained | None = None, inputs: Inputs | None = None) -> np.ndarray:
+        return attribute(
+            explained or self.explained, inputs or self.inputs, method,
+            options=self.options, orientations=self.orientations, fixed=self.fixed,
+        ).maps  # fmt: skip
+
+
+def read_masks(model: Model, target: str, store: Reader, rows: np.ndarray) -> np.ndarray:
+    """Return the pixels where the answer lies by the truth of the simulation, (N, y, x); empty where it has none.
+
+    Clump pixels for a clump; pixels with mostly bulge light for B/T; light that is not the galaxy's (the oddity, or a
+    neighbour) of odd objects for the outlier score; else the pixels of the galaxy.
+    """
+    size = model.task.settings.view if model.task.name == "latent" else model.task.context.size
+    if model.task.name == "latent" or "bulge" not in store.label_names:
+        return np.zeros((len(rows), size, size), bool)
+    parts = np.stack([store.label(name, rows) for name in ("bulge", "disk", "clump")], axis=1)
+    band = len(store.bands) // 2
+    sigma = store.sky_sigma[rows, band][:, None, None]
+    galaxy = parts.sum(1)
+    if target.startswith("clump"):
+        return (parts[:, 2] > sigma) & (parts[:, 2] > 0.3 * parts[:, :2].sum(1))
+    if target == "bt":
+        return (parts[:, 0] > 0.5 * galaxy) & (galaxy > sigma)
+    if model.task.name == "outliers":
+        rest = np.nan_to_num(store.images(rows)[:, band] - galaxy)
+        smooth = ndimage.uniform_filter(rest, (0, 3, 3)) * 3  # in units of its own noise
+        odd = (store.column("oddity", rows).astype(str) != "")[:, None, None]
+        return (smooth > np.hypot(5 * sigma, 0.15 * galaxy)) & odd
+    return galaxy > sigma
+
+
+def judge(trial: Trial, method: str) -> tuple[dict[str, np.ndarray | float], np.ndarray]:
+    """Return the numbers of each object, and the maps."""
+    start = time.perf_counter()
+    made = attribute(
+        trial.explained, trial.inputs, method, options=trial.options, orientations=trial.orientations, fixed=trial.fixed
+    )
+    seconds = time.perf_counter() - start
+    few, maps = trial.few(), made.maps
+    stages = [few.maps(method, shuffled) for shuffled in randomize(few.explained, few.inputs, n_stages=3)]
+    flipped = torch.from_numpy(few.maps(method, inputs=few.inputs.turn(FLIP)).copy())
+    noisy = few.maps(method, inputs=with_noise(few.inputs))
+    first = maps[: trial.n_few]
+    found: dict[str, np.ndarray | float] = {
+        "similarity": map_similarity(first, stages[-1]),
+        "similarity_top": map_similarity(first, stages[0]),
+        "stability": rank_correlation(first, noisy),
+        "flip": rank_correlation(first, undo_symmetry(flipped, FLIP).numpy()),
+        "residual": np.abs(made.residual / made.change),
+        "seconds": 100 * seconds / len(maps),
+    }
+    return found | perturb(trial, maps), maps
+
+
+def perturb(trial: Trial, maps: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the truth and the predictions say of the maps of each object."""
+    explained, inputs, fixed = trial.explained, trial.inputs, trial.fixed
+    return {
+        "deletion_curve": deletion(explained, inputs, maps, fixed=fixed),
+        "insertion_curve": insertion(explained, inputs, maps, fixed=fixed),
+        "inside": energy_inside(maps, trial.masks),
+    }
+
+
+def summarize(numbers: dict[str, dict], maps: dict[str, np.ndarray], masks: np.ndarray) -> dict[str, dict]:
+    """Return value and bootstrap error of each column, by method."""
+    table: dict[str, dict] = {}
+    area, random = area_share(masks), numbers["random"]
+    for name, found in numbers.items():
+        row = {
+            key: bootstrap(np.nanmean, found[key])
+            for key in ("similarity", "similarity_top", "stability", "flip")
+            if key in found and np.isfinite(found[key]).any()
+        }
+        for key in ("deletion", "insertion"):
+            curves = found[f"{key}_curve"].mean(1), random[f"{key}_curve"].mean(1)
+            row[key] = bootstrap(lambda own, other: own.mean() / other.mean(), *curves)
+        if np.isfinite(area).any():
+            row["localisation"] = bootstrap(
+                lambda inside, share: np.nanmean(inside) / np.nanmean(share), found["inside"], area
+            )
+        others = [other for other in maps if other not in (name, *RIVALS)]
+        if name not in RIVALS and others:
+            each = np.array([rank_correlation(maps[name], maps[other]) for other in others])
+            if np.isfinite(each).any():
+                row["agreement"] = bootstrap(np.nanmean, np.nanmean(each[np.isfinite(each).any(1)], axis=0))
+        if "residual" in found and np.isfinite(found["residual"]).any():
+            row["residual"] = bootstrap(lambda residual: np.nanquantile(residual, 0.95), found["residual"])
+        if "seconds" in found:
+            row["seconds"] = (found["seconds"], np.nan)
+        table[name] = row
+    return table
+
+
+def write(table: dict[str, dict]) -> str:
+    rows = []
+    for name, row in table.items():
+        title = METHODS[name].title if name in METHODS else name
+        failed = " (fails)" if row.get("similarity", (0, 0))[0] >= FAILS_ABOVE else ""
+        cells = []
+        for key, (_, digits) in COLUMNS.items():
+            value, error = row.get(key, (np.nan, np.nan))
+            text = "" if not np.isfinite(value) else f"{value:.{digits}f}"
+            cells.append(f"{text} ± {error:.{digits}f}" if text and np.isfinite(error) else text)
+        rows.append([title + failed, *cells])
+    return study.table(["method", *(title for title, _ in COLUMNS.values())], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--target")
+    parser.add_argument("--objects", type=int, default=200)
+    parser.add_argument("--few", type=int, default=24, help="objects for shuffled weights, other noise and flips")
+    parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True, help="table (.md), numbers (.json) and figure (.png)")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load_model(args.model, device="cpu")
+    explained = find_quantity(model, args.target)
+    target = explained.quantity.name
+    with open_store(args.store) as store:
+        rows = find_objects(model, store, None, args.objects)
+        if model.task.name == "outliers":  # all odd objects, and as many others
+            odd = store.column("oddity", rows).astype(str) != ""
+            test = find_objects(model, store, None, len(store))
+            more = test[store.column("oddity", test).astype(str) != ""][: args.objects // 2]
+            rows = np.sort(np.concatenate([more, rows[~odd][: args.objects - len(more)]]))
+        inputs = prepare_inputs(model, model.task.read(store, rows))
+        masks = read_masks(model, target, store, rows)
+    options = Options(draws=args.draws)
+    trial = Trial(explained, inputs, explained.fix(inputs), masks, options, n_orientations(model.task), args.few)
+    maps = {"brightest": brightness(inputs), "random": np.random.default_rng(0).standard_normal(inputs.image.shape)}
+    numbers = {name: perturb(trial, rival) for name, rival in maps.items()}
+    for method in allowed(explained):
+        numbers[method], maps[method] = judge(trial, method)
+        print(method, f"{numbers[method]['seconds']:.0f} s per 100", flush=True)
+    table = summarize(numbers, maps, masks)
+    failed = [name for name, row in table.items() if row.get("similarity", (0, 0))[0] >= FAILS_ABOVE]
+    curves = {name: found["deletion_curve"] for name, found in numbers.items()}
+    heading = f"{model.task.name}: {target.replace('_', ' ')} when pixels are replaced, {len(rows)} test objects"
+    save(
+        deletion_curves(FRACTIONS, curves, unit=explained.quantity.unit, heading=heading, failed=failed),
+        args.out.with_suffix(".png"),
+    )
+    write_json(args.out.with_suffix(".json"), {"n_objects": len(rows), "target": target, "table": table})
+    write_text(args.out.with_suffix(".md"), write(table) + "\n")
+    print(write(table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from astropy.table import Table
+
+pytest.importorskip("captum", reason="captum is not installed")
+
+import astrodl
+from astrodl import tasks
+from astrodl.cli import main
+from astrodl.errors import ConfigError, DataError
+from astrodl.explanation.methods import Options, allowed, attribute
+from astrodl.tasks.explained import find_quantity, n_orientations, prepare_inputs
+from astrodl.tasks.model import load_model
+
+
+@pytest.mark.parametrize("task", tasks.NAMES)
+def test_every_number_of_a_task_can_be_explained(task: str, store: Path, trained_model: Callable[[str], Path]) -> None:
+    model = load_model(trained_model(task) / "model.safetensors", device="cpu")
+    with astrodl.open_store(store) as reader:
+        inputs = prepare_inputs(model, model.task.read(reader, np.arange(3)))
+        names = [quantity.name for quantity in model.task.quantities()]
+    assert len(set(names)) == len(names) > 0
+    for name in names:
+        found = attribute(find_quantity(model, name), inputs, "gradient", options=Options(draws=1))
+        assert found.maps.shape == inputs.image.shape
+        assert np.isfinite(found.maps).all()
+        assert np.isfinite(found.value).all()
+        assert found.maps.any(), name
+    assert set(model.task.explained_by) & set(allowed(find_quantity(model)))
+
+
+@pytest.mark.parametrize(("task", "name"), [("photoz", "z_mean"), ("segmentation", "bt")])
+def test_the_mean_over_the_orientations_is_the_prediction(
+    task: str, name: str, store: Path, trained_model: Callable[[str], Path]
+) -> None:
+    model = load_model(trained_model(task) / "model.safetensors", device="cpu")
+    model.task.context.constants.pop("pit_beta", None)  # without it the mean of p(z) is linear in the views
+    with astrodl.open_store(store) as reader:
+        cutouts = model.task.read(reader, np.arange(4))
+    explained, inputs = find_quantity(model, name), prepare_inputs(model, cutouts)
+    orientations = n_orientations(model.task)
+    found = attribute(explained, inputs, "gradient", options=Options(draws=8), orientations=orientations)
+    raw = model.raw(cutouts)
+    if task == "photoz":
+        edges = np.asarray(model.task.context.constants["edges"])
+        raw[name] = np.exp(raw["log_pdf"]) @ ((edges[1:] + edges[:-1]) / 2)
+    np.testing.assert_allclose(found.value, raw[name], rtol=1e-2)  # predictions may be made in bfloat16
+
+
+def test_explain_writes_maps_shares_and_a_sheet(
+    store: Path, trained_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = trained_model("photoz") / "model.safetensors"
+    with astrodl.open_store(store) as reader:
+        ids = [str(name) for name in reader.object_id[:3]]
+    made = astrodl.explain(model, store, tmp_path, ids=ids, steps=16, draws=2)
+    assert made.object_id.tolist() == ids
+    assert made.target == "z_mean"
+    np.testing.assert_allclose(made.band_share.sum(1), 1, rtol=1e-5)
+    with h5py.File(tmp_path / "attributions.h5") as file:
+        np.testing.assert_array_equal(file["maps"], made.maps)
+        assert file.attrs["method"] == made.method
+        assert file.attrs["unit"] == "redshift"
+    table = Table.read(tmp_path / "shares.fits")
+    np.testing.assert_allclose(table["photoz_band_share"], made.band_share, rtol=1e-6)
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    again = astrodl.explain(model, store, ids=ids, steps=16, draws=2)
+    np.testing.assert_array_equal(again.maps, made.maps)
+
+
+def test_images_in_memory_give_the_maps_of_the_store(store: Path, trained_model: Callable[[str], Path]) -> None:
+    model = load_model(trained_model("photoz") / "model.safetensors", device="cpu")
+    with astrodl.open_store(store) as reader:
+        images, sky, ids = reader.images(np.arange(2)), reader.sky_sigma[:2], [str(n) for n in reader.object_id[:2]]
+    made = astrodl.explain(model, images, method="gradient", sky_sigma=sky, draws=1)
+    expected = astrodl.explain(model, store, method="gradient", ids=ids, draws=1)
+    np.testing.assert_allclose(made.maps, expected.maps, atol=1e-5 * np.abs(expected.maps).max())
+
+
+def test_what_is_not_known_is_refused(
+    store: Path, trained_model: Callable[[str], Path], capsys: pytest.CaptureFixture
+) -> None:
+    model = trained_model("photoz") / "model.safetensors"
+    with pytest.raises(ConfigError, match="target 'z' is not known; accepted by photoz: z_mean, z_median"):
+        astrodl.explain(model, store, target="z")
+    with pytest.raises(DataError, match="no object 'nobody'"):
+        astrodl.explain(model, store, ids=["nobody"])
+    with pytest.raises(ConfigError, match="method deeplift: has no rule for LearnedApertures"):
+        astrodl.explain(model, store, method="deeplift")
+    assert main(["explain", str(model), str(store), "--method", "lime", "--out", "nowhere"]) == 2
+    assert "method 'lime' is not known; accepted: gradient" in capsys.readouterr().err
+
+
+def test_a_warning_says_that_a_method_shows_the_image_and_not_the_network(
+    store: Path, trained_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from astrodl.explanation import methods
+
+    def image(call: methods._Call):
+        return call.images.abs()
+
+    monkeypatch.setitem(methods.METHODS, "image", methods.Method("image", "network", image, ""))
+    made = astrodl.explain(trained_model("photoz") / "model.safetensors", store, method="image", draws=1)
+    assert made.similarity == pytest.approx(1, abs=1e-4)
+    assert "fails weight randomisation" in made.warning
+    assert "fails weight randomisation" in capsys.readouterr().err
