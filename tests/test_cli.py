@@ -30,6 +30,7 @@ VERBS = {
     "predict",
     "baseline",
     "evaluate",
+    "explain",
     "catalog",
     "product",
     "segment",
