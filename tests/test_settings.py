@@ -66,7 +66,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     },
     "outliers": {
         "latent": 5, "autoencoder": 3, "critic": 2, "generator": 2, "penalty": 1.0, "adversarial": 0.5, "moments": 0.5,
-        "features": False, "target": "class", "widths": [16, 16], "critic_widths": [16, 16],
+        "parts": ["residual", "structure"], "exclude": [], "target": "class", "widths": [16, 16], "critic_widths": [16, 16],
     },
 }  # fmt: skip
 """Task -> setting -> another value, perhaps with settings that let it have an effect."""

@@ -1,7 +1,8 @@
-"""The outlier score: how surprising residuals and features are among objects of similar flux and peak.
+"""Surprise of the parts of an outlier score, and the score: what is rare among reference objects.
 
-The score is a sum over parts: the largest residual of each image region, and the distance of the features from their
-mean. The surprise of a part is minus the logarithm of the fraction of reference objects with a larger value.
+The parts are the residual, the largest over regions of the image among objects of similar flux and peak, and further
+numbers such as distances to neighbours. The surprise of a part is minus the logarithm of the fraction of reference
+objects with a larger value; the score is the sum over the parts that count.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fit_ranks", "fit_score", "percentile", "score", "surprises"]
+__all__ = ["fit_ranks", "fit_score", "measure_surprise", "percentile"]
 
 _Array = NDArray[np.floating[Any]]
 
@@ -22,10 +23,8 @@ _N_RANKS = 128
 """Number of quantiles that describe the distribution of the score, and as many again for its tail."""
 
 
-def fit_score(
-    residuals: _Array, light: _Array, features: _Array | None = None, *, n_regions: int
-) -> dict[str, list[Any]]:
-    """Fit the distributions that `score` compares with, without labels.
+def fit_score(residuals: _Array, light: _Array, others: _Array, *, n_regions: int) -> dict[str, list[Any]]:
+    """Fit the distributions that `measure_surprise` compares with, without labels.
 
     The fits clip the outermost 5 %, so that outliers among the reference objects have little effect.
 
@@ -35,32 +34,34 @@ def fit_score(
         Logarithms of the residual measures of the reference objects, (N, n_regions * n_bands), regions first.
     light
         Logarithms of flux and peak in units of the sky noise, (N, 2).
-    features
-        Standardised features, (N, F); None leaves them out of the score.
+    others
+        Further parts, which are larger for rarer objects, (N, Q).
     n_regions
         Number of image regions.
 
     Returns
     -------
     dict
-        Lists of numbers: `middle` and `scatter` (6, n_regions * n_bands), polynomials of `light`; `centre` (F,) and
-        `precision` (F, F) of the features; `surprise` (L,) and the values `table` (P, L) of each part with that
-        surprise.
+        Lists of numbers: `middle` and `scatter` (6, n_regions * n_bands), polynomials of `light`; `surprise` (L,) and
+        the values `table` (n_regions + Q, L) of each number with that surprise.
     """
     middle, scatter = _robust_fit(_design(light), residuals)
     constants = {"middle": middle.tolist(), "scatter": scatter.tolist()}
-    if features is not None:
-        centre, precision = _robust_covariance(features)
-        constants |= {"centre": centre.tolist(), "precision": precision.tolist()}
-    parts = _parts(residuals, light, features, constants, n_regions)
-    levels = np.geomspace(1, 1 / len(parts), _N_LEVELS)
+    numbers = _numbers(residuals, light, others, constants, n_regions)
+    levels = np.geomspace(1, 1 / len(numbers), _N_LEVELS)
     constants["surprise"] = (-np.log(levels)).tolist()
-    constants["table"] = np.quantile(parts, 1 - levels, axis=0).T.tolist()
+    constants["table"] = np.quantile(numbers, 1 - levels, axis=0).T.tolist()
     return constants
 
 
 def fit_ranks(
-    residuals: _Array, light: _Array, features: _Array | None, held_out: NDArray[np.bool_], *, n_regions: int
+    residuals: _Array,
+    light: _Array,
+    others: _Array,
+    held_out: NDArray[np.bool_],
+    weights: _Array,
+    *,
+    n_regions: int,
 ) -> dict[str, list[float]]:
     """Fit the distribution that `percentile` compares with: scores of objects on which nothing was fitted.
 
@@ -69,10 +70,12 @@ def fit_ranks(
 
     Parameters
     ----------
-    residuals, light, features, n_regions
+    residuals, light, others, n_regions
         As for `fit_score`.
     held_out
         Objects that the network was not trained on, (N,).
+    weights
+        Weights in the score of the columns of `measure_surprise`, (1 + Q,).
 
     Returns
     -------
@@ -82,38 +85,35 @@ def fit_ranks(
     rows = np.random.default_rng(0).permutation(np.flatnonzero(held_out))
     scores = []
     for part in np.array_split(rows, min(_N_PARTS, len(rows))):
-        others = np.ones(len(residuals), bool)
-        others[part] = False
-        fitted, judged = (
-            (residuals[chosen], light[chosen], None if features is None else features[chosen])
-            for chosen in (others, part)
-        )
-        scores.append(score(*judged, fit_score(*fitted, n_regions=n_regions), n_regions=n_regions))
+        rest = np.ones(len(residuals), bool)
+        rest[part] = False
+        fitted, judged = ((residuals[chosen], light[chosen], others[chosen]) for chosen in (rest, part))
+        surprise = measure_surprise(*judged, fit_score(*fitted, n_regions=n_regions), n_regions=n_regions)
+        scores.append(surprise @ weights)
     return _rank_table(np.concatenate(scores))
 
 
-def score(
-    residuals: _Array, light: _Array, features: _Array | None, constants: Mapping[str, Any], *, n_regions: int
+def measure_surprise(
+    residuals: _Array, light: _Array, others: _Array, constants: Mapping[str, Any], *, n_regions: int
 ) -> _Array:
-    """Compute the outlier score, the sum of the surprise of all parts in nats, (N,).
+    """Measure the surprise of each part in nats: of the residual, the largest over regions, and of the others.
 
     Parameters
     ----------
-    residuals, light, features, n_regions
-        As for `fit_score`; features are not used where the constants were fitted without them.
+    residuals, light, others, n_regions
+        As for `fit_score`.
     constants
         Result of `fit_score`.
+
+    Returns
+    -------
+    ndarray
+        Surprise, (N, 1 + Q).
     """
-    return np.sum(list(surprises(residuals, light, features, constants, n_regions=n_regions).T), axis=0)
-
-
-def surprises(
-    residuals: _Array, light: _Array, features: _Array | None, constants: Mapping[str, Any], *, n_regions: int
-) -> _Array:
-    """Compute the surprise of each part in nats, (N, P); the parameters are those of `score`."""
-    parts = _parts(residuals, light, features, constants, n_regions)
-    tables = zip(parts.T, constants["table"], strict=True)
-    return np.stack([_surprise(part, table, constants["surprise"]) for part, table in tables], axis=1)
+    numbers = _numbers(residuals, light, others, constants, n_regions)
+    tables = zip(numbers.T, constants["table"], strict=True)
+    surprise = np.stack([_surprise(number, table, constants["surprise"]) for number, table in tables], axis=1)
+    return np.column_stack([surprise[:, :n_regions].max(1), surprise[:, n_regions:]])
 
 
 def percentile(scores: _Array, constants: Mapping[str, Any]) -> _Array:
@@ -126,17 +126,11 @@ def percentile(scores: _Array, constants: Mapping[str, Any]) -> _Array:
     return np.interp(scores, constants["scores"], constants["below"])
 
 
-def _parts(
-    residuals: _Array, light: _Array, features: _Array | None, constants: Mapping[str, Any], n_regions: int
-) -> _Array:
-    """Compute the parts of the score (N, P): the largest residual of each region, the distance of the features."""
+def _numbers(residuals: _Array, light: _Array, others: _Array, constants: Mapping[str, Any], n_regions: int) -> _Array:
+    """Return the largest standardised residual of each region, and the other parts: (N, n_regions + Q)."""
     design = _design(light)
     standard = (residuals - design @ np.array(constants["middle"])) / np.exp(design @ np.array(constants["scatter"]))
-    parts = list(standard.reshape(len(standard), n_regions, -1).max(2).T)
-    if "precision" in constants:
-        assert features is not None
-        parts.append(_distance(features, np.array(constants["centre"]), np.array(constants["precision"])))
-    return np.stack(parts, axis=1)
+    return np.column_stack([standard.reshape(len(standard), n_regions, -1).max(2), others])
 
 
 def _surprise(values: _Array, table: list[float], levels: list[float]) -> _Array:
@@ -149,24 +143,6 @@ def _rank_table(scores: _Array) -> dict[str, list[float]]:
     """Describe a distribution by quantiles in equal steps, and in equal logarithmic steps in the upper tail."""
     below = np.union1d(np.linspace(0, 1, _N_RANKS), 1 - np.geomspace(1, 1 / len(scores), _N_RANKS))
     return {"below": below.tolist(), "scores": np.quantile(scores, below).tolist()}
-
-
-def _distance(features: _Array, centre: _Array, precision: _Array) -> _Array:
-    """Compute the Mahalanobis distance of features (N, F) from their centre, (N,)."""
-    offset = features - centre
-    return np.sqrt(np.einsum("ij,jk,ik->i", offset, precision, offset))
-
-
-def _robust_covariance(features: _Array, ridge: float = 0.05) -> tuple[_Array, _Array]:
-    """Fit centre (F,) and precision matrix (F, F); clip the objects beyond the 95 % quantile of the distance twice."""
-    keep = np.ones(len(features), dtype=bool)
-    for _ in range(3):
-        centre = features[keep].mean(0)
-        covariance = np.atleast_2d(np.cov(features[keep].T))
-        precision = np.linalg.inv(covariance + ridge * np.eye(len(centre)))
-        distance = _distance(features, centre, precision)
-        keep = distance <= np.quantile(distance, 0.95)
-    return centre, precision
 
 
 def _design(light: _Array) -> _Array:

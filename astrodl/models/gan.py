@@ -2,12 +2,17 @@
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from astrodl.models.autoencoders import Decoder, Encoder, dense_network, last_side
 from astrodl.models.blocks import MLP, ConvBlock, initialize
+from astrodl.models.neighbours import NeighbourDistances
 
-__all__ = ["Critic", "EncoderGAN"]
+__all__ = ["N_COMPONENTS", "Critic", "EncoderGAN"]
+
+N_COMPONENTS = 32
+"""Principal components of the structure numbers in which neighbours are sought."""
 
 
 class Critic(nn.Module):
@@ -32,7 +37,9 @@ class Critic(nn.Module):
 class EncoderGAN(nn.Module):
     """Generator G: (B, D) -> (B, bands, S, S), encoder E: images -> (B, D), critic: images -> (B,); G(E(x)) forward.
 
-    With a size of zero it is an autoencoder of vectors, (B, in_channels), without critic.
+    With a size of zero it is an autoencoder of vectors, (B, in_channels), without critic. `neighbours` measures how far
+    an object is from training objects in `n_features` features and in the principal components of `n_structure`
+    structure numbers, which are fitted after the training.
     """
 
     def __init__(
@@ -43,12 +50,21 @@ class EncoderGAN(nn.Module):
         size: int = 64,
         widths: tuple[int, ...] = (32, 64, 64, 64),
         critic_widths: tuple[int, ...] = (16, 32, 64, 64),
+        n_features: int = 0,
+        n_structure: int = 0,
+        n_references: int = 0,
     ):
         super().__init__()
         self.latent = latent
+        n_axes = min(N_COMPONENTS, n_structure)
+        self.neighbours = NeighbourDistances(n_references, (n_features, n_axes) if n_structure else (n_features,))
+        self.register_buffer("structure_centre", torch.zeros(n_structure))
+        self.register_buffer("structure_axes", torch.zeros(n_structure, n_axes))
         self.generator: nn.Module
         self.encoder: nn.Module
         self.critic: nn.Module
+        self.structure_centre: Tensor
+        self.structure_axes: Tensor
         if not size:
             self.generator, self.encoder = dense_network(latent, in_channels), dense_network(in_channels, latent)
             self.critic = nn.Identity()

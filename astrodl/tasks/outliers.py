@@ -1,8 +1,9 @@
 """Outliers: a Wasserstein GAN with an encoder; galaxies that it reconstructs badly have high scores."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,20 +15,25 @@ from astrodl import distributed
 from astrodl.baselines import outliers as baselines
 from astrodl.calibration import surprise
 from astrodl.config import Fraction, TaskSettings, TrainSettings
+from astrodl.data import normalize
 from astrodl.data.batches import Batch, Cutouts, Dataset
+from astrodl.data.structure import measure_structure
+from astrodl.data.views import canonicalize
+from astrodl.errors import ConfigError
 from astrodl.explanation.numerical import differentiate
 from astrodl.explanation.target import Quantity
 from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
 from astrodl.metrics import outliers as metrics_of
-from astrodl.models.gan import EncoderGAN
+from astrodl.models.gan import N_COMPONENTS, EncoderGAN
+from astrodl.models.neighbours import MAX_REFERENCES, choose_ordinary, fit_axes
 from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kind, score_histogram, score_trend
 from astrodl.products import Column
-from astrodl.store import Reader
+from astrodl.store import SPLITS, Reader
 from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, refuse_augmentation, refuse_settings
-from astrodl.tasks.catalog_columns import name_kinds
+from astrodl.tasks.catalog_columns import ClassName, name_kinds
 from astrodl.tasks.colour import colour
-from astrodl.tasks.inputs import fit_standardization, scale_free_features, select_columns, standardize
+from astrodl.tasks.inputs import fill_missing, fit_standardization, scale_free_features, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 
 if TYPE_CHECKING:
@@ -37,6 +43,17 @@ __all__ = ["TASK", "OutlierSettings", "OutlierTraining", "Outliers"]
 
 REGIONS = {"everywhere": (0.98, None), "galaxy": (0.90, 0.69), "core": (None, 0.44)}
 """Regions of the residual image: quantile of its modulus (None: power of the excess), radius in half sides."""
+
+
+Part = Literal["residual", "features", "structure"]
+PARTS: tuple[Part, ...] = ("residual", "features", "structure")
+"""Parts of the score: residual of the redrawn image, neighbours in measured features, neighbours in structure."""
+WEIGHTS = {"residual": 0.5, "features": 1.0, "structure": 1.0}
+"""Weights in the score, chosen on training and validation objects of the simulated survey."""
+_N_IMAGES = 4000
+"""Training images to which the principal components of the baselines are fitted, at most."""
+_VIEW, _SOFTENING = 32, 0.1
+"""Side of the canonical view whose structure is measured, and its softening in units of the mean brightness."""
 
 
 class OutlierTraining(TrainSettings):
@@ -67,8 +84,10 @@ class OutlierSettings(TaskSettings):
     """Weight of the critic's value beside the reconstruction."""
     moments: Annotated[float, Field(ge=0)] = 0.1
     """Weight of the penalty that keeps the distribution of the codes standard normal."""
-    features: bool = True
-    """Whether magnitudes, colours and structure add to the score, beside the residual of the reconstruction."""
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)] = PARTS
+    """Parts whose surprise the score adds up; all are measured, and columns of the catalogue."""
+    exclude: tuple[ClassName, ...] = ()
+    """Kinds in the column `target` that training and validation leave out, and that alone count as oddities then."""
     target: str = "oddity"
     """Column with the kind of oddity, empty for none; used for evaluation, never for training."""
     widths: tuple[int, ...] = (32, 64, 64, 64)
@@ -115,39 +134,90 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         refuse_settings(
             cls.name, settings, ("critic", "generator", "penalty", "adversarial", "widths", "critic_widths")
         )
-        return settings
+        return settings.model_copy(update={"parts": tuple(part for part in settings.parts if part != "structure")})
+
+    @classmethod
+    def labelled(cls, settings: OutlierSettings, store: Reader, indices: np.ndarray) -> np.ndarray:
+        """Select all objects; of training and validation without the kinds in `exclude`.
+
+        Raises
+        ------
+        ConfigError
+            The store has no object of a kind in `exclude`.
+        """
+        if not settings.exclude:
+            return indices
+        if not store.has_column(settings.target):
+            raise ConfigError(
+                f"tasks.outliers.exclude: {store.path} has no column '{settings.target}' (tasks.outliers.target) with "
+                "the kinds; name the column that has them, or leave exclude out"
+            )
+        kinds = name_kinds(store.column(settings.target))
+        known = sorted(set(kinds.tolist()) - {""})
+        if unknown := sorted(set(settings.exclude) - set(known)):
+            raise ConfigError(
+                f"tasks.outliers.exclude: '{unknown[0]}' is not in column '{settings.target}' of {store.path} (has "
+                f"{', '.join(known[:20]) or 'none'}); correct the name"
+            )
+        is_test = store.split[indices] == SPLITS.index("test")
+        return indices[is_test | ~np.isin(kinds[indices], settings.exclude)]
 
     @classmethod
     def fit_constants(cls, settings: OutlierSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
-        """Fit the scaling of the features."""
+        """Fit the scaling of the features, and the unit of each band unless the store says that all have the same."""
         names = scale_free_features(store.feature_names)
         indices = [store.feature_names.index(name) for name in names]
-        return {"features": indices, **fit_standardization(store.features(names, train))}
+        constants = {"features": indices, **fit_standardization(store.features(names, train))}
+        if store.has_images and store.unit != "uJy":
+            constants["units"] = normalize.fit(store.sky_sigma[train], store.bands, n_sigma=1.0).softening
+        return constants
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
-        """Return normalised images, sky noise in units of the softening, standardised features."""
+        """Return normalised images, sky noise in units of the softening, standardised features, structure numbers."""
         softening, constants = np.asarray(self.context.normalization.softening, np.float32), self.context.constants
         sky = np.nan_to_num(cutouts.sky_sigma / softening, nan=0.0)
         chosen = select_columns(cutouts.features, constants["features"])
         features = standardize(chosen, constants["mean"], constants["scale"])[:, : chosen.shape[1]]
         if not self.context.size:
             return {"image": features, "features": features}
-        return {**super().inputs(cutouts), "sky": sky.astype(np.float32), "features": features}
+        structure = torch.cat(list(self._measure_structure(cutouts).values()), 1).numpy()
+        return {**super().inputs(cutouts), "sky": sky.astype(np.float32), "features": features, "structure": structure}
+
+    def _measure_structure(self, cutouts: Cutouts) -> dict[str, Tensor]:
+        """Measure the structure numbers of the canonical views."""
+        images, sky = (
+            torch.from_numpy(np.require(array, np.float32, ["C", "W"])) for array in (cutouts.images, cutouts.sky_sigma)
+        )
+        views, _ = canonicalize(images, sky, units=self.context.constants.get("units"), size=_VIEW)
+        return measure_structure(torch.arcsinh(views / _SOFTENING))
 
     def build(self) -> EncoderGAN:
         """Build generator, encoder and critic."""
-        settings = self.settings
+        settings, constants = self.settings, self.context.constants
+        n_features, n_bands = len(constants["features"]), len(self.context.bands)
+        n_references = constants.get("n_references", 0)
+        if not isinstance(n_references, int) or not 0 <= n_references <= MAX_REFERENCES:
+            raise ValueError(f"n_references is {n_references}, must be a number from 0 to {MAX_REFERENCES}")
         if not self.context.size:
-            n_features, n_bands = len(self.context.constants["features"]), len(self.context.bands)
             # The magnitudes of galaxies depend on few numbers, such as redshift, luminosity and type.
-            return EncoderGAN(n_features, max(1, min(settings.latent, (n_bands + 1) // 2)), size=0)
+            latent = max(1, min(settings.latent, (n_bands + 1) // 2))
+            return EncoderGAN(n_features, latent, size=0, n_features=n_features, n_references=n_references)
         return EncoderGAN(
             len(self.context.bands),
             settings.latent,
             size=self.context.size,
             widths=settings.widths,
             critic_widths=settings.critic_widths,
+            n_features=n_features,
+            n_structure=sum(self._structure_sizes),
+            n_references=n_references,
         )
+
+    @cached_property
+    def _structure_sizes(self) -> list[int]:
+        """Number of structure numbers in each block."""
+        blocks = measure_structure(torch.zeros(1, len(self.context.bands), _VIEW, _VIEW))
+        return [block.shape[1] for block in blocks.values()]
 
     def parameters(self, network: EncoderGAN, phase: str) -> Iterable[nn.Parameter]:
         """Return the critic's parameters in its phase, those of generator and encoder in the others."""
@@ -202,67 +272,103 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return functional.smooth_l1_loss(decoded.float(), real, beta=0.2) * 10
 
     def calibrate(self, network: EncoderGAN, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
-        """Fit, without labels, what residuals and features are usual.
+        """Fit, without labels, what residuals and neighbours are usual.
 
-        How each residual number runs with flux and peak, the covariance of the features, and the distributions of each
-        part of the score are those of training and validation objects; oddities among them are clipped. The
-        distribution of the score is that of the validation objects, which the network was not trained on.
+        The vectors of ordinary training objects become weights of the network, see `choose_ordinary`. How each residual
+        number runs with flux and peak, and the distributions of each part of the score, are those of training and
+        validation objects; oddities among them are clipped. The distribution of the score is that of the validation
+        objects, which the network was not trained on.
         """
         batches = [batch for part in (train, validation) if part is not None for batch in part.in_order(128)]
-        measured_of = [self._residuals(network, batch) for batch in batches]
-        numbers, light = (np.concatenate([pair[i].double().cpu().numpy() for pair in measured_of]) for i in (0, 1))
-        features = torch.cat([batch["features"] for batch in batches]).double().cpu().numpy()
-        measured = (numbers, light, features if self.settings.features else None)
-        constants = surprise.fit_score(*measured, n_regions=self._n_regions)
-        held_out = np.arange(len(numbers)) >= len(train)
+        n_references = self._fit_neighbours(network, train)
+        measured_of = [self._measure(network, batch) for batch in batches]
+        residuals, light, distances = (np.concatenate(column) for column in zip(*measured_of, strict=True))
+        measured = (residuals, light, distances)
+        constants = surprise.fit_score(*measured, n_regions=self._n_regions) | {"n_references": n_references}
+        held_out = np.arange(len(residuals)) >= len(train)
         if not held_out.any():
             warnings.warn(
                 "outliers: there are no validation objects, so that outliers_percentile is NaN; give split.validation",
                 stacklevel=2,
             )
             return constants
-        return constants | surprise.fit_ranks(*measured, held_out, n_regions=self._n_regions)
+        return constants | surprise.fit_ranks(*measured, held_out, self._weights, n_regions=self._n_regions)
+
+    def _fit_neighbours(self, network: EncoderGAN, train: Dataset) -> int:
+        """Keep the vectors of ordinary training objects; return their number."""
+        step = -(-len(train) // MAX_REFERENCES)
+        batches = [
+            {name: tensor[::step] for name, tensor in batch.items() if name in ("features", "structure")}
+            for batch in train.in_order(128 * step)
+        ]
+        chosen = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        if "structure" in chosen:
+            centre, axes = fit_axes(chosen["structure"].split(self._structure_sizes, 1), N_COMPONENTS)
+            network.structure_centre.copy_(centre)
+            network.structure_axes.copy_(axes)
+        spaces = _neighbour_spaces(network, chosen)
+        kept = choose_ordinary(spaces)
+        network.neighbours.fill([vectors[kept] for vectors in spaces])
+        return len(kept)
+
+    def _measure(self, network: EncoderGAN, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Measure residuals, flux and peak, and the distances to neighbours of a batch."""
+        tensors = (*self._residuals(network, batch), network.neighbours(_neighbour_spaces(network, batch)))
+        residuals, light, distances = (tensor.double().cpu().numpy() for tensor in tensors)
+        return residuals, light, distances
+
+    @property
+    def _parts(self) -> tuple[Part, ...]:
+        """Parts that are measured."""
+        return PARTS if self.context.size else ("residual", "features")
+
+    @property
+    def _weights(self) -> np.ndarray:
+        """Weights of the parts in the score; zero for those that do not count."""
+        return np.array([WEIGHTS[part] if part in self.settings.parts else 0.0 for part in self._parts])
 
     def predict(self, network: EncoderGAN, batch: Batch) -> dict[str, Tensor]:
-        """Add up how surprising each part of the residual, and the features, are among galaxies of like flux and peak.
+        """Predict score, percentile, and the surprise of each part.
 
         The surprise is minus the logarithm of the fraction of the training objects with a larger value. The percentile
         is the fraction of validation objects with a lower score: it depends on no other object that is predicted.
         """
         constants = self.context.constants
-        numbers, light = (tensor.double().cpu().numpy() for tensor in self._residuals(network, batch))
-        features = batch["features"].double().cpu().numpy()
-        score = surprise.score(numbers, light, features, constants, n_regions=self._n_regions)
+        parts = surprise.measure_surprise(*self._measure(network, batch), constants, n_regions=self._n_regions)
+        score = parts @ self._weights
         percentile = surprise.percentile(score, constants)
-        return {"score": torch.from_numpy(score), "percentile": torch.from_numpy(percentile)}
+        return {
+            name: torch.from_numpy(values)
+            for name, values in {"score": score, "percentile": percentile, "parts": parts}.items()
+        }
 
     def embed(self, network: EncoderGAN, batch: Batch) -> Tensor:
         """Return the code of the image as it is, as `predict` does; it depends on the orientation."""
         return network.encoder(batch["image"])
 
     def predict_with_gradients(self, network: EncoderGAN, batch: Batch) -> dict[str, Tensor]:
-        """Return the surprise of each part, (B, P), with gradients by differences in the numbers of the residual."""
+        """Return the surprise of each part, (B, P), with gradients by differences in the numbers of the residual.
+
+        Distances to neighbours depend on measurements, which are no function of the image here.
+        """
         numbers, light = self._residuals(network, batch)
-        n, features = numbers.shape[1], batch["features"].double().cpu().numpy()
+        n = numbers.shape[1]
+        distances = network.neighbours(_neighbour_spaces(network, batch)).double().cpu().numpy()
 
         def parts(values: np.ndarray) -> np.ndarray:
-            return surprise.surprises(
-                values[:, :n], values[:, n:], features, self.context.constants, n_regions=self._n_regions
+            return surprise.measure_surprise(
+                values[:, :n], values[:, n:], distances, self.context.constants, n_regions=self._n_regions
             )
 
         return {"parts": differentiate(parts, torch.cat([numbers, light], dim=1))}
 
     def quantities(self) -> tuple[Quantity, ...]:
-        """Return the score, and the part of each region of the residual; features are no function of the image."""
-
-        def part(i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
-            return lambda predicted, fixed: predicted["parts"][:, i]
-
-        regions = (
-            Quantity(f"residual_{name}", "nats", f"surprise of the residual, {name}", part(i))
-            for i, name in enumerate(REGIONS)
+        """Return the score, and its part that depends on the pixels, the residual."""
+        weights = torch.from_numpy(self._weights)
+        return (
+            Quantity("score", "nats", "outlier score", lambda p, fixed: p["parts"] @ weights.to(p["parts"])),
+            Quantity("residual", "nats", "surprise of the residual", lambda p, fixed: p["parts"][:, 0]),
         )
-        return (Quantity("score", "nats", "outlier score", lambda p, fixed: p["parts"].sum(1)), *regions)
 
     def _residuals(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, Tensor]:
         """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2).
@@ -292,22 +398,44 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return len(REGIONS) if self.context.size else 1
 
     def finish(self, predictions: Arrays) -> Arrays:
-        """Return score and percentile."""
-        return {name: predictions[name] for name in ("score", "percentile")}
+        """Return score and percentile, the surprise of each part, and the position of the largest part that counts."""
+        parts = predictions["parts"]
+        reason = np.where(self._weights > 0, parts * self._weights, -np.inf).argmax(1).astype(np.int16)
+        kept = {name: predictions[name] for name in ("score", "percentile")}
+        return {**kept, **{name: parts[:, number] for number, name in enumerate(self._parts)}, "reason": reason}
 
     def columns(self, predictions: Arrays) -> list[Column]:
-        """Return the score, and its rank among the validation objects."""
+        """Return the score, its rank among the validation objects, the part that raised it most, and all parts."""
         score, rank = predictions["score"], predictions["percentile"]
         ranked = "fraction of validation objects with a lower score"
+        counted = [part for part in self._parts if part in self.settings.parts]
+        reasons = np.where(np.isfinite(score), np.array(self._parts)[predictions["reason"]], "")
+        about = {
+            "residual": "surprise (nats) of the residual image",
+            "features": "surprise (nats) of the distance to neighbours in features",
+            "structure": "surprise (nats) of the distance to neighbours in structure",
+        }
         return [
-            Column("outliers_score", score, None, "sum of the surprise (nats) of residual and features", "stat.value"),
+            Column(
+                "outliers_score",
+                score,
+                None,
+                f"weighted sum of the surprise (nats) of {', '.join(counted)}",
+                "stat.value",
+            ),
             Column("outliers_percentile", rank, None, ranked, "stat.rank"),
+            Column("outliers_reason", reasons, None, "part of the score with the largest surprise", "meta.code"),
+            *(Column(f"outliers_{part}", predictions[part], None, about[part], "stat.value") for part in self._parts),
         ]
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
-        """Read the kind of oddity, empty for none."""
+        """Read the kind of oddity, empty for none; only those of `exclude` where it is given."""
         column = self.settings.target
-        return {"oddity": name_kinds(store.column(column, indices))} if store.has_column(column) else {}
+        if not store.has_column(column):
+            return {}
+        kinds = name_kinds(store.column(column, indices))
+        excluded = self.settings.exclude
+        return {"oddity": np.where(np.isin(kinds, excluded), kinds, "") if excluded else kinds}
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
         """Score the ranking of known oddities."""
@@ -324,12 +452,30 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     def baselines(
         self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
     ) -> dict[str, tuple[Arrays, Arrays]]:
-        """Score with isolation forest and nearest neighbours on the measured features."""
+        """Score with classical methods on the measured features, and on principal components of the images."""
         x, y = shared_features(scale_free_features, train_store, train, test_store, test)
-        return {
-            "isolation_forest": ({"score": baselines.isolation_forest(x, y)}, {}),
-            "knn": ({"score": baselines.knn_distance(x, y)}, {}),
+        found = {
+            "isolation_forest": baselines.isolation_forest(x, y),
+            "knn": baselines.knn_distance(x, y),
+            "knn_whitened": baselines.knn_distance(*baselines.whiten(x, y)),
+            "one_class_svm": baselines.one_class_svm(x, y),
+            "local_outlier_factor": baselines.local_outlier_factor(x, y),
         }
+        if self.context.size:
+            fitted = train[:: -(-len(train) // _N_IMAGES)]
+            of_train, of_test = (self._small_images(*part) for part in ((train_store, fitted), (test_store, test)))
+            codes, residual = baselines.principal_components(of_train, of_test)
+            found |= {"pca_residual": residual, "pca_knn": baselines.knn_distance(*codes)}
+        return {name: ({"score": score}, {}) for name, score in found.items()}
+
+    def _small_images(self, store: Reader, indices: np.ndarray) -> np.ndarray:
+        """Read normalised images, averaged over pairs of pixels, flattened."""
+        parts = []
+        for start in range(0, len(indices), 256):
+            images = self.read(store, indices[start : start + 256]).images
+            scaled = torch.from_numpy(fill_missing(self.context.normalization.apply(images)))
+            parts.append(functional.avg_pool2d(scaled, 2).flatten(1).numpy())
+        return np.concatenate(parts)
 
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
@@ -349,6 +495,13 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
             drawn["curves"] = detection_curves(score, oddity != "", baselines=evaluation.of("score"))
             drawn["kinds"] = recall_by_kind(score, oddity, baselines=evaluation.of("score"))
         return drawn
+
+
+def _neighbour_spaces(network: EncoderGAN, batch: Batch) -> list[Tensor]:
+    """Return the vectors in which neighbours are sought: features, and components of the structure numbers."""
+    if "structure" not in batch:
+        return [batch["features"]]
+    return [batch["features"], (batch["structure"] - network.structure_centre) @ network.structure_axes]
 
 
 def _numbers(residual: Tensor) -> Tensor:

@@ -1,12 +1,19 @@
 import numpy as np
 import pytest
 
-from astrodl.baselines.outliers import isolation_forest, knn_distance
+from astrodl.baselines.outliers import (
+    isolation_forest,
+    knn_distance,
+    local_outlier_factor,
+    one_class_svm,
+    principal_components,
+    whiten,
+)
 
-SCORES = [lambda a, b: isolation_forest(a, b, n_trees=50), knn_distance]
+SCORES = [lambda a, b: isolation_forest(a, b, n_trees=50), knn_distance, one_class_svm, local_outlier_factor]
 
 
-@pytest.mark.parametrize("score", SCORES, ids=["isolation_forest", "knn_distance"])
+@pytest.mark.parametrize("score", SCORES, ids=["forest", "knn", "svm", "lof"])
 def test_objects_far_from_the_training_objects_score_highest(score) -> None:
     random = np.random.default_rng(0)
     train, test = random.normal(size=(300, 5)), random.normal(size=(60, 5))
@@ -32,3 +39,19 @@ def test_the_isolation_forest_depends_on_the_seed() -> None:
     first, same, other = (isolation_forest(train, test, seed, n_trees=5) for seed in (1, 1, 2))
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)
+
+
+def test_whitened_features_are_uncorrelated_with_unit_variance() -> None:
+    x = np.random.default_rng(0).normal(size=(500, 3)) @ np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 5.0], [0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(np.cov(whiten(x, x[:3], ridge=0.0)[0].T), np.eye(3), atol=0.01)
+
+
+def test_principal_components_leave_what_the_training_images_do_not_have() -> None:
+    random = np.random.default_rng(0)
+    templates = random.normal(size=(3, 40))
+    train, test = (random.normal(size=(n, 3)) @ templates for n in (100, 5))
+    test[2, 7] += 2
+    codes, residual = principal_components(train, test, 3)
+    assert codes[0].shape == (100, 3)
+    assert np.argmax(residual) == 2
+    assert np.delete(residual, 2).max() < 1e-4 < 0.1 < residual[2] <= 2 / np.sqrt(40)
