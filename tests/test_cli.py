@@ -20,6 +20,7 @@ from astrodl.errors import ConfigError
 from astrodl.tasks import NAMES
 
 VERBS = {
+    "explain",
     "run",
     "simulate",
     "init",
@@ -30,7 +31,6 @@ VERBS = {
     "predict",
     "baseline",
     "evaluate",
-    "explain",
     "catalog",
     "product",
     "segment",

@@ -27,7 +27,10 @@ MINIMAL = {"surveys": {"demo": {"simulate": {}}}, "tasks": {"photoz": {}}}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"surveys": {"a": {"simulat": {}}}}, r"surveys.a.simulat.*accepted here: data, models_from, shards, simulate"),
+        (
+            {"surveys": {"a": {"simulat": {}}}},
+            r"surveys.a.simulat.*accepted here: data, explain, models_from, shards, simulate",
+        ),
         ({"surveys": {"a": {"simulate": {"n_objets": 3}}}}, r"'surveys.a.simulate.n_objets'.*n_objects"),
         ({"tasks": {"photoz": {"train": {"epoch": 3}}}}, r"'tasks.photoz.train.epoch'.*epochs"),
         ({"tasks": {"photoz": {"n_bins": "many"}}}, r"tasks.photoz.n_bins = 'many'.*valid integer"),

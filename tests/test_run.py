@@ -149,7 +149,7 @@ def test_the_workflow_is_a_module_of_another_one(tmp_path: Path) -> None:
     text = text.replace("/path/of/workflow", str(module.workflow_folder()))
     (tmp_path / "Snakefile").write_text(f"configfile: 'own.yaml'\n\n{text}")
     output = run_in(tmp_path, "snakemake", "--cores", "1", "--dry-run")
-    assert re.search(r"^total +9$", output, flags=re.MULTILINE)
+    assert re.search(r"^total +10$", output, flags=re.MULTILINE)
     assert re.search(r"^astrodl_train +1$", output, flags=re.MULTILINE)
 
 

@@ -55,7 +55,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     },
     "segmentation": {
         "clump_sigma": 50.0, "clump_contrast": 3.0, "widths": [16, 16], "dropout": 0.6, "views": 1,
-        "reference_band": "g",
+        "reference_band": "g", "unet": {"skips": "none"}, "losses": {"bce": 1.0}, "max_clumps": 2, "n_bins": 4,
+        "photometry": False,
     },
     "latent": {
         "dimensions": 3, "view": 24, "extent": 2.0, "beta": (2.0, {"method": "variational"}),
@@ -66,7 +67,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     },
     "outliers": {
         "latent": 5, "autoencoder": 3, "critic": 2, "generator": 2, "penalty": 1.0, "adversarial": 0.5, "moments": 0.5,
-        "parts": ["residual", "structure"], "exclude": [], "target": "class", "widths": [16, 16], "critic_widths": [16, 16],
+        "parts": ["residual", "structure"], "exclude": ["ring"], "target": "class", "widths": [16, 16],
+        "critic_widths": [16, 16],
     },
 }  # fmt: skip
 """Task -> setting -> another value, perhaps with settings that let it have an effect."""

@@ -1,6 +1,7 @@
 """U-Net (Ronneberger et al. 2015, arXiv:1505.04597) for clumps, bulge and disk, with a vector output."""
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -258,11 +259,16 @@ def radial_profile(image: Tensor) -> Tensor:
     """Average images in rings around their centre: (B, C, H, W) -> (B, 12 C); rings outside of the image are zero."""
     y, x = (torch.arange(side, device=image.device) - (side - 1) / 2 for side in image.shape[-2:])
     radius = torch.hypot(y[:, None].expand(-1, len(x)), x.expand(len(y), -1)).flatten()
-    outer = torch.tensor(_RINGS_PIXELS, device=image.device)
-    inside = (radius < outer[:, None]).to(image.dtype)
+    inside = (radius < _outer_radii(image.device)[:, None]).to(image.dtype)
     inside = torch.cat([inside[:1], inside[1:] - inside[:-1]])
     weight = inside / inside.sum(1, keepdim=True).clamp_min(1)
     return (image.flatten(2) @ weight.T).flatten(1)
+
+
+@cache
+def _outer_radii(device: torch.device) -> Tensor:
+    """Return the outer radii of the rings; they are sent to a device once, because that makes the host wait for it."""
+    return torch.tensor(_RINGS_PIXELS, device=device)
 
 
 def _flux(light: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def map(
     require_other_output(out, store, *predictions)
     with open_store(store) as reader:
         sources = open_sources(reader, predictions)
-        position, vectors, how = _places(sources)
+        position, vectors = _places(sources)
         placed = np.flatnonzero(np.isfinite(position).all(1) & np.isfinite(vectors).all(1))
         if not len(placed):
             raise DataError(f"{store}: no object has a place on the map; predict latent for objects with data")
@@ -81,7 +81,7 @@ def map(
         if len(placed) > n_objects:
             shown = np.sort(np.random.default_rng(seed).choice(placed, n_objects, replace=False))
         columns = read_columns(reader, sources, shown)
-        about = f"{_count(len(shown), len(placed))} of the survey, placed by {how}."
+        about = f"{_count(len(shown), len(placed))} of the survey, placed by the map of the latent vectors."
         if len(reader) > len(placed):
             about += f" {len(reader) - len(placed):,} without data are left out."
         object_id, title = reader.object_id[shown], f"{reader.survey}: map of the galaxies"
@@ -105,22 +105,12 @@ def _count(n_shown: int, n_placed: int) -> str:
     return f"A random sample of {n_shown:,} of the {n_placed:,} objects"
 
 
-def _places(sources: Sequence[Source]) -> tuple[NDArray[np.float64], NDArray[np.float32], str]:
-    """Return the place of each object, (N, 2), the vectors, (N, d), and how the objects are placed."""
+def _places(sources: Sequence[Source]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Return the place of each object, (N, 2), and the vectors, (N, d)."""
     of_latent = [predicted for predicted, task in sources if task.name == "latent"]
     if not of_latent:
         raise StoreError("the map needs predictions of the task latent; give those of latent")
     arrays = of_latent[0].read(maps=False)
-    vectors = np.asarray(arrays["latent"], np.float32)
-    if "map" in arrays:
-        return np.asarray(arrays["map"], np.float64), vectors, "the map of the latent vectors"
-    if vectors.shape[1] == 2:
-        return vectors.astype(np.float64), vectors, "their two latent coordinates"
-    if vectors.shape[1] == 1:
-        return np.column_stack([vectors, np.zeros(len(vectors))]), vectors, "their only latent coordinate"
-    known = np.isfinite(vectors).all(1)
-    if not known.any():
-        return np.full((len(vectors), 2), np.nan), vectors, "nothing"
-    centred = (vectors - vectors[known].mean(0)).astype(np.float64)
-    axes = np.linalg.svd(centred[known], full_matrices=False)[2][:2]
-    return centred @ axes.T, vectors, f"the first two principal components of {vectors.shape[1]} latent coordinates"
+    if "map" not in arrays:
+        raise StoreError("the predictions of latent have no map: they are of an older version; train and predict again")
+    return np.asarray(arrays["map"], np.float64), np.asarray(arrays["latent"], np.float32)

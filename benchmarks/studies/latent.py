@@ -141,7 +141,7 @@ def measure(train: np.ndarray, test: np.ndarray, of_train: Arrays, of_test: Arra
 
 def measure_coordinate(hubble: np.ndarray, truth: Arrays) -> study.Metrics:
     """Measure the rank correlations of one number, which no property has chosen."""
-    return {"recall": float("nan")} | {f"rho_{name}": metrics_of.spearman(hubble, truth[name]) for name in PROPERTIES}
+    return {f"rho_{name}": metrics_of.spearman(hubble, truth[name]) for name in PROPERTIES}
 
 
 def bootstrap_error(predicted: list[Arrays], truth: list[Arrays]) -> float:

@@ -15,6 +15,7 @@ from astrodl.errors import ConfigError, DataError
 from astrodl.explanation.methods import Options, allowed, attribute
 from astrodl.tasks.explained import find_quantity, n_orientations, prepare_inputs
 from astrodl.tasks.model import load_model
+from astrodl.tasks.segmentation.ratio import bin_centres
 
 
 @pytest.mark.parametrize("task", tasks.NAMES)
@@ -48,6 +49,8 @@ def test_the_mean_over_the_orientations_is_the_prediction(
     if task == "photoz":
         edges = np.asarray(model.task.context.constants["edges"])
         raw[name] = np.exp(raw["log_pdf"]) @ ((edges[1:] + edges[:-1]) / 2)
+    if task == "segmentation":
+        raw[name] = raw["bt_bins"] @ np.array(bin_centres(model.task.settings.n_bins))
     np.testing.assert_allclose(found.value, raw[name], rtol=1e-2)  # predictions may be made in bfloat16
 
 

@@ -105,9 +105,9 @@ def settings_of_colours(settings: LatentSettings, n_bands: int) -> LatentSetting
     n_colours, dimensions = n_bands - 1, settings.dimensions
     if "dimensions" not in given:
         dimensions = min(dimensions, n_colours)
-    if not 0 < dimensions <= n_colours:
+    if not 0 < dimensions <= n_colours or n_colours < 2:
         raise ConfigError(
-            f"tasks.latent.dimensions = {settings.dimensions}: more than the {n_colours} colours of "
+            f"tasks.latent.dimensions = {max(2, settings.dimensions)}: more than the {n_colours} colours of "
             f"{n_bands} bands without images; lower it, give more bands, or leave out tasks.latent"
         )
     return settings.model_copy(

@@ -311,8 +311,8 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         described = {
             "bt": ("bulge-to-total flux ratio", part),
             "bt_error": ("its 68 % error", "stat.error;arith.ratio"),
-            "bt_low68": ("lower end of its 68 % interval", "stat.min;arith.ratio"),
-            "bt_high68": ("upper end of its 68 % interval", "stat.max;arith.ratio"),
+            "bt_low68": ("lower end of its 68 % interval", "phot.flux;arith.ratio;stat.min"),
+            "bt_high68": ("upper end of its 68 % interval", "phot.flux;arith.ratio;stat.max"),
             "bt_zero": ("probability that there is no bulge", "stat.probability"),
             "bt_one": ("probability that there is nothing but a bulge", "stat.probability"),
             "n_clumps": ("number of clumps", "meta.number"),
