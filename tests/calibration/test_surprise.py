@@ -71,7 +71,7 @@ def test_surprise_of_another_part_is_its_tail_and_of_the_residual_that_of_the_la
     constants = fit_score(residuals, light, others, n_regions=2)
     surprise = measure_surprise(residuals, light, others, constants, n_regions=2)
     assert surprise.shape == (3000, 2)
-    few = others[:, 0] < 4
+    few = others[:, 0] < 3
     np.testing.assert_allclose(surprise[few, 1], others[few, 0], atol=0.25)  # the tail of an exponential is exp(-x)
     one_region = residuals.copy()
     one_region[0, 3] += 9  # of the second region
