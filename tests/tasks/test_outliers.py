@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from astrodl import distributed
+from astrodl.errors import ConfigError
+from astrodl.store import open_store
 from astrodl.tasks.outliers import Outliers
-from tests.small_task import make_task, read_cutouts, read_split, small_settings
+from tests.small_task import make_task, read_cutouts, read_split, small_settings, train_model
 
 
 def test_pixels_without_data_have_no_residual(store: Path) -> None:
@@ -50,3 +52,23 @@ def test_without_validation_objects_the_percentile_is_nan_with_a_warning(store: 
         predicted = task.predict(network, train.batch(torch.arange(5)))
     assert predicted["percentile"].isnan().all()
     assert predicted["score"].isfinite().all()
+
+
+def test_a_trained_model_gives_parts_score_and_reason(store: Path, tmp_path: Path) -> None:
+    model = train_model("outliers", store, tmp_path, small_settings("outliers", epochs=1))
+    assert len(model.network.neighbours.space0) == model.task.context.constants["n_references"] > 0
+    with open_store(store) as reader:
+        cutouts = model.task.read(reader, np.arange(20))
+    raw = model.raw(cutouts)
+    found = model.task.finish(raw)
+    expected = 0.5 * found["residual"] + found["features"] + found["structure"]
+    np.testing.assert_allclose(found["score"], expected, rtol=1e-5)
+    weighted = np.stack([0.5 * found["residual"], found["features"], found["structure"]])
+    assert (found["reason"] == weighted.argmax(0)).all()
+    columns = {column.name: column.values for column in model.task.columns(found)}
+    assert set(columns["outliers_reason"]) <= {"residual", "features", "structure"}
+
+
+def test_excluded_kinds_that_do_not_exist_are_refused(store: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tasks.outliers.exclude"):
+        make_task("outliers", store, {**small_settings("outliers"), "exclude": ["nothing"]})

@@ -179,7 +179,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
     def _terms(self, output: dict[str, Tensor], batch: Batch) -> dict[str, Any]:
         """Return the losses by name, each to be called."""
         clump, mask, light = output["clump"].float(), batch["mask"], batch["light"]
-        edges = torch.tensor(ratio.bin_edges(self.settings.n_bins), device=clump.device)
+        edges = self._edges(clump.device)
         place = ratio.place(batch["bt"][:, self._reference], edges)
 
         def centre() -> Tensor:
@@ -278,6 +278,12 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "fraction": output["fraction"].float().softmax(2),
             "light": output["light"].float(),
         }
+
+    def _edges(self, device: torch.device) -> Tensor:
+        """Return the edges of the bins of the ratio; they are sent to the device once."""
+        if ("bt_edges", device) not in self._on_device:
+            self._on_device["bt_edges", device] = torch.tensor(ratio.bin_edges(self.settings.n_bins), device=device)
+        return self._on_device["bt_edges", device]
 
     def quantities(self) -> tuple[Quantity, ...]:
         """Return bulge-to-total ratio, logit of the most probable clump pixel, and expected area of the clumps."""
