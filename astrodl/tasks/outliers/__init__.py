@@ -3,18 +3,16 @@
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from astrodl import distributed
 from astrodl.baselines import outliers as baselines
 from astrodl.calibration import surprise
-from astrodl.config import Fraction, TaskSettings, TrainSettings
 from astrodl.data import normalize
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.structure import measure_structure
@@ -23,78 +21,31 @@ from astrodl.errors import ConfigError
 from astrodl.explanation.numerical import differentiate
 from astrodl.explanation.target import Quantity
 from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
-from astrodl.metrics import outliers as metrics_of
 from astrodl.models.gan import N_COMPONENTS, EncoderGAN
 from astrodl.models.neighbours import MAX_REFERENCES, choose_ordinary, fit_axes
-from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kind, score_histogram, score_trend
 from astrodl.products import Column
 from astrodl.store import SPLITS, Reader
 from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, refuse_augmentation, refuse_settings
-from astrodl.tasks.catalog_columns import ClassName, name_kinds
-from astrodl.tasks.colour import colour
+from astrodl.tasks.catalog_columns import name_kinds
 from astrodl.tasks.inputs import fill_missing, fit_standardization, scale_free_features, select_columns, standardize
-from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
+from astrodl.tasks.metric import Metric, Metrics
+from astrodl.tasks.outliers.report import draw_figures, score_ranking
+from astrodl.tasks.outliers.settings import PARTS, WEIGHTS, OutlierSettings, Part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["TASK", "OutlierSettings", "OutlierTraining", "Outliers"]
+__all__ = ["TASK", "Outliers"]
 
 REGIONS = {"everywhere": (0.98, None), "galaxy": (0.90, 0.69), "core": (None, 0.44)}
 """Regions of the residual image: quantile of its modulus (None: power of the excess), radius in half sides."""
 
 
-Part = Literal["residual", "features", "structure"]
-PARTS: tuple[Part, ...] = ("residual", "features", "structure")
-"""Parts of the score: residual of the redrawn image, neighbours in measured features, neighbours in structure."""
-WEIGHTS = {"residual": 0.5, "features": 1.0, "structure": 1.0}
-"""Weights in the score, chosen on training and validation objects of the simulated survey."""
 _N_IMAGES = 4000
 """Training images to which the principal components of the baselines are fitted, at most."""
 _VIEW, _SOFTENING = 32, 0.1
 """Side of the canonical view whose structure is measured, and its softening in units of the mean brightness."""
-
-
-class OutlierTraining(TrainSettings):
-    """Training loop of the GAN."""
-
-    epochs: Annotated[int, Field(ge=1)] = 50
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    betas: tuple[Fraction, Fraction] = (0.5, 0.9)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip: Annotated[float, Field(gt=0)] | None = 10.0
-    ema: Fraction = 0.99
-
-
-class OutlierSettings(TaskSettings):
-    """Outliers."""
-
-    latent: Annotated[int, Field(ge=1)] = 32
-    """Number of latent dimensions."""
-    autoencoder: Annotated[int, Field(ge=0)] = 12
-    """Updates of generator and encoder on the reconstruction per cycle."""
-    critic: Annotated[int, Field(ge=1)] = 5
-    """Updates of the critic per cycle (Gulrajani et al. 2017)."""
-    generator: Annotated[int, Field(ge=1)] = 1
-    """Adversarial updates of generator and encoder per cycle."""
-    penalty: Annotated[float, Field(ge=0)] = 10.0
-    """Weight of the gradient penalty."""
-    adversarial: Annotated[float, Field(ge=0)] = 0.01
-    """Weight of the critic's value beside the reconstruction."""
-    moments: Annotated[float, Field(ge=0)] = 0.1
-    """Weight of the penalty that keeps the distribution of the codes standard normal."""
-    parts: Annotated[tuple[Part, ...], Field(min_length=1)] = PARTS
-    """Parts whose surprise the score adds up; all are measured, and columns of the catalogue."""
-    exclude: tuple[ClassName, ...] = ()
-    """Kinds in the column `target` that training and validation leave out, and that alone count as oddities then."""
-    target: str = "oddity"
-    """Column with the kind of oddity, empty for none; used for evaluation, never for training."""
-    widths: tuple[int, ...] = (32, 64, 64, 64)
-    """Channels of the encoder; the generator's in reverse."""
-    critic_widths: tuple[int, ...] = (16, 32, 64, 64)
-    """Channels of the critic; its gradient penalty is the most expensive part of an update."""
-    train: OutlierTraining = OutlierTraining()
 
 
 class Outliers(Task[OutlierSettings, EncoderGAN]):
@@ -439,15 +390,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
         """Score the ranking of known oddities."""
-        if "oddity" not in truth or not (truth["oddity"] != "").any():
-            return {}
-        statistics = {
-            "auc": metrics_of.auc,
-            "average_precision": metrics_of.average_precision,
-            "recall_top1": lambda s, t: metrics_of.recall_top(s, t, 0.01),
-            "recall_top5": lambda s, t: metrics_of.recall_top(s, t, 0.05),
-        }
-        return bootstrap_metrics(statistics, predictions["score"], truth["oddity"] != "")
+        return score_ranking(predictions, truth)
 
     def baselines(
         self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
@@ -481,20 +424,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
         """Draw ranked sheet, score against signal-to-noise ratio, and histogram, curves and kinds of known oddities."""
-        score, oddity = predictions["score"], truth.get("oddity")
-        top = np.argsort(-score, kind="stable")[:30]
-        kinds = None if oddity is None else oddity[top]
-        drawn = {}
-        if store.has_images:
-            drawn["top"] = ranked_sheet(colour(store, indices[top]), score[top], kinds, n_total=len(score))
-        if "snr" in store.feature_names:
-            snr = store.features(["snr"], indices)[:, 0]
-            drawn["score_snr"] = score_trend(score, snr, label="S/N", oddity=oddity, logarithmic=True)
-        if oddity is not None and (oddity != "").any():
-            drawn["histogram"] = score_histogram(score, oddity)
-            drawn["curves"] = detection_curves(score, oddity != "", baselines=evaluation.of("score"))
-            drawn["kinds"] = recall_by_kind(score, oddity, baselines=evaluation.of("score"))
-        return drawn
+        return draw_figures(store, indices, predictions, truth, evaluation)
 
 
 def _neighbour_spaces(network: EncoderGAN, batch: Batch) -> list[Tensor]:
