@@ -163,7 +163,7 @@ def planted(trained_model: Callable[[str], Path], store: Path, tmp_path: Path) -
         labels = task.labels(reader, np.arange(N_OBJECTS))
         truth = labels.clumps(labels.mask(task.settings))
     bright = truth.is_detectable
-    y, x, *_ = clumps.pad(truth.clumps.select(bright), N_OBJECTS, 32)
+    y, x, *_ = clumps.pad(truth.clumps.select(bright), N_OBJECTS, task.settings.max_clumps)
     flux = np.zeros(N_OBJECTS)
     flux[truth.clumps.image[bright]] = truth.flux[bright]
     with h5py.File(path, "r+") as file:
