@@ -17,7 +17,7 @@ from astrodl.errors import ConfigError
 from astrodl.losses import ssim
 from astrodl.models.representation import LatentNetwork
 from astrodl.tasks.latent import Latent
-from astrodl.tasks.latent.methods import METHODS
+from astrodl.tasks.latent.methods import METHODS, Method
 from tests.small_task import make_task, read_batch
 
 SMALL: dict[str, Any] = {
@@ -147,3 +147,9 @@ def test_views_are_changed_only_by_the_nuisances_of_the_method(store: Path) -> N
     torch.testing.assert_close(changed["image"], batch["image"], rtol=0, atol=0)
     two = siamese.augment(batch)
     assert not torch.equal(two["seen"], two["second"])
+
+
+def test_no_nuisance_acts_unless_a_method_names_it() -> None:
+    assert not any(value for _, value in Method.nuisances)
+    acting = {name for name, value in METHODS["structure"].nuisances if value}
+    assert acting == {"mirror", "quarter_turns", "shift_pixels", "noise"}

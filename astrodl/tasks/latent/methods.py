@@ -21,7 +21,9 @@ from astrodl.tasks.latent.settings import LatentSettings
 __all__ = ["METHODS", "Method"]
 
 Terms = dict[str, Tensor]
-_NONE = NuisanceSettings(mirror=False, shift_pixels=0, rotate=0, zoom=0, blur=0, noise=0, band_dropout=0)
+_NONE = NuisanceSettings(
+    mirror=False, shift_pixels=0, rotate=0, zoom=0, blur=0, depth=0, noise=0, band_dropout=0
+)  # fmt: skip
 _PROJECTION = 64
 _MMD_WEIGHT = 100.0
 """The discrepancy is far below one."""
