@@ -3,7 +3,7 @@
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 SURVEY ?= demo
-CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
