@@ -4,6 +4,7 @@ Profiles, texture and symmetry are those of non-parametric morphology (Conselice
 rings, without thresholds or segmentation.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -11,15 +12,45 @@ from torch import Tensor
 
 from astrodl.data.augment import blur
 
-__all__ = ["BLOCKS", "N_RINGS", "measure_structure"]
+__all__ = ["BLOCKS", "N_RINGS", "count_numbers", "fit_scaling", "measure_structure"]
 
 BLOCKS = ("profile", "texture", "asymmetry", "modulation")
 """Kinds of structure numbers."""
 N_RINGS = 16
 _SIGMAS = (0.0, 1.0, 2.0, 4.0)
 """Widths in pixels of the Gaussians whose differences are the band-passes."""
+_TURNS = (2, 1)
+"""Quarter turns after which a view is compared with itself."""
 _MODULATION = ((0, (1.0, 2.0, 4.0, 8.0)), (1, (2.0, 4.0, 8.0)))
 """For each band-pass, the Gaussians whose differences are taken of its modulus."""
+
+
+def count_numbers(n_bands: int) -> list[int]:
+    """Return the number of structure numbers in each block."""
+    n_passes = len(_SIGMAS) - 1
+    n_maps = [n_bands, n_passes, len(_TURNS), sum(len(sigmas) - 1 for _, sigmas in _MODULATION)]
+    return [N_RINGS * n for n in n_maps]
+
+
+def fit_scaling(structure: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Fit centre and scale of structure numbers, so that the variances of each block add up to one.
+
+    Parameters
+    ----------
+    structure : (N, K) tensor
+        Structure numbers, one block after the other.
+    sizes : sequence of int
+        Numbers in each block, K together.
+
+    Returns
+    -------
+    centre, scale : (K,) tensors
+        In double precision; ``(structure - centre) / scale`` is scaled. A block without variance is not scaled up.
+    """
+    structure = structure.double()
+    totals = [part.sum().sqrt().clamp_min(1e-6) for part in structure.var(0, unbiased=False).split(list(sizes))]
+    scale = torch.cat([total.expand(size) for total, size in zip(totals, sizes, strict=True)])
+    return structure.mean(0), scale
 
 
 def measure_structure(views: Tensor) -> dict[str, Tensor]:
@@ -49,7 +80,7 @@ def measure_structure(views: Tensor) -> dict[str, Tensor]:
     """
     mean = views.mean(1, keepdim=True)
     passes = _band_passes(mean, _SIGMAS)
-    turned = torch.cat([mean - torch.rot90(mean, turns, (-2, -1)) for turns in (2, 1)], 1)
+    turned = torch.cat([mean - torch.rot90(mean, turns, (-2, -1)) for turns in _TURNS], 1)
     coarser = torch.cat([_band_passes(passes[:, i : i + 1].abs(), sigmas) for i, sigmas in _MODULATION], 1)
     return {
         "profile": _ring_means(views),

@@ -6,11 +6,13 @@ Without it, the first two latent numbers of an autoencoder are signal-to-noise r
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["canonicalize"]
+__all__ = ["canonicalize", "make_views"]
 
 
 def canonicalize(
@@ -66,6 +68,36 @@ def canonicalize(
     floor = (sky_sigma.nan_to_num().mean(1) * 5 * radius).clamp_min(1e-12)
     scale = (area * size**2 / torch.maximum(flux, floor))[:, None]
     return views * scale[..., None, None], sky_sigma.nan_to_num() * scale
+
+
+def make_views(
+    images: NDArray[np.floating],
+    sky_sigma: NDArray[np.floating],
+    *,
+    units: Sequence[float] | None = None,
+    size: int = 32,
+    extent: float = 3.0,
+    softening: float = 0.1,
+) -> tuple[Tensor, Tensor]:
+    """Make canonical views, scaled by arsinh, of images in memory.
+
+    Parameters
+    ----------
+    images, sky_sigma, units, size, extent
+        As for `canonicalize`, as arrays.
+    softening : float
+        Surface brightness, in units of the mean of the view, above which the scaling turns logarithmic.
+
+    Returns
+    -------
+    views : (N, bands, size, size) tensor
+        arsinh of the surface brightness in units of the softening.
+    noise : (N, bands) tensor
+        Sky noise per pixel before arsinh, in the same unit.
+    """
+    tensors = (torch.from_numpy(np.require(array, np.float32, ["C", "W"])) for array in (images, sky_sigma))
+    views, noise = canonicalize(*tensors, units=units, size=size, extent=extent)
+    return torch.arcsinh(views / softening), noise / softening
 
 
 def _moments(detection: Tensor, n_iterations: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

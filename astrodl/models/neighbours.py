@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MAX_REFERENCES", "NeighbourDistances", "choose_ordinary", "fit_axes"]
+__all__ = ["MAX_REFERENCES", "NeighbourDistances", "choose_ordinary", "fit_components"]
 
 MAX_REFERENCES = 8000
 """Training objects that are kept, at most."""
@@ -77,30 +77,25 @@ def choose_ordinary(spaces: Sequence[Tensor]) -> Tensor:
     return kept
 
 
-def fit_axes(blocks: Sequence[Tensor], n_axes: int) -> tuple[Tensor, Tensor]:
-    """Fit the principal axes of blocks of numbers, each centred and scaled to unit total variance.
+def fit_components(numbers: Tensor, centre: Tensor, scale: Tensor, n_components: int) -> Tensor:
+    """Fit the principal components of numbers that are first centred and scaled.
 
     Parameters
     ----------
-    blocks
-        Numbers of the same objects, (N, K) each.
-    n_axes
-        Number of axes; those beyond the number of objects or columns are zero.
+    numbers : (N, K) tensor
+    centre, scale : (K,) tensors
+    n_components : int
+        Number of components; those beyond the number of objects or columns are zero.
 
     Returns
     -------
-    centre, axes : (sum K,) and (sum K, n_axes) tensors
-        ``(numbers - centre) @ axes`` are the principal components.
+    (K, n_components) tensor
+        ``(numbers - centre) @ components`` are the principal components.
     """
-    whole = torch.cat(list(blocks), 1).double()
-    centre = whole.mean(0)
-    scale = torch.cat(
-        [block.double().var(0, unbiased=False).sum().sqrt().clamp_min(1e-6).expand(block.shape[1]) for block in blocks]
-    )
-    vectors = torch.linalg.svd((whole - centre) / scale, full_matrices=False).Vh[:n_axes].T
-    axes = torch.zeros(whole.shape[1], n_axes, dtype=whole.dtype, device=whole.device)
-    axes[:, : vectors.shape[1]] = vectors / scale[:, None]
-    return centre.float(), axes.float()
+    vectors = torch.linalg.svd((numbers.double() - centre) / scale, full_matrices=False).Vh[:n_components].T
+    components = vectors.new_zeros(numbers.shape[1], n_components)
+    components[:, : vectors.shape[1]] = vectors / scale[:, None]
+    return components.float()
 
 
 def _mean_distance(vectors: Tensor, references: Tensor) -> Tensor:

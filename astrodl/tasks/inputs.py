@@ -1,18 +1,22 @@
 """Arrays that networks take: images with missing pixels filled, and standardised features."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from astrodl.data import normalize
 from astrodl.data.batches import Batch, Cutouts
 from astrodl.photometry.features import photometric_features, structural_features
+from astrodl.store import Reader
 
 __all__ = [
     "band_presence",
     "fill_missing",
     "fit_standardization",
+    "fit_units",
     "network_input",
     "scale_free_features",
     "select_columns",
@@ -40,6 +44,16 @@ def band_presence(cutouts: Cutouts) -> np.ndarray:
 def network_input(batch: Batch) -> Tensor:
     """Return the maps that an image network takes: the bands, and their coverage where it varies."""
     return torch.cat([batch["image"], batch["coverage"]], 1) if "coverage" in batch else batch["image"]
+
+
+def fit_units(store: Reader, train: np.ndarray) -> dict[str, Any]:
+    """Fit `units`, the typical sky noise of each band; nothing where the store says that all bands have one unit.
+
+    Bands can be added up in these units.
+    """
+    if store.unit == "uJy":
+        return {}
+    return {"units": normalize.fit(store.sky_sigma[train], store.bands, n_sigma=1.0).softening}
 
 
 def select_columns(features: np.ndarray, columns: Sequence[int]) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from astrodl.data.structure import BLOCKS, N_RINGS, measure_structure
+from astrodl.data.structure import BLOCKS, N_RINGS, count_numbers, measure_structure
 
 SIDE = 32
 AXIS = torch.arange(SIDE) - (SIDE - 1) / 2
@@ -21,6 +21,7 @@ def test_the_blocks_have_their_sizes() -> None:
     measured = measure_structure(torch.zeros(3, 5, SIDE, SIDE))
     assert tuple(measured) == BLOCKS
     assert [block.shape for block in measured.values()] == [(3, 80), (3, 48), (3, 32), (3, 80)]
+    assert count_numbers(5) == [80, 48, 32, 80]
     assert all(torch.isfinite(block).all() for block in measured.values())
 
 

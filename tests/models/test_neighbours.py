@@ -6,7 +6,8 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from astrodl.models.neighbours import NeighbourDistances, choose_ordinary, fit_axes
+from astrodl.data.structure import fit_scaling
+from astrodl.models.neighbours import NeighbourDistances, choose_ordinary, fit_components
 
 
 def vectors(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -42,10 +43,12 @@ def test_a_cluster_of_outliers_is_not_a_reference() -> None:
 
 def test_axes_are_those_of_scikit_learn_of_blocks_with_unit_variance() -> None:
     blocks = [3 * vectors(200, 4) + 5, vectors(200, 6, seed=1) / 9]
-    centre, axes = fit_axes(blocks, 3)
+    numbers = torch.cat(blocks, 1)
+    centre, scale = fit_scaling(numbers, [4, 6])
+    axes = fit_components(numbers, centre, scale, 3)
     scaled = torch.cat([(block - block.mean(0)) / block.var(0, unbiased=False).sum().sqrt() for block in blocks], 1)
     expected = PCA(3).fit_transform(scaled.numpy())
-    found = ((torch.cat(blocks, 1) - centre) @ axes).numpy()
+    found = ((numbers - centre) @ axes.double()).numpy()
     signs = np.sign((found * expected).sum(0))
     np.testing.assert_allclose(found * signs, expected, atol=1e-4)
-    assert (fit_axes([blocks[0][:2]], 5)[1][:, 2:] == 0).all()
+    assert (fit_components(numbers[:2], centre, scale, 5)[:, 2:] == 0).all()

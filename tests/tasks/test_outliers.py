@@ -61,10 +61,9 @@ def test_a_trained_model_gives_parts_score_and_reason(store: Path, tmp_path: Pat
         cutouts = model.task.read(reader, np.arange(20))
     raw = model.raw(cutouts)
     found = model.task.finish(raw)
-    expected = 0.5 * found["residual"] + found["features"] + found["structure"]
-    np.testing.assert_allclose(found["score"], expected, rtol=1e-5)
-    weighted = np.stack([0.5 * found["residual"], found["features"], found["structure"]])
-    assert (found["reason"] == weighted.argmax(0)).all()
+    parts = np.stack([found["residual"], found["features"], found["structure"]])
+    np.testing.assert_allclose(found["score"], parts.sum(0), rtol=1e-5)
+    assert (found["reason"] == parts.argmax(0)).all()
     columns = {column.name: column.values for column in model.task.columns(found)}
     assert set(columns["outliers_reason"]) <= {"residual", "features", "structure"}
 

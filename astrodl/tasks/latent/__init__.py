@@ -1,5 +1,6 @@
 """Latent map: a representation of galaxies that is learned without labels, its map and the Hubble coordinate."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from astrodl.baselines import latent as classical
-from astrodl.data import normalize
+from astrodl.config import NuisanceSettings
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.nuisances import draw_view
-from astrodl.data.structure import measure_structure
-from astrodl.data.views import canonicalize
+from astrodl.data.structure import count_numbers, fit_scaling, measure_structure
+from astrodl.data.views import make_views
 from astrodl.explanation.target import Quantity, Sky
 from astrodl.models.representation import LatentNetwork
 from astrodl.models.symmetries import N_SYMMETRIES, apply_symmetry
@@ -21,7 +22,7 @@ from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Evaluation, Task
 from astrodl.tasks.catalog_columns import class_names, read_numbers
-from astrodl.tasks.inputs import fit_standardization, select_columns, standardize
+from astrodl.tasks.inputs import fit_standardization, fit_units, select_columns, standardize
 from astrodl.tasks.latent.methods import METHODS, Method
 from astrodl.tasks.latent.report import METRICS, describe_metrics, draw_figures, score
 from astrodl.tasks.latent.settings import LatentSettings, settings_of_colours
@@ -35,6 +36,8 @@ __all__ = ["TASK", "Latent"]
 
 _N_FITTED = 4000
 """Training objects to which the scaling of the structure numbers is fitted, at most."""
+_LEAST_KNOWN = 10
+"""Training objects with a measured concentration that decide in which direction the Hubble coordinate grows."""
 _N_NOISY = 4
 """Views with more noise, by which the error of a vector is estimated."""
 
@@ -77,25 +80,14 @@ class Latent(Task[LatentSettings, LatentNetwork]):
         """Fit the unit of each band, unless the store says that all have the same, and the scaling of structure."""
         if not store.has_images:
             return cls._fit_colours(store, train)
-        constants: dict[str, Any] = {}
-        if store.unit != "uJy":
-            constants["units"] = normalize.fit(store.sky_sigma[train], store.bands, n_sigma=1.0).softening
+        constants, parts = fit_units(store, train), []
         fitted = train[:: max(1, -(-len(train) // _N_FITTED))]
-        sums: dict[str, list[np.ndarray]] = {}
         for start in range(0, len(fitted), 512):
             chosen = fitted[start : start + 512]
             views, _ = _make_views(settings, constants, store.images(chosen), store.sky_sigma[chosen])
-            for name, block in measure_structure(views).items():
-                sums.setdefault(name, []).append(block.double().numpy())
-        blocks = {name: np.concatenate(parts) for name, parts in sums.items()}
-        sizes = [block.shape[1] for block in blocks.values()]
-        scales = {name: max(float(np.sqrt(block.var(0).sum())), 1e-6) for name, block in blocks.items()}
-        return {
-            **constants,
-            "structure_mean": np.concatenate([block.mean(0) for block in blocks.values()]).tolist(),
-            "structure_scale": np.repeat(list(scales.values()), sizes).tolist(),
-            "structure_sizes": sizes,
-        }
+            parts.append(torch.cat(list(measure_structure(views).values()), 1))
+        centre, scale = fit_scaling(torch.cat(parts), count_numbers(len(store.bands)))
+        return {**constants, "structure_mean": centre.tolist(), "structure_scale": scale.tolist()}
 
     @staticmethod
     def _fit_colours(store: Reader, train: np.ndarray) -> dict[str, Any]:
@@ -146,13 +138,16 @@ class Latent(Task[LatentSettings, LatentNetwork]):
 
     def augment(self, batch: Batch) -> Batch:
         """Draw a view with nuisances, or two; the view without is kept."""
-        nuisances = self.settings.nuisances or self.method.nuisances
-        if not self.context.size or nuisances == type(self.method).nuisances == Method.nuisances:
+        if not self.context.size or self._nuisances == Method.nuisances:
             return batch
-        drawn = {"seen": draw_view(batch, nuisances)["image"]}
+        drawn = {"seen": draw_view(batch, self._nuisances)["image"]}
         if self.method.two_views:
-            drawn["second"] = draw_view(batch, nuisances)["image"]
+            drawn["second"] = draw_view(batch, self._nuisances)["image"]
         return {**batch, **drawn}
+
+    @property
+    def _nuisances(self) -> NuisanceSettings:
+        return self.settings.nuisances or self.method.nuisances
 
     def loss(self, network: LatentNetwork, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of the method."""
@@ -175,8 +170,14 @@ class Latent(Task[LatentSettings, LatentNetwork]):
 
     def _fit_hubble(self, network: LatentNetwork, vectors: Tensor, batches: list[Batch]) -> Tensor:
         structure = np.concatenate([batch["structure"].double().cpu().numpy() for batch in batches])
-        blocks = np.split(structure, np.cumsum(self.context.constants["structure_sizes"])[:-1], axis=1)
+        blocks = np.split(structure, np.cumsum(count_numbers(len(self.context.bands)))[:-1], axis=1)
         concentration = np.concatenate([batch["concentration"].cpu().numpy() for batch in batches])
+        if np.isfinite(concentration).sum() < _LEAST_KNOWN:
+            warnings.warn(
+                f"latent: fewer than {_LEAST_KNOWN} training objects have a measured concentration, so that the "
+                "direction of the Hubble coordinate is arbitrary",
+                stacklevel=2,
+            )
         direction = fit_hubble(vectors.double().cpu().numpy(), blocks[0], blocks[1], concentration)
         return network.hubble.copy_(torch.from_numpy(direction))
 
@@ -194,7 +195,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
 
     @property
     def _symmetries(self) -> tuple[int, ...]:
-        nuisances = self.settings.nuisances or self.method.nuisances
+        nuisances = self._nuisances
         if not self.context.size or not (nuisances.mirror or nuisances.quarter_turns):
             return (0,)
         if not nuisances.quarter_turns:
@@ -212,7 +213,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
         if width is not None:
             errors, hubble_error = width, (width.square() @ network.hubble.square()).sqrt()
         else:
-            shifts = torch.stack([network.standardise(code) for code in self._noisy_codes(network, batch)])
+            shifts = self._shift_by_noise(network, batch) @ network.axes
             errors, hubble_error = shifts.square().mean(0).sqrt(), (shifts @ network.hubble).square().mean(0).sqrt()
         decoded = network.decode(vectors).float()
         chi2 = ((batch["image"] - decoded) / _errors(batch)).square().flatten(1).mean(1)
@@ -225,9 +226,9 @@ class Latent(Task[LatentSettings, LatentNetwork]):
         """Return the vectors along the fitted axes, averaged over the views as predictions are."""
         return network.standardise(self._encode(network, batch)[0])
 
-    def _noisy_codes(self, network: LatentNetwork, batch: Batch) -> list[Tensor]:
-        """Return by how much codes move, plus the centre, under noise patterns, each in another orientation."""
-        image, error, moved = batch["image"], _errors(batch), []
+    def _shift_by_noise(self, network: LatentNetwork, batch: Batch) -> Tensor:
+        """Return by how much codes move under noise patterns, each in another orientation: (patterns, B, D)."""
+        image, error, shifts = batch["image"], _errors(batch), []
         generator = torch.Generator().manual_seed(0)
         with self._fast(image):
             for number in range(_N_NOISY):
@@ -236,9 +237,11 @@ class Latent(Task[LatentSettings, LatentNetwork]):
                 if self.context.size:
                     noisy = torch.asinh(torch.sinh(image) + torch.cosh(image) * error * pattern)
                 element = self._symmetries[number % len(self._symmetries)]
-                pair = [self.method.encode(network.core, apply_symmetry(view, element))[0] for view in (noisy, image)]
-                moved.append(pair[0] - pair[1] + network.centre)
-        return moved
+                with_noise, without = (
+                    self.method.encode(network.core, apply_symmetry(view, element))[0] for view in (noisy, image)
+                )
+                shifts.append(with_noise - without)
+        return torch.stack(shifts)
 
     def quantities(self) -> tuple[Quantity, ...]:
         """Return the coordinates of the vector and, of images, the Hubble coordinate."""
@@ -330,12 +333,9 @@ class Latent(Task[LatentSettings, LatentNetwork]):
 def _make_views(
     settings: LatentSettings, constants: dict[str, Any], images: np.ndarray, sky_sigma: np.ndarray
 ) -> tuple[Tensor, Tensor]:
-    """Return canonical views scaled by arsinh, and the sky noise per pixel before the scaling, in the same unit."""
-    of_images, sky = (torch.from_numpy(np.require(array, np.float32, ["C", "W"])) for array in (images, sky_sigma))
-    views, noise = canonicalize(
-        of_images, sky, units=constants.get("units"), size=settings.view, extent=settings.extent
-    )
-    return torch.arcsinh(views / settings.softening), noise / settings.softening
+    """Return canonical views as the settings say, and their sky noise before the scaling."""
+    chosen = {"size": settings.view, "extent": settings.extent, "softening": settings.softening}
+    return make_views(images, sky_sigma, units=constants.get("units"), **chosen)  # type: ignore[arg-type]
 
 
 def _errors(batch: Batch) -> Tensor:

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,39 +12,40 @@ from torch.nn import functional
 from astrodl import distributed
 from astrodl.baselines import outliers as baselines
 from astrodl.calibration import surprise
-from astrodl.data import normalize
 from astrodl.data.batches import Batch, Cutouts, Dataset
-from astrodl.data.structure import measure_structure
-from astrodl.data.views import canonicalize
+from astrodl.data.structure import count_numbers, fit_scaling, measure_structure
+from astrodl.data.views import make_views
 from astrodl.errors import ConfigError
 from astrodl.explanation.numerical import differentiate
 from astrodl.explanation.target import Quantity
 from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
 from astrodl.models.gan import N_COMPONENTS, EncoderGAN
-from astrodl.models.neighbours import MAX_REFERENCES, choose_ordinary, fit_axes
+from astrodl.models.neighbours import MAX_REFERENCES, choose_ordinary, fit_components
 from astrodl.products import Column
 from astrodl.store import SPLITS, Reader
 from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, refuse_augmentation, refuse_settings
 from astrodl.tasks.catalog_columns import name_kinds
-from astrodl.tasks.inputs import fill_missing, fit_standardization, scale_free_features, select_columns, standardize
+from astrodl.tasks.inputs import (
+    fill_missing,
+    fit_standardization,
+    fit_units,
+    scale_free_features,
+    select_columns,
+    standardize,
+)
 from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.outliers.report import draw_figures, score_ranking
-from astrodl.tasks.outliers.settings import PARTS, WEIGHTS, OutlierSettings, Part
+from astrodl.tasks.outliers.residual import REGIONS, describe_residual
+from astrodl.tasks.outliers.settings import PARTS, OutlierSettings, Part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["TASK", "Outliers"]
 
-REGIONS = {"everywhere": (0.98, None), "galaxy": (0.90, 0.69), "core": (None, 0.44)}
-"""Regions of the residual image: quantile of its modulus (None: power of the excess), radius in half sides."""
-
-
 _N_IMAGES = 4000
 """Training images to which the principal components of the baselines are fitted, at most."""
-_VIEW, _SOFTENING = 32, 0.1
-"""Side of the canonical view whose structure is measured, and its softening in units of the mean brightness."""
 
 
 class Outliers(Task[OutlierSettings, EncoderGAN]):
@@ -119,9 +119,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         names = scale_free_features(store.feature_names)
         indices = [store.feature_names.index(name) for name in names]
         constants = {"features": indices, **fit_standardization(store.features(names, train))}
-        if store.has_images and store.unit != "uJy":
-            constants["units"] = normalize.fit(store.sky_sigma[train], store.bands, n_sigma=1.0).softening
-        return constants
+        return constants | fit_units(store, train) if store.has_images else constants
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
         """Return normalised images, sky noise in units of the softening, standardised features, structure numbers."""
@@ -131,16 +129,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         features = standardize(chosen, constants["mean"], constants["scale"])[:, : chosen.shape[1]]
         if not self.context.size:
             return {"image": features, "features": features}
-        structure = torch.cat(list(self._measure_structure(cutouts).values()), 1).numpy()
+        views, _ = make_views(cutouts.images, cutouts.sky_sigma, units=constants.get("units"))
+        structure = torch.cat(list(measure_structure(views).values()), 1).numpy()
         return {**super().inputs(cutouts), "sky": sky.astype(np.float32), "features": features, "structure": structure}
-
-    def _measure_structure(self, cutouts: Cutouts) -> dict[str, Tensor]:
-        """Measure the structure numbers of the canonical views."""
-        images, sky = (
-            torch.from_numpy(np.require(array, np.float32, ["C", "W"])) for array in (cutouts.images, cutouts.sky_sigma)
-        )
-        views, _ = canonicalize(images, sky, units=self.context.constants.get("units"), size=_VIEW)
-        return measure_structure(torch.arcsinh(views / _SOFTENING))
 
     def build(self) -> EncoderGAN:
         """Build generator, encoder and critic."""
@@ -160,15 +151,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
             widths=settings.widths,
             critic_widths=settings.critic_widths,
             n_features=n_features,
-            n_structure=sum(self._structure_sizes),
+            n_structure=sum(count_numbers(n_bands)),
             n_references=n_references,
         )
-
-    @cached_property
-    def _structure_sizes(self) -> list[int]:
-        """Number of structure numbers in each block."""
-        blocks = measure_structure(torch.zeros(1, len(self.context.bands), _VIEW, _VIEW))
-        return [block.shape[1] for block in blocks.values()]
 
     def parameters(self, network: EncoderGAN, phase: str) -> Iterable[nn.Parameter]:
         """Return the critic's parameters in its phase, those of generator and encoder in the others."""
@@ -254,9 +239,10 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         ]
         chosen = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
         if "structure" in chosen:
-            centre, axes = fit_axes(chosen["structure"].split(self._structure_sizes, 1), N_COMPONENTS)
+            structure = chosen["structure"]
+            centre, scale = fit_scaling(structure, count_numbers(len(self.context.bands)))
             network.structure_centre.copy_(centre)
-            network.structure_axes.copy_(axes)
+            network.structure_axes.copy_(fit_components(structure, centre, scale, N_COMPONENTS))
         spaces = _neighbour_spaces(network, chosen)
         kept = choose_ordinary(spaces)
         network.neighbours.fill([vectors[kept] for vectors in spaces])
@@ -275,8 +261,8 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
 
     @property
     def _weights(self) -> np.ndarray:
-        """Weights of the parts in the score; zero for those that do not count."""
-        return np.array([WEIGHTS[part] if part in self.settings.parts else 0.0 for part in self._parts])
+        """One for the parts that the score adds up, zero for the others."""
+        return np.array([float(part in self.settings.parts) for part in self._parts])
 
     def predict(self, network: EncoderGAN, batch: Batch) -> dict[str, Tensor]:
         """Predict score, percentile, and the surprise of each part.
@@ -338,7 +324,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         bright = linear.clamp_min(0)
         # `fill_missing` sets missing pixels to exactly zero: they have no residual
         residual = (real_linear - linear) * (batch["image"] != 0)
-        numbers = _numbers(residual / (1 + 0.1 * bright + (0.05 * bright) ** 2).sqrt())
+        numbers = describe_residual(residual / (1 + 0.1 * bright + (0.05 * bright) ** 2).sqrt())
         light = real_linear.mean(1)
         smooth = functional.avg_pool2d(light, 3, 1, 1)
         flux = smooth.clamp_min(0).sum((-2, -1))
@@ -371,7 +357,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
                 "outliers_score",
                 score,
                 None,
-                f"weighted sum of the surprise (nats) of {', '.join(counted)}",
+                f"sum of the surprise (nats) of {', '.join(counted)}",
                 "stat.value",
             ),
             Column("outliers_percentile", rank, None, ranked, "stat.rank"),
@@ -432,19 +418,6 @@ def _neighbour_spaces(network: EncoderGAN, batch: Batch) -> list[Tensor]:
     if "structure" not in batch:
         return [batch["features"]]
     return [batch["features"], (batch["structure"] - network.structure_centre) @ network.structure_axes]
-
-
-def _numbers(residual: Tensor) -> Tensor:
-    """Describe a residual in units of the noise (B, C, H, W) by the logarithms of a number per region and band."""
-    smooth = functional.avg_pool2d(residual, 3, 1, 1) * 3
-    axis = torch.linspace(-1, 1, residual.shape[-1], device=residual.device)
-    radius = (axis[:, None] ** 2 + axis[None, :] ** 2).sqrt()
-    parts = []
-    for quantile, limit in REGIONS.values():
-        inside = smooth[..., radius < limit] if limit is not None else smooth.flatten(2)
-        number = inside.abs().quantile(quantile, dim=2) if quantile else inside.clamp_min(0).square().mean(2)
-        parts.append(number)
-    return torch.cat(parts, dim=1).clamp_min(1e-4).log()
 
 
 TASK = Outliers

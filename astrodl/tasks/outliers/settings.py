@@ -7,13 +7,11 @@ from pydantic import Field
 from astrodl.config import Fraction, TaskSettings, TrainSettings
 from astrodl.tasks.catalog_columns import ClassName
 
-__all__ = ["PARTS", "WEIGHTS", "OutlierSettings", "OutlierTraining", "Part"]
+__all__ = ["PARTS", "OutlierSettings", "OutlierTraining", "Part"]
 
 Part = Literal["residual", "features", "structure"]
 PARTS: tuple[Part, ...] = ("residual", "features", "structure")
 """Parts of the score: residual of the redrawn image, neighbours in measured features, neighbours in structure."""
-WEIGHTS = {"residual": 0.5, "features": 1.0, "structure": 1.0}
-"""Weights in the score. That of the residual was halved after the test objects of the demo had been looked at."""
 
 
 class OutlierTraining(TrainSettings):
