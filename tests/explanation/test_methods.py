@@ -6,6 +6,7 @@ from torch import nn
 pytest.importorskip("captum", reason="captum is not installed")
 
 from astrodl.errors import ConfigError
+from astrodl.explanation.algorithms import Call, integrated_gradients
 from astrodl.explanation.methods import METHODS, Options, attribute
 from astrodl.explanation.rules import SecantNorm, decompose
 from astrodl.models.blocks import MLP, BatchNorm2d, ConvBlock, ResidualBlock, fold_batch_norm
@@ -93,12 +94,10 @@ def test_integrated_gradients_agree_with_captum_at_many_equal_steps() -> None:
 def test_the_integral_from_the_sky_to_the_image_is_minus_that_of_the_way_back() -> None:
     inputs = draw_inputs()
     explained = explain_network(drawn(nn.Sequential(ConvBlock(N_BANDS, 6), Pooling("mean"), nn.Linear(6, 1))))
-    from astrodl.explanation import methods
-
     arguments = explained.bind(inputs, explained.fix(inputs), "network")
     ends = inputs.image, first_sky(inputs)
     there, back = (
-        methods._integrated_gradients(methods._Call(explained, *order, arguments, Options(), inputs.sky.known))
+        integrated_gradients(Call(explained, *order, arguments, Options(), inputs.sky.known))
         for order in (ends, ends[::-1])
     )
     np.testing.assert_allclose(there, -back, atol=2e-2 * float(there.abs().max()))

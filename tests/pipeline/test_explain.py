@@ -12,6 +12,7 @@ import astrodl
 from astrodl import tasks
 from astrodl.cli import main
 from astrodl.errors import ConfigError, DataError
+from astrodl.explanation.algorithms import Call
 from astrodl.explanation.methods import Options, allowed, attribute
 from astrodl.tasks.explained import find_quantity, n_orientations, prepare_inputs
 from astrodl.tasks.model import load_model
@@ -103,7 +104,7 @@ def test_a_warning_says_that_a_method_shows_the_image_and_not_the_network(
 ) -> None:
     from astrodl.explanation import methods
 
-    def image(call: methods._Call):
+    def image(call: Call):
         return call.images.abs()
 
     monkeypatch.setitem(methods.METHODS, "image", methods.Method("image", "network", image, ""))

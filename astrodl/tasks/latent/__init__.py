@@ -156,7 +156,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
     def calibrate(self, network: LatentNetwork, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
         """Fit axes, Hubble coordinate and map to the training objects; they are weights of the network."""
         batches = list(train.in_order(256))
-        codes = torch.cat([self._encode(network, batch)[0] for batch in batches])
+        codes = torch.cat([self._encode(network, batch)[0].mean(0) for batch in batches])
         if not self.method.variational:  # a prior has a scale and axes
             centre, axes = fit_axes(codes.double().cpu().numpy())
             network.centre.copy_(torch.from_numpy(centre))
@@ -182,12 +182,11 @@ class Latent(Task[LatentSettings, LatentNetwork]):
         return network.hubble.copy_(torch.from_numpy(direction))
 
     def _encode(self, network: LatentNetwork, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Return the mean code of the symmetric views that the training drew from, and its width if it has one."""
+        """Return the codes of the symmetric views that the training drew from, (views, B, D), and a width if any."""
         image = batch["image"]
         with self._fast(image):
             encoded = [self.method.encode(network.core, apply_symmetry(image, k)) for k in self._symmetries]
-        codes = torch.stack([code for code, _ in encoded]).mean(0)
-        return codes, encoded[0][1]
+        return torch.stack([code for code, _ in encoded]), encoded[0][1]
 
     def _fast(self, image: Tensor) -> AbstractContextManager:
         """Return the precision in which images are encoded; small networks of colours gain nothing."""
@@ -209,11 +208,11 @@ class Latent(Task[LatentSettings, LatentNetwork]):
         as that in the view is added. The noise patterns are the same for every object.
         """
         codes, width = self._encode(network, batch)
-        vectors = network.standardise(codes)
+        vectors = network.standardise(codes.mean(0))
         if width is not None:
             errors, hubble_error = width, (width.square() @ network.hubble.square()).sqrt()
         else:
-            shifts = self._shift_by_noise(network, batch) @ network.axes
+            shifts = self._shift_by_noise(network, batch, codes) @ network.axes
             errors, hubble_error = shifts.square().mean(0).sqrt(), (shifts @ network.hubble).square().mean(0).sqrt()
         decoded = network.decode(vectors).float()
         chi2 = ((batch["image"] - decoded) / _errors(batch)).square().flatten(1).mean(1)
@@ -224,10 +223,10 @@ class Latent(Task[LatentSettings, LatentNetwork]):
 
     def embed(self, network: LatentNetwork, batch: Batch) -> Tensor:
         """Return the vectors along the fitted axes, averaged over the views as predictions are."""
-        return network.standardise(self._encode(network, batch)[0])
+        return network.standardise(self._encode(network, batch)[0].mean(0))
 
-    def _shift_by_noise(self, network: LatentNetwork, batch: Batch) -> Tensor:
-        """Return by how much codes move under noise patterns, each in another orientation: (patterns, B, D)."""
+    def _shift_by_noise(self, network: LatentNetwork, batch: Batch, codes: Tensor) -> Tensor:
+        """Return by how much codes (views, B, D) move under noise patterns, each in another view: (patterns, B, D)."""
         image, error, shifts = batch["image"], _errors(batch), []
         generator = torch.Generator().manual_seed(0)
         with self._fast(image):
@@ -236,11 +235,9 @@ class Latent(Task[LatentSettings, LatentNetwork]):
                 noisy = image + error * pattern
                 if self.context.size:
                     noisy = torch.asinh(torch.sinh(image) + torch.cosh(image) * error * pattern)
-                element = self._symmetries[number % len(self._symmetries)]
-                with_noise, without = (
-                    self.method.encode(network.core, apply_symmetry(view, element))[0] for view in (noisy, image)
-                )
-                shifts.append(with_noise - without)
+                view = number % len(codes)
+                turned = apply_symmetry(noisy, self._symmetries[view])
+                shifts.append(self.method.encode(network.core, turned)[0] - codes[view])
         return torch.stack(shifts)
 
     def quantities(self) -> tuple[Quantity, ...]:
