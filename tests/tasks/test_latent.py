@@ -153,3 +153,11 @@ def test_no_nuisance_acts_unless_a_method_names_it() -> None:
     assert not any(value for _, value in Method.nuisances)
     acting = {name for name, value in METHODS["structure"].nuisances if value}
     assert acting == {"mirror", "quarter_turns", "shift_pixels", "noise"}
+
+
+def test_the_units_of_a_variational_method_are_described(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {**SMALL, "train": {"epochs": 3, "batch_size": 16, "learning_rate": 0.003}}
+    astrodl.train("latent", store, tmp_path, settings=settings, progress=False)
+    assert "latent: 2 of 2 units are active" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Latent map: a representation of galaxies that is learned without labels, its map and the Hubble coordinate."""
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +17,7 @@ from astrodl.data.nuisances import draw_view
 from astrodl.data.structure import count_numbers, fit_scaling, measure_structure
 from astrodl.data.views import make_views
 from astrodl.explanation.target import Quantity, Sky
+from astrodl.metrics.autoencoder import describe_units, measure_units
 from astrodl.models.representation import LatentNetwork
 from astrodl.models.symmetries import N_SYMMETRIES, apply_symmetry
 from astrodl.products import Column
@@ -156,8 +158,12 @@ class Latent(Task[LatentSettings, LatentNetwork]):
     def calibrate(self, network: LatentNetwork, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
         """Fit axes, Hubble coordinate and map to the training objects; they are weights of the network."""
         batches = list(train.in_order(256))
-        codes = torch.cat([self._encode(network, batch)[0].mean(0) for batch in batches])
-        if not self.method.variational:  # a prior has a scale and axes
+        encoded = [self._encode(network, batch) for batch in batches]
+        codes = torch.cat([views.mean(0) for views, _ in encoded])
+        if self.method.variational:
+            log_variance = 2 * torch.cat([width for _, width in encoded if width is not None]).log()
+            print(f"latent: {describe_units(measure_units(codes.cpu(), log_variance.cpu()))}", file=sys.stderr)
+        else:  # a prior has a scale and axes, other codes are given them
             centre, axes = fit_axes(codes.double().cpu().numpy())
             network.centre.copy_(torch.from_numpy(centre))
             network.axes.copy_(torch.from_numpy(axes))
