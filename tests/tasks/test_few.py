@@ -23,6 +23,7 @@ def settings_of(name: str) -> dict[str, Any]:
     return small_settings(name, epochs=1, batch_size=64)
 
 
+@pytest.mark.filterwarnings("ignore:.*the Hubble coordinate may run the wrong way:UserWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_survey_smaller_than_a_batch_runs_from_training_to_metrics(name: str, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store.h5", 9)  # 6 train, 1 validation, 2 test

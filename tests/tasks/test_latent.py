@@ -13,6 +13,7 @@ import torch
 import astrodl
 from astrodl import load_model, open_store
 from astrodl.config import parse
+from astrodl.data.batches import ResidentDataset
 from astrodl.errors import ConfigError
 from astrodl.losses import ssim
 from astrodl.models.representation import LatentNetwork
@@ -161,3 +162,13 @@ def test_the_units_of_a_variational_method_are_described(
     settings = {**SMALL, "train": {"epochs": 3, "batch_size": 16, "learning_rate": 0.003}}
     astrodl.train("latent", store, tmp_path, settings=settings, progress=False)
     assert "latent: 2 of 2 units are active" in capsys.readouterr().err
+
+
+def test_a_hubble_coordinate_of_unsure_direction_is_warned_of(store: Path) -> None:
+    task = make_task("latent", store, {"view": 16, "widths": [8, 16], "dimensions": 3})
+    batch = read_batch(task, store, N)
+    batch["concentration"] = torch.full((N,), torch.nan)
+    with torch.no_grad(), pytest.warns(UserWarning, match="0 training objects have .* may run the wrong way"):
+        task.calibrate(
+            task.build().eval(), ResidentDataset({k: v.numpy() for k, v in batch.items()}, torch.device("cpu")), None
+        )

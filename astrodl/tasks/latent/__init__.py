@@ -178,10 +178,11 @@ class Latent(Task[LatentSettings, LatentNetwork]):
         structure = np.concatenate([batch["structure"].double().cpu().numpy() for batch in batches])
         blocks = np.split(structure, np.cumsum(count_numbers(len(self.context.bands)))[:-1], axis=1)
         concentration = np.concatenate([batch["concentration"].cpu().numpy() for batch in batches])
-        if np.isfinite(concentration).sum() < _LEAST_KNOWN:
+        n_known = int(np.isfinite(concentration).sum())
+        if n_known < _LEAST_KNOWN:
             warnings.warn(
-                f"latent: fewer than {_LEAST_KNOWN} training objects have a measured concentration, so that the "
-                "direction of the Hubble coordinate is arbitrary",
+                f"latent: {n_known} training objects have a measured concentration; with fewer than {_LEAST_KNOWN} the "
+                "Hubble coordinate may run the wrong way",
                 stacklevel=2,
             )
         direction = fit_hubble(vectors.double().cpu().numpy(), blocks[0], blocks[1], concentration)
