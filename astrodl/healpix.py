@@ -10,6 +10,8 @@ __all__ = ["MAX_ORDER", "Tile", "divide_sky", "find_tiles", "group_tiles", "sky_
 
 MAX_ORDER = 29
 """Order with the smallest pixels (0.4 mas); the largest whose pixel numbers fit an int64."""
+_BLOCK = 500_000
+"""Positions that are converted at a time."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,12 @@ def sky_pixels(ra: ArrayLike, dec: ArrayLike, order: int = MAX_ORDER) -> NDArray
     from astropy_healpix import HEALPix
 
     grid = HEALPix(nside=2**order, order="nested")
-    return np.asarray(grid.lonlat_to_healpix(np.asarray(ra) * u.deg, np.asarray(dec) * u.deg), np.int64)
+    longitude, latitude = np.atleast_1d(np.asarray(ra), np.asarray(dec))
+    pixels = np.empty(longitude.shape, np.int64)
+    for start in range(0, len(pixels), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        pixels[block] = grid.lonlat_to_healpix(longitude[block] * u.deg, latitude[block] * u.deg)
+    return pixels.reshape(np.shape(ra))
 
 
 def divide_sky(pixels: NDArray[np.int64], counts: NDArray[np.int64], order: int, max_objects: int) -> list[Tile]:

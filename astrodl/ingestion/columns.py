@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from astrodl.errors import DataError
 from astrodl.ingestion.meanings import REDSHIFT, Meaning, find_factor, find_sexagesimal, format_unit
 from astrodl.ingestion.placeholders import find_placeholders, is_missing_text, may_be_placeholder
-from astrodl.ingestion.tables import TextColumn, count_texts, missing_entries
+from astrodl.ingestion.tables import TextColumn, count_texts, distinct_texts, missing_entries
 from astrodl.store.columns import ColumnDescription
 
 __all__ = ["ColumnPlan", "plan_column", "read_column", "warn"]
@@ -161,7 +161,7 @@ def _describe(column: Column) -> ColumnDescription:
 def _holds_real_numbers(column: Column) -> bool:
     """Return whether all entries of a text column are numbers or missing, and one has a decimal point."""
     has_real = False
-    for text in count_texts(column):
+    for text, _ in distinct_texts(column):
         if is_missing_text(text):
             continue
         if not _REAL.fullmatch(text.strip()):
@@ -175,10 +175,10 @@ def _text_placeholders(
 ) -> tuple[float | str, ...]:
     if missing is not None:
         return tuple(value if isinstance(value, str) else f"{value:.15g}" for value in missing)
-    counts = count_texts(column)
-    found = tuple(text for text in counts if text and is_missing_text(text) and text not in renames)
+    counts = {text: n for text, n in distinct_texts(column) if text and is_missing_text(text) and text not in renames}
+    found = tuple(counts)
     if found and not quiet:
-        n_missing = sum(counts[text] for text in found)
+        n_missing = sum(counts.values())
         warn(path, f"column '{column.name}': {_listed(found)} in {n_missing} rows counts as missing; {_HOW_TO_KEEP}")
     return found
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from astrodl.errors import DataError
 from astrodl.ingestion.columns import warn
 
-__all__ = ["report_classes", "require_ascii", "require_known_names"]
+__all__ = ["MAX_CLASSES", "report_classes", "require_ascii", "require_known_names"]
 
-_MAX_CLASSES = 100
+MAX_CLASSES = 100
 """Columns with more distinct values are names, not classes."""
 _LEAST_PER_CLASS = 2
 _LISTED = 5
@@ -52,7 +52,7 @@ def report_classes(name: str, texts: Mapping[str, int], path: Path) -> None:
     counts = {text: count for text, count in texts.items() if text not in ("", "nan")}
     n_known, n_unknown = sum(counts.values()), sum(texts.values()) - sum(counts.values())
     has_classes = name == "class" or n_known >= _LEAST_PER_CLASS * len(counts)
-    if not has_classes or not 1 <= len(counts) <= _MAX_CLASSES:
+    if not has_classes or not 1 <= len(counts) <= MAX_CLASSES:
         return
     ordered = sorted(counts, key=lambda label: (-counts[label], label))
     unknown = f", unknown {n_unknown:,}" if n_unknown else ""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from astrodl.errors import DataError
 from astrodl.ingestion.placeholders import is_missing_text
-from astrodl.ingestion.tables import count_texts
+from astrodl.ingestion.tables import distinct_texts
 
 __all__ = [
     "MEANINGS",
@@ -95,11 +95,17 @@ def find_sexagesimal(column: Column, meaning: Meaning) -> Literal["", "hourangle
     """Return the unit of sexagesimal text: hours for a right ascension unless the column's unit says degrees."""
     if meaning.unit != "deg" or meaning is MEANINGS["inclination"]:
         return ""
-    texts = [text for text in count_texts(column) if not is_missing_text(text)]
-    if not texts or not all(_SEXAGESIMAL.fullmatch(text.strip()) for text in texts):
+    n_texts, has_degrees = 0, False
+    for text, _ in distinct_texts(column):
+        if is_missing_text(text):
+            continue
+        if not _SEXAGESIMAL.fullmatch(text.strip()):
+            return ""
+        n_texts, has_degrees = n_texts + 1, has_degrees or "d" in text
+    if not n_texts:
         return ""
     unit = str(column.unit or "").strip("'\" ").casefold()
-    in_degrees = meaning is MEANINGS["dec"] or unit in ("deg", *_DEGREES) or any("d" in text for text in texts)
+    in_degrees = meaning is MEANINGS["dec"] or unit in ("deg", *_DEGREES) or has_degrees
     return "deg" if in_degrees else "hourangle"
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from astrodl.config import DataSettings
 from astrodl.errors import DataError
 from astrodl.ingestion.columns import ColumnPlan, plan_column, read_column, warn
-from astrodl.ingestion.labels import report_classes, require_ascii, require_known_names
+from astrodl.ingestion.labels import MAX_CLASSES, report_classes, require_ascii, require_known_names
 from astrodl.ingestion.meanings import MEANINGS, find_meaning, guess_angle_unit
 from astrodl.ingestion.photometry_columns import plan_photometry
 from astrodl.ingestion.placeholders import is_missing_text
-from astrodl.ingestion.tables import TextColumn, column_texts, count_texts, is_integral, read_table
+from astrodl.ingestion.tables import TextColumn, distinct_texts, is_integral, read_table
 from astrodl.store.columns import ColumnDescription
 
 __all__ = [
@@ -94,7 +94,7 @@ class Objects:
         Columns of `DataSettings.photometry_columns` and their units, for a survey without images.
     """
 
-    object_id: list[str]
+    object_id: Sequence[str]
     ra: NDArray[np.float64] | None
     dec: NDArray[np.float64] | None
     columns: dict[str, NDArray[Any]]
@@ -245,10 +245,15 @@ def _check_texts(name: str, column: Column, plan: ColumnPlan, renames: Mapping[s
         If a FITS table cannot hold a text.
     """
     counts: Counter[str] = Counter()
-    for text, count in count_texts(column).items():
-        counts[renames.get(text, "" if text in plan.missing else text)] += count
-    require_known_names(name, renames, count_texts(column), path)
-    require_ascii(counts, str(column.name), path, f"rename it with data.replace.{name}, or leave the column out")
+    known: set[str] = set()
+    remedy = f"rename it with data.replace.{name}, or leave the column out"
+    for text, count in distinct_texts(column):
+        stored = renames.get(text, "" if text in plan.missing else text)
+        require_ascii([stored], str(column.name), path, remedy)
+        known |= {text} & renames.keys()
+        if stored in counts or len(counts) <= MAX_CLASSES + 1:  # with more, the column is not one of classes
+            counts[stored] += count
+    require_known_names(name, renames, known, path)
     report_classes(name, counts, path)
 
 
@@ -269,8 +274,10 @@ def _require_exact(columns: Sequence[Column], path: Path) -> None:
             )
 
 
-def objects_from_table(table: Table, data: DataSettings, path: Path, plan: CatalogPlan) -> Objects:
-    """Return the objects of a table that was read from `path`; see `read_objects`."""
+def objects_from_table(
+    table: Table, data: DataSettings, path: Path, plan: CatalogPlan, *, photometry: bool = True
+) -> Objects:
+    """Return the objects of a table that was read from `path`, with or without photometry; see `read_objects`."""
     if not len(table):
         raise DataError(f"{path}: the catalogue is empty; give one with at least one object")
     object_id = _identifiers(_find_identifier(table, data, path), path)
@@ -287,7 +294,8 @@ def objects_from_table(table: Table, data: DataSettings, path: Path, plan: Catal
         descriptions[name] = plan.columns[name].description
     for role in ("ra", "dec", "ebv"):
         if role in numbers and role not in columns:
-            columns[role], descriptions[role] = numbers[role].astype(np.float64), plan.roles[role].description
+            columns[role] = numbers[role].astype(np.float64, copy=False)
+            descriptions[role] = plan.roles[role].description
     fields: dict[str, Sequence[str]] = {
         name: TextColumn(_find_column(table, name, path, "data.path"), whole=name in plan.integral)
         for name in sorted(data.template_columns - {data.id_column})
@@ -295,7 +303,7 @@ def objects_from_table(table: Table, data: DataSettings, path: Path, plan: Catal
     split = None
     if data.split_column is not None:
         split = TextColumn(_find_column(table, data.split_column, path, "data.split_column"))
-    floats = {role: values.astype(np.float64) for role, values in numbers.items()}
+    floats = {role: values.astype(np.float64, copy=False) for role, values in numbers.items()}
     return Objects(
         object_id,
         floats.get("ra"),
@@ -308,7 +316,10 @@ def objects_from_table(table: Table, data: DataSettings, path: Path, plan: Catal
         split,
         floats.get("fold"),
         descriptions,
-        {role: read_column(column, plan.roles[role], path) for role, column in _photometry(table, data, path).items()},
+        {
+            role: read_column(column, plan.roles[role], path)
+            for role, column in (_photometry(table, data, path).items() if photometry else ())
+        },
         {role: plan.roles[role].description.unit for role in data.photometry_columns},
     )
 
@@ -362,19 +373,24 @@ def _find_identifier(table: Table, data: DataSettings, path: Path) -> Column:
     return _find_column(table, data.id_column, path, "data.id_column")
 
 
-def _identifiers(column: Column, path: Path) -> list[str]:
+def _identifiers(column: Column, path: Path) -> Sequence[str]:
+    """Return identifiers as text, without blanks around them; they are not kept as text, which would take much more."""
     if column.dtype.kind == "f" and not is_integral(column):
         raise DataError(
             f"{path}: identifiers in '{column.name}' are fractional or too large numbers; store them as text"
         )
-    names = [name.strip() for name in column_texts(column)]
-    missing = [row for row, name in enumerate(names, start=1) if is_missing_text(name)]
-    if missing:
-        raise DataError(f"{path}: row {missing[0]} has no '{column.name}'; give every object an identifier")
-    if len(set(names)) < len(names):
-        unique, counts = np.unique(np.array(names), return_counts=True)
-        repeated = unique[counts > 1]
-        listed = ", ".join(repeated[:10]) + (f" and {len(repeated) - 10} more" if len(repeated) > 10 else "")
+    names, has_blanks = TextColumn(column), False
+    for row, name in enumerate(names, start=1):
+        if is_missing_text(name):
+            raise DataError(f"{path}: row {row} has no '{column.name}'; give every object an identifier")
+        has_blanks = has_blanks or name[0] == " " or not name.isprintable()
+    if has_blanks or column.dtype.kind == "O":
+        column = Column(np.array([name.strip() for name in names]), name=column.name)
+        names = TextColumn(column)
+    values = np.sort(np.asarray(column) if column.dtype.kind in "biuf" else np.char.rstrip(np.asarray(column)))
+    repeated = [str(name) for name in TextColumn(Column(np.unique(values[1:][values[1:] == values[:-1]])))]
+    if repeated:
+        listed = ", ".join(sorted(repeated)[:10]) + (f" and {len(repeated) - 10} more" if len(repeated) > 10 else "")
         raise DataError(f"{path}: '{column.name}' is not unique: {listed}; remove the repeated rows")
     require_ascii(names, str(column.name), path, "rename the objects")
     return names

@@ -26,7 +26,7 @@ from astrodl.healpix import MAX_ORDER, Tile, divide_sky, find_tiles, group_tiles
 from astrodl.ingestion.objects import CatalogPlan, Objects, list_columns, objects_from_table, plan_catalog
 from astrodl.ingestion.properties import SurveyProperties, find_properties
 from astrodl.ingestion.splits import sky_positions, split_objects
-from astrodl.ingestion.tables import column_texts, find_catalog, missing_entries, read_table
+from astrodl.ingestion.tables import TextColumn, find_catalog, missing_entries, read_table
 from astrodl.splits.assign import REST, uniform_hash
 from astrodl.store import SPLITS
 
@@ -46,6 +46,7 @@ _ID_COLUMN = "astrodl_id"
 
 _MAX_TILE_ORDER = 18  # pixels of 0.8 arcsec
 _TILES_PER_SHARD = 4  # smaller tiles make the shards more equal
+_BLOCK = 100_000  # texts that are encoded at a time
 
 
 def shard(settings: IngestSettings, out: FilePath, n_shards: int) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def shard(settings: IngestSettings, out: FilePath, n_shards: int) -> dict[str, A
     root, catalog = find_catalog(data)
     table = read_table(catalog, data.id_column, list_columns(data))
     plan = plan_catalog(table, data, catalog)
-    objects = objects_from_table(table, data.model_copy(update={"columns": {}}), catalog, plan)
+    objects = objects_from_table(table, data.model_copy(update={"columns": {}}), catalog, plan, photometry=False)
     split, fold = split_objects(objects, settings, catalog)
     survey = find_properties(data, root, objects)
     pixels = _find_pixels(objects, data)
@@ -148,7 +149,7 @@ def _find_pixels(objects: Objects, data: DataSettings) -> NDArray[np.int64]:
     pixels = np.empty(n_objects, np.int64)
     if ra is not None and dec is not None:
         pixels[has_position] = sky_pixels(ra[has_position], dec[has_position])
-    for row in np.flatnonzero(~has_position).tolist():
+    for row in map(int, np.flatnonzero(~has_position)):
         pixels[row] = int(uniform_hash(0, "shard", objects.object_id[row]) * (12 << 2 * MAX_ORDER))
     return pixels
 
@@ -168,7 +169,7 @@ def _group_tiles(pixels: NDArray[np.int64], n_shards: int, catalog: Path) -> lis
 def _columns(table: Table, data: DataSettings, split: NDArray[np.int8], fold: NDArray[np.int16]) -> dict[str, Column]:
     """Return the columns of the shards: those that the ingestion reads, and split, fold and array row."""
     columns = {name: _to_fits(table[name]) for name in list_columns(data)}
-    columns |= {SPLIT_COLUMN: Column(np.array(SPLITS, "S")[split]), FOLD_COLUMN: Column(fold)}
+    columns |= {SPLIT_COLUMN: Column(np.array(SPLITS, "S")[split], copy=False), FOLD_COLUMN: Column(fold, copy=False)}
     if data.layout == "arrays" and data.index_column is None:
         columns[ROW_COLUMN] = Column(np.arange(len(table)))
     if data.id_column is None:
@@ -179,12 +180,14 @@ def _columns(table: Table, data: DataSettings, split: NDArray[np.int8], fold: ND
 def _to_fits(column: Column) -> Column:
     """Convert a column to a type that FITS reads back with the same meaning: UTF-8 text, masks, no 8-bit integers."""
     if column.dtype.kind in "UO":
-        return Column(np.char.encode(np.array(column_texts(column)), "utf-8"))
+        texts = TextColumn(column)
+        blocks = (np.array(texts[start : start + _BLOCK]) for start in range(0, max(len(texts), 1), _BLOCK))
+        return Column(np.concatenate([np.char.encode(block, "utf-8") for block in blocks]), copy=False)
     missing, values = missing_entries(column), np.asarray(np.ma.getdata(column))
     if values.dtype == np.int8 or (values.dtype.kind == "b" and missing.any()):
         values = values.astype(np.int16)  # astropy writes int8 as logical, which have no mask there
     if not missing.any():
-        return Column(values)
+        return Column(values, copy=False)
     if values.dtype.kind == "S":
         return Column(np.where(missing, b"", values))
     if values.dtype.kind == "f":

@@ -1,5 +1,6 @@
 """The split and fold of every object of a catalogue: read or assigned, and limited to a sample."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,14 +63,14 @@ def sky_positions(
 def _read_splits(objects: Objects, settings: IngestSettings, catalog: Path) -> tuple[_Splits, _Folds]:
     """Read the split, and the fold if there is one, from the catalogue."""
     assert objects.split is not None
-    names, codes = np.unique(np.array([name or "rest" for name in objects.split]), return_inverse=True)
-    unknown = [name for name in names if name not in SPLITS]
-    if unknown:
+    codes = {name: code for code, name in enumerate(SPLITS)} | {"": REST}
+    split = np.fromiter((codes.get(name, -1) for name in objects.split), np.int8, len(objects))
+    if (split < 0).any():
+        unknown = objects.split[int(np.flatnonzero(split < 0)[0])]
         raise DataError(
-            f"{catalog}: column '{settings.data.split_column}' holds '{unknown[0]}', accepted are "
+            f"{catalog}: column '{settings.data.split_column}' holds '{unknown}', accepted are "
             f"{', '.join(SPLITS[:3])} or nothing (predicted only); correct the column or data.split_column"
         )
-    split = np.array([SPLITS.index(name) for name in names], np.int8)[codes]
     fold = np.zeros(len(split)) if objects.fold is None else objects.fold
     has_fold = ~np.isin(split, WITHOUT_FOLD)
     valid = np.isin(fold[has_fold], np.arange(settings.split.folds))
@@ -83,7 +84,7 @@ def _read_splits(objects: Objects, settings: IngestSettings, catalog: Path) -> t
 
 
 def _draw_sample(
-    object_id: list[str], split: _Splits, fold: _Folds, settings: IngestSettings
+    object_id: Sequence[str], split: _Splits, fold: _Folds, settings: IngestSettings
 ) -> tuple[_Splits, _Folds]:
     """Keep about `split.sample` objects in their splits and move the others to the rest.
 
@@ -98,7 +99,9 @@ def _draw_sample(
     if share >= 1:
         return split, fold
     seed = settings.split.seed
-    out = candidates[[uniform_hash(seed, "sample", object_id[row]) >= share for row in candidates.tolist()]]
+    names = (object_id[row] for row in map(int, candidates))
+    is_out = np.fromiter((uniform_hash(seed, "sample", name) >= share for name in names), bool)
+    out = candidates[is_out]
     split, fold = split.copy(), fold.copy()
     split[out], fold[out] = REST, -1
     if settings.data.split_column is None:

@@ -4,7 +4,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -26,6 +26,7 @@ __all__ = [
     "TextColumn",
     "column_texts",
     "count_texts",
+    "distinct_texts",
     "find_catalog",
     "is_integral",
     "missing_entries",
@@ -50,7 +51,10 @@ _UNTYPED = ("ascii.csv", "ascii.tab", "ascii.basic")
 _UNKNOWN = [(text, "0") for text in ("", "nan", "NaN", "NAN")]
 """Texts that are masked before the types are found, so that integers stay integers."""
 _ASTROPY_COLUMNS = "--BEGIN-ASTROPY-SERIALIZED-COLUMNS--"
-_BLOCK_ROWS = 500_000
+_BLOCK_BYTES = 2**25
+"""Rows of a FITS table that are mapped into memory at a time."""
+_TEXTS = 10_000
+"""Entries of a column that are converted to text at a time."""
 _EXACT_IN_FLOAT = 2**53
 _INTEGER = re.compile(r"0|-?[1-9]\d{0,19}")
 _FILLER = re.compile(r"(label for|data format of|physical unit of|name of)? *(field|column) *\d*", re.IGNORECASE)
@@ -137,9 +141,10 @@ def _read_fits(path: Path, columns: Sequence[str] | None) -> Table:
         described = _descriptions(tables[0]) if tables else {}
         binary = bool(tables) and type(tables[0]) is fits.BinTableHDU
         plain = binary and columns is not None and all(name in known and _is_plain(known[name]) for name in columns)
-        n_rows = len(tables[0].data) if plain else 0
+        n_rows, width = (len(tables[0].data), int(tables[0].header["NAXIS1"])) if plain else (0, 0)
     if plain and columns is not None:
-        table = _read_columns(path, {name: known[name] for name in columns}, n_rows)
+        block = max(_BLOCK_BYTES // max(width, 1), 1)
+        table = _read_columns(path, {name: known[name] for name in columns}, n_rows, block)
     else:
         table = _simplify(Table.read(path, format="fits", astropy_native=True))
     for name in set(table.colnames) & known.keys():
@@ -147,20 +152,20 @@ def _read_fits(path: Path, columns: Sequence[str] | None) -> Table:
     return table
 
 
-def _read_columns(path: Path, columns: dict[str, fits.Column], n_rows: int) -> Table:
+def _read_columns(path: Path, columns: dict[str, fits.Column], n_rows: int, n_block: int) -> Table:
     """Read some columns of a FITS table without memory for the others.
 
     The file is reopened for each block of rows, so that at most one block is mapped into memory.
     """
     arrays: dict[str, NDArray[Any]] = {}
-    for start in range(0, max(n_rows, 1), _BLOCK_ROWS):
+    for start in range(0, max(n_rows, 1), n_block):
         with fits.open(path, memmap=True, character_as_bytes=True, logical_as_bytes=True) as file:
             data = next(hdu for hdu in file if isinstance(hdu, fits.BinTableHDU)).data
             for name in columns:
-                block = np.asarray(data[name][start : start + _BLOCK_ROWS])
+                block = np.asarray(data[name][start : start + n_block])
                 if not start:
                     arrays[name] = np.empty((n_rows, *block.shape[1:]), block.dtype.newbyteorder("="))
-                arrays[name][start : start + _BLOCK_ROWS] = block
+                arrays[name][start : start + n_block] = block
             del data, block
     table = Table({name: _mask_missing(values, columns[name]) for name, values in arrays.items()}, copy=False)
     for name, column in columns.items():
@@ -270,12 +275,19 @@ class TextColumn(Sequence[str]):
     @overload
     def __getitem__(self, row: slice) -> list[str]: ...
     def __getitem__(self, row: int | slice) -> str | list[str]:
-        if isinstance(row, slice):
-            return [self[number] for number in range(*row.indices(len(self)))]
-        if self._missing is not None and self._missing[row]:
-            return ""
-        value = self._values[row : row + 1].tolist()[0]
-        return _to_text(int(value) if self._is_integral else value)
+        if not isinstance(row, slice):
+            return self[row : row + 1 or None][0]
+        values = self._values[row].tolist()
+        if self._is_integral:
+            values = [int(value) if np.isfinite(value) else value for value in values]
+        texts = list(map(_to_text, values))
+        if self._missing is None:
+            return texts
+        return ["" if missing else text for missing, text in zip(self._missing[row].tolist(), texts, strict=True)]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _TEXTS):
+            yield from self[start : start + _TEXTS]
 
 
 def column_texts(column: Column) -> list[str]:
@@ -285,14 +297,27 @@ def column_texts(column: Column) -> list[str]:
 
 def count_texts(column: Column) -> dict[str, int]:
     """Return how often each entry of a column occurs, as text and sorted; masked entries are ""."""
-    if column.dtype.kind == "O":
-        return dict(sorted(Counter(column_texts(column)).items()))
-    missing = missing_entries(column)
-    values, counts = np.unique(np.asarray(np.ma.getdata(column))[~missing], return_counts=True)
-    found = Counter({"": int(missing.sum())} if missing.any() else {})
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        found[_to_text(value)] += count
+    found: Counter[str] = Counter()
+    for text, count in distinct_texts(column):
+        found[text] += count
     return dict(found)
+
+
+def distinct_texts(column: Column) -> Iterator[tuple[str, int]]:
+    """Yield each entry of a column as text, sorted, and how often it occurs, without keeping them; masked is "".
+
+    A text comes again if entries differ in blanks at their end.
+    """
+    if column.dtype.kind == "O":
+        yield from sorted(Counter(column_texts(column)).items())
+        return
+    missing = missing_entries(column)
+    if missing.any():
+        yield "", int(missing.sum())
+    values, counts = np.unique(np.asarray(np.ma.getdata(column))[~missing], return_counts=True)
+    for start in range(0, len(values), _TEXTS):
+        block = slice(start, start + _TEXTS)
+        yield from zip(map(_to_text, values[block].tolist()), counts[block].tolist(), strict=True)
 
 
 def _to_text(value: Any) -> str:

@@ -1,7 +1,9 @@
 """Assign objects to training, validation and test by cell of the sky, and keep close neighbours together."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from astrodl.config import SplitSettings
 from astrodl.errors import DataError
 from astrodl.healpix import sky_pixels
-from astrodl.splits.groups import friends_of_friends, unit_vectors
+from astrodl.splits.groups import friends_of_friends
 from astrodl.store import SPLITS
 
 __all__ = ["REST", "TEST", "TRAIN", "VALIDATION", "assign", "check_splits", "uniform_hash"]
@@ -62,37 +64,71 @@ def assign(
     If the hashes leave a split or fold empty although there are enough cells (as in a survey of a dozen objects), it
     gets the cell with the nearest hash.
     """
-    names, unit = _split_units(object_id, ra, dec, settings)
-    split = _split_by_hash(np.array([uniform_hash(settings.seed, "split", name) for name in names]), settings)
+    units = _find_units(object_id, ra, dec, settings)
+    split = _split_by_hash(units.hash(settings.seed, "split"), settings)
     not_test = split != TEST
-    fold = np.full(len(names), -1, np.int16)
-    hashes = np.array([uniform_hash(settings.seed, "fold", name) for name in np.asarray(names)[not_test]])
+    fold = np.full(len(units), -1, np.int16)
+    hashes = units.hash(settings.seed, "fold", not_test)
     fold[not_test] = _fill_intervals(hashes, np.arange(1, settings.folds) / settings.folds, [1] * settings.folds)
-    where = f"{len(names)} cells of nside {settings.nside}" if ra is not None else f"{len(names)} identifiers"
-    check_splits(split[unit], fold[unit], settings, where)
-    return split[unit], fold[unit]
+    where = f"{len(units)} cells of nside {settings.nside}" if ra is not None else f"{len(units)} identifiers"
+    split, fold = split[units.unit], fold[units.unit]
+    check_splits(split, fold, settings, where)
+    return split, fold
 
 
-def _split_units(
-    object_id: Sequence[str], ra: ArrayLike | None, dec: ArrayLike | None, settings: SplitSettings
-) -> tuple[list[str], _Integers]:
-    """Return the names of the units that are not divided (cells, or single objects without a position).
+@dataclass(frozen=True)
+class _Units:
+    """What is not divided: cells, then single objects without a position.
 
-    The second result is the unit of each object, (N,).
+    Attributes
+    ----------
+    cells
+        Numbers of the cells, increasing, (C,).
+    nside
+        Resolution of the cells.
+    alone
+        Identifiers of the objects without a position, in the order of the catalogue.
+    unit
+        Unit of each object, (N,).
     """
+
+    cells: _Integers
+    nside: int
+    alone: Sequence[str]
+    unit: _Integers
+
+    def __len__(self) -> int:
+        return len(self.cells) + len(self.alone)
+
+    def hash(self, seed: int, purpose: str, chosen: NDArray[np.bool_] | None = None) -> _Floats:
+        """Return a number in 0 to 1 for each unit, or for the chosen ones, (U,)."""
+        names = self._names() if chosen is None else compress(self._names(), chosen)
+        return np.fromiter((uniform_hash(seed, purpose, name) for name in names), np.float64)
+
+    def _names(self) -> Iterator[str]:
+        for cell in self.cells:
+            yield f"cell {self.nside} {cell}"
+        for name in self.alone:
+            yield f"id {name}"
+
+
+def _find_units(
+    object_id: Sequence[str], ra: ArrayLike | None, dec: ArrayLike | None, settings: SplitSettings
+) -> _Units:
     n_objects = len(object_id)
     if ra is None or dec is None:
-        return [f"id {name}" for name in object_id], np.arange(n_objects)
+        return _Units(np.empty(0, np.int64), settings.nside, object_id, np.arange(n_objects))
     longitude, latitude = np.asarray(ra, np.float64), np.asarray(dec, np.float64)
     known = np.isfinite(longitude) & np.isfinite(latitude)
-    cells = _find_cells(longitude[known], latitude[known], settings)
-    unique, inverse = np.unique(cells, return_inverse=True)
-    names = [f"cell {settings.nside} {cell}" for cell in unique]
-    names += [f"id {object_id[int(row)]}" for row in np.flatnonzero(~known)]
+    if not known.all():
+        longitude, latitude = longitude[known], latitude[known]
+    cells = _find_cells(longitude, latitude, settings)
+    unique = np.unique(cells)
+    alone = [object_id[int(row)] for row in np.flatnonzero(~known)]
     unit = np.empty(n_objects, np.int64)
-    unit[known] = inverse
-    unit[~known] = np.arange(len(unique), len(names))
-    return names, unit
+    unit[known] = np.searchsorted(unique, cells)
+    unit[~known] = np.arange(len(unique), len(unique) + len(alone))
+    return _Units(unique, settings.nside, alone, unit)
 
 
 def _find_cells(ra: _Floats, dec: _Floats, settings: SplitSettings) -> _Integers:
@@ -103,11 +139,12 @@ def _find_cells(ra: _Floats, dec: _Floats, settings: SplitSettings) -> _Integers
     cells = sky_pixels(ra, dec, order=settings.nside.bit_length() - 1)
     if not settings.separation_arcsec:
         return cells
-    points = unit_vectors(ra, dec)
-    group = friends_of_friends(points, settings.separation_arcsec)
-    crossing = _crosses_cells(group, cells)
-    _check_chains(points, group, crossing, settings.separation_arcsec)
-    return _merge_cells(cells, group, crossing, settings)
+    rows, group = friends_of_friends(ra, dec, settings.separation_arcsec)
+    crossing = _crosses_cells(group, cells[rows])
+    rows, group = rows[crossing], group[crossing]
+    _check_chains(ra, dec, group, settings.separation_arcsec)
+    cells[rows] = _merge_cells(cells[rows], group, settings)
+    return cells
 
 
 def _crosses_cells(group: _Integers, cells: _Integers) -> NDArray[np.bool_]:
@@ -117,30 +154,28 @@ def _crosses_cells(group: _Integers, cells: _Integers) -> NDArray[np.bool_]:
     return np.isin(group, group[order][1:][border])
 
 
-def _merge_cells(cells: _Integers, group: _Integers, crossing: NDArray[np.bool_], settings: SplitSettings) -> _Integers:
-    """Move all objects of a group that crosses cells to the one of its cells with the smallest hash."""
-    involved, inverse = np.unique(cells[crossing], return_inverse=True)
+def _merge_cells(cells: _Integers, group: _Integers, settings: SplitSettings) -> _Integers:
+    """Return for objects of groups that cross cells the one of the cells of its group with the smallest hash, (M,)."""
+    involved, inverse = np.unique(cells, return_inverse=True)
     hashes = np.array([uniform_hash(settings.seed, "group", f"cell {settings.nside} {cell}") for cell in involved])
-    order = np.lexsort((hashes[inverse], group[crossing]))
-    _, first, member = np.unique(group[crossing][order], return_index=True, return_inverse=True)
-    chosen = np.empty_like(order)
-    chosen[order] = cells[crossing][order][first][member]
-    merged = cells.copy()
-    merged[crossing] = chosen
-    return merged
+    order = np.lexsort((hashes[inverse], group))
+    _, first, member = np.unique(group[order], return_index=True, return_inverse=True)
+    chosen = np.empty_like(cells)
+    chosen[order] = cells[order][first][member]
+    return chosen
 
 
-def _check_chains(points: _Floats, group: _Integers, crossing: NDArray[np.bool_], separation: float) -> None:
+def _check_chains(ra: _Floats, dec: _Floats, group: _Integers, separation: float) -> None:
     """Refuse a group across cells that contains most of the survey, and suggest a separation that avoids it."""
-    largest = np.bincount(group[crossing]).max(initial=0)
-    limit = _MAX_CHAIN_FRACTION * len(points)
+    largest = np.bincount(group).max(initial=0)
+    limit = _MAX_CHAIN_FRACTION * len(ra)
     if largest <= max(_MIN_CHAIN, limit):
         return
     smaller = separation
-    while np.bincount(friends_of_friends(points, smaller)).max() > limit and smaller > 1e-3:
+    while np.bincount(friends_of_friends(ra, dec, smaller)[1]).max(initial=1) > limit and smaller > 1e-3:
         smaller /= 2
     raise DataError(
-        f"{largest} of {len(points)} objects form one chain of neighbours closer than {separation:g} arcsec, which "
+        f"{largest} of {len(ra)} objects form one chain of neighbours closer than {separation:g} arcsec, which "
         f"cannot be divided; set split.separation_arcsec to {smaller:.2g} or less (0: cells only)"
     )
 
@@ -180,6 +215,8 @@ def _fill_intervals(values: _Floats, ends: ArrayLike, needed: Sequence[int]) -> 
         return interval
     edges = np.concatenate([[0.0], np.asarray(ends), [1.0]])
     for number, count in enumerate(needed):
+        if (interval == number).sum() >= count:
+            continue
         distance = np.maximum(edges[number] - values, values - edges[number + 1])
         for candidate in np.argsort(distance, kind="stable"):
             if (interval == number).sum() >= count:

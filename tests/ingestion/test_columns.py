@@ -335,7 +335,7 @@ class TestIdentifiers:
     @pytest.mark.parametrize("name", ["catalog.csv", *FORMATS])
     def test_integers_are_known_as_integers(self, tmp_path: Path, name: str) -> None:
         objects = read(tmp_path, name)
-        assert objects.object_id == [str(number) for number in catalog()["objid"]]
+        assert list(objects.object_id) == [str(number) for number in catalog()["objid"]]
         assert objects.descriptions["object_id"].type == "int64"
 
     def test_leading_zeros_are_text(self, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Shards: together they contain the same objects and values as the survey."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Column, MaskedColumn, Table
 
+from astrodl.config import IngestSettings, parse
 from astrodl.errors import DataError
 from astrodl.ingestion.ingest import ingest
 from astrodl.ingestion.shard import FOLD_COLUMN, ROW_COLUMN, SPLIT_COLUMN, shard
@@ -199,6 +201,31 @@ def test_a_band_may_be_missing_for_a_whole_shard(survey: Path, tmp_path: Path) -
     with open_store(tmp_path / "store.h5") as store:
         assert store.unit == "uJy"
         assert np.isnan(store.images()[:, 1]).all()
+
+
+@pytest.mark.parametrize("positions", [True, False])
+def test_memory_of_a_large_catalogue_is_a_few_numbers_per_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, positions: bool
+) -> None:
+    """No text and no Python object per row: a list of identifiers alone would take 74 bytes a row."""
+    n, rng = 20_000, np.random.default_rng(0)
+    table = Table({"id": 10**17 + np.arange(n), "ra": rng.uniform(10, 20, n), "dec": rng.uniform(0, 10, n)})
+    table["name"], table["g"] = np.char.add("galaxy ", np.arange(n).astype("U")), rng.normal(22, 1, n)
+    table.write(tmp_path / "catalog.fits")
+    data = {"layout": "table", "root": str(tmp_path), "catalog": "catalog.fits", "id_column": "id"}
+    data |= {"bands": [{"name": "g", "magnitude": "g"}], "columns": {"name": "name"}}
+    data |= {"ra_column": "ra", "dec_column": "dec"} if positions else {}
+    for name in ("splits.groups._STRIP", "healpix._BLOCK", "ingestion.tables._TEXTS", "ingestion.shard._BLOCK"):
+        monkeypatch.setattr(f"astrodl.{name}", 1000)
+    monkeypatch.setattr("astrodl.ingestion.tables._BLOCK_BYTES", 10_000)
+    values = parse(IngestSettings, {"survey": "big", "data": data, "split": {"sample": 500}})
+    shard(values, tmp_path / "once", 2)  # modules are imported
+    tracemalloc.start()
+    shard(values, tmp_path / "shards", 50)
+    per_row = tracemalloc.get_traced_memory()[1] / n
+    tracemalloc.stop()
+    row = sum(table[name].dtype.itemsize for name in table.colnames)
+    assert per_row < row + 150
 
 
 def test_more_shards_than_occupied_pixels_are_refused(survey: Path, tmp_path: Path) -> None:

@@ -31,11 +31,11 @@ def write(path: Path) -> list[str]:
     return Table.read(path).colnames
 
 
-@pytest.mark.parametrize("block", [4, 100])
+@pytest.mark.parametrize("block", [1, 400, 10_000])
 def test_selected_columns_equal_those_of_the_full_table(
     tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("astrodl.ingestion.tables._BLOCK_ROWS", block)
+    monkeypatch.setattr("astrodl.ingestion.tables._BLOCK_BYTES", block)
     names = [name for name in write(tmp_path / "c.fits") if name != "also"]
     full, selected = Table.read(tmp_path / "c.fits"), read_table(tmp_path / "c.fits", "id", names)
     assert selected.colnames == names

@@ -12,7 +12,7 @@ from astrodl.config import SplitSettings
 from astrodl.errors import DataError
 from astrodl.splits import groups
 from astrodl.splits.assign import TEST, TRAIN, VALIDATION, assign
-from astrodl.splits.groups import friends_of_friends, unit_vectors
+from astrodl.splits.groups import friends_of_friends
 
 N = 4000
 IDS = [f"object {k}" for k in range(N)]
@@ -109,7 +109,9 @@ def test_new_objects_change_the_split_only_of_linked_objects(seed: int) -> None:
     field = crowd(80, 12, 2 * n, seed, side_arcsec=500)
     few, _ = assign(IDS[:n], field.ra.deg[:n], field.dec.deg[:n], options)
     many, _ = assign(IDS[: 2 * n], field.ra.deg, field.dec.deg, options)
-    group = friends_of_friends(unit_vectors(field.ra.rad * 180 / np.pi, field.dec.deg), 8)
+    rows, found = friends_of_friends(field.ra.deg, field.dec.deg, 8)
+    group = -np.arange(1, 2 * n + 1)
+    group[rows] = found
     untouched = ~np.isin(group[:n], group[n:])
     assume(untouched.any())
     np.testing.assert_array_equal(many[:n][untouched], few[untouched])
@@ -130,6 +132,20 @@ def test_a_chain_across_the_survey_is_refused_and_the_suggested_separation_works
         assign(IDS[:600], ra, dec, SplitSettings(nside=32768, separation_arcsec=20))
     split, _ = assign(IDS[:600], ra, dec, SplitSettings(nside=32768, separation_arcsec=10))
     assert set(split) == {TRAIN, VALIDATION, TEST}
+
+
+@given(seed=st.integers(0, 10_000), dec=st.sampled_from([-90.0, -30.0, 0.0, 89.99]), strip=st.integers(1, 60))
+@settings(max_examples=20, deadline=None)
+def test_groups_do_not_depend_on_the_strips_in_which_pairs_are_searched(seed: int, dec: float, strip: int) -> None:
+    field = crowd(0, dec, 120, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(groups, "_STRIP", strip)
+        rows, group = friends_of_friends(field.ra.deg, field.dec.deg, 12)
+    expected = np.arange(120)
+    for first, second in zip(*close_pairs(field, 12), strict=True):
+        expected[expected == expected[second]] = expected[first]
+    np.testing.assert_array_equal(rows, np.flatnonzero(np.bincount(expected, minlength=120)[expected] > 1))
+    np.testing.assert_array_equal(group[:, None] == group, expected[rows][:, None] == expected[rows])
 
 
 def test_too_many_pairs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
