@@ -1,14 +1,15 @@
-# make demo | test | test-slow | test-science | test-slurm | lint | wheel | docs | bench | gpu | clean | pins; each creates or updates
-# .venv first.
+# make demo | test | test-slow | test-science | release-test | test-slurm | lint | wheel | docs | bench | gpu | clean | pins;
+# each creates or updates .venv first.
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 SURVEY ?= demo
+RESULTS ?= results/$(SURVEY)
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow test-science test-slurm lint wheel docs bench gpu clean pins
+.PHONY: demo test test-slow test-science release-test test-slurm lint wheel docs bench gpu clean pins
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -39,6 +40,10 @@ test-slow: $(READY)
 # Every network beside its baselines on one simulated survey; part of test-slow.
 test-science: $(READY)
 	pytest -m slow tests/workflow/test_science.py
+
+# The numbers of the pages against those of a finished run of the demo: make release-test RESULTS=results/demo
+release-test: $(READY)
+	ASTRODL_RESULTS=$(abspath $(RESULTS)) pytest -m slow tests/workflow/test_release.py
 
 # Starts a one-node Slurm on this machine and stops it afterwards; needs root, and installs missing Debian packages.
 test-slurm: $(READY)
