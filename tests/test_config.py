@@ -98,15 +98,23 @@ def test_damaged_yaml_is_an_error(tmp_path: Path, content: str, message: str) ->
         read_yaml(tmp_path / "c.yaml")
 
 
+_STEPS = list(zip("abcdefghijk", "bcdefghijkl", strict=True))
 _BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n"
-    for before, name in zip("abcdefghijk", "bcdefghijkl", strict=True)
+    for before, name in _STEPS
+)
+
+_MAPPINGS, _MERGED = (
+    "a: &a {k: 1}\n" + "".join(f"{name}: &{name} {text.replace('*', '*' + before)}\n" for before, name in _STEPS)
+    for text in ("{1: *, 2: *, 3: *, 4: *, 5: *, 6: *, 7: *, 8: *, 9: *}", "{<<: [*, *, *, *, *, *, *, *, *]}")
 )
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (_MAPPINGS, "more than 200,000 values, aliases included"),
+        (_MERGED, "more than 200,000 values, aliases included"),
         (_BOMB, "more than 200,000 values, aliases included"),
         ("a: &a [*a]", "nested more than 50 deep"),
         ("? &a [*a]\n: 3", "nested more than 50 deep"),

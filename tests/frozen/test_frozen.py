@@ -1,4 +1,4 @@
-"""Files that former versions wrote open, and give the numbers that they gave then: stores, models, predictions, products.
+"""Stores, models, predictions and products of former versions open, and give the numbers that they gave then.
 
 `python -m tests.frozen.make` writes the files of a version at its release (CONTRIBUTING.md).
 """

@@ -1,6 +1,6 @@
 """Before a release: the numbers that the pages record hold for a run of the demo.
 
-`ASTRODL_RESULTS=results/demo pytest -m slow tests/workflow/test_release.py`, or `make release-test RESULTS=results/demo`.
+`make release-test RESULTS=results/demo`: pytest -m slow with the folder in `ASTRODL_RESULTS`.
 """
 
 import json
