@@ -100,8 +100,7 @@ def test_damaged_yaml_is_an_error(tmp_path: Path, content: str, message: str) ->
 
 _STEPS = list(zip("abcdefghijk", "bcdefghijkl", strict=True))
 _BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n"
-    for before, name in _STEPS
+    f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n" for before, name in _STEPS
 )
 
 _MAPPINGS, _MERGED = (

@@ -6,18 +6,21 @@ shard is read as the whole catalogue would be.
 
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 from astropy.coordinates import Angle
 from astropy.table import Column
+from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from astrodl.errors import DataError
-from astrodl.ingestion.meanings import REDSHIFT, Meaning, find_factor, find_sexagesimal, format_unit
+from astrodl.ingestion.meanings import MAGNITUDE, REDSHIFT, Meaning, find_factor, find_sexagesimal, format_unit
 from astrodl.ingestion.placeholders import find_placeholders, is_missing_text, may_be_placeholder
 from astrodl.ingestion.tables import TextColumn, count_texts, distinct_texts, missing_entries
 from astrodl.store.columns import ColumnDescription
@@ -109,6 +112,10 @@ def plan_column(
         return ColumnPlan("text", description, _text_placeholders(column, path, missing, renames or {}, quiet))
     known = meaning or Meaning()
     sexagesimal = find_sexagesimal(column, known) if is_text else ""
+    if column.dtype.kind == "b" and known.unit is not None:
+        raise DataError(
+            f"{path}: column '{column.name}' holds logical values, numbers are accepted; give another column"
+        )
     factor = 1.0 if sexagesimal else find_factor(column, known, path)
     in_own_unit = not sexagesimal and factor == 1.0 and known.unit != "deg"
     unit = description.unit if in_own_unit or not (column.unit or sexagesimal) else known.unit
@@ -202,7 +209,7 @@ def _raw_numbers(column: Column, plan: ColumnPlan, path: Path) -> tuple[NDArray[
         if is_missing_text(bare) or text in plan.missing:
             numbers[text] = np.nan
         elif plan.sexagesimal:
-            numbers[text] = float(Angle(bare, plan.sexagesimal).deg)
+            numbers[text] = _read_angle(bare, plan, column, path)
         elif _REAL.fullmatch(bare):
             numbers[text] = float(bare.casefold().replace("d", "e"))
         else:
@@ -213,6 +220,19 @@ def _raw_numbers(column: Column, plan: ColumnPlan, path: Path) -> tuple[NDArray[
             )
     values = np.array([numbers[text] for text in TextColumn(column)], np.float64)
     return values, missing | ~np.isfinite(values)
+
+
+def _read_angle(text: str, plan: ColumnPlan, column: Column, path: Path) -> float:
+    """Return sexagesimal text in degrees; 60 minutes or seconds are carried over."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            return float(Angle(text, plan.sexagesimal).deg)
+    except ValueError:
+        raise DataError(
+            f"{path}: column '{column.name}' holds '{text:.40}', which is no angle, in {_named(plan.sexagesimal)}; "
+            "correct the column, or give it the unit deg if it is in degrees"
+        ) from None
 
 
 def _is_missing(values: NDArray[Any], plan: ColumnPlan) -> NDArray[np.bool_]:
@@ -281,10 +301,12 @@ def _plan_missing(
             f"{path}: column '{name}' has a median of {np.median(known * plan.factor):.4g}, too high for redshifts; "
             "give a column of redshifts, or store it under another name"
         )
-    n_zero = int((known == 0).sum()) if meaning is REDSHIFT and missing is None else 0
-    if n_zero > 1 and not quiet:
+    n_zero = int((known == 0).sum()) if missing is None and not quiet else 0
+    if (meaning is REDSHIFT and n_zero > 1) or (meaning is MAGNITUDE and n_zero):
+        values_are = "redshifts" if meaning is REDSHIFT else "magnitudes"
         warn(
-            path, f"column '{name}': {n_zero} redshifts are exactly 0; if 0 stands for unknown, list it in data.missing"
+            path,
+            f"column '{name}': {n_zero} {values_are} are exactly 0; if 0 stands for unknown, list it in data.missing",
         )
     return replace(bounded, missing=plan.missing)
 
@@ -324,7 +346,10 @@ def _plan_type(plan: ColumnPlan, values: NDArray[Any], missing: NDArray[np.bool_
     stored: Literal["i8", "u8"] = "i8" if high <= np.iinfo(np.int64).max else "u8"
     if not missing.any():
         return replace(plan, stored=stored)
-    null = int(np.iinfo(np.int64).min) if stored == "i8" else int(np.iinfo(np.uint64).max)
+    limits = np.iinfo(np.int64 if stored == "i8" else np.uint64)
+    ends = range(int(limits.max), int(limits.min), -1)
+    numbers = ends if stored == "u8" else chain([int(limits.min)], ends)
+    null = next(number for number in numbers if not (known == number).any())  # no object has it
     return replace(plan, stored=stored, description=replace(plan.description, null=null))
 
 

@@ -12,6 +12,7 @@ __all__ = ["MAX_CLASSES", "report_classes", "require_ascii", "require_known_name
 MAX_CLASSES = 100
 """Columns with more distinct values are names, not classes."""
 _LEAST_PER_CLASS = 2
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 _LISTED = 5
 
 
@@ -60,6 +61,13 @@ def report_classes(name: str, texts: Mapping[str, int], path: Path) -> None:
     single = [label for label in ordered if counts[label] == 1]
     if single:
         warn(path, f"column '{name}': one object is {_quoted(single)}, too few to train on and to test; {_MERGE}{name}")
+    numbers = [float(label) for label in ordered if _NUMBER.fullmatch(label)]
+    negative = [label for label in ordered if _NUMBER.fullmatch(label) and float(label) < 0]
+    if len(numbers) == len(ordered) and 0 < len(negative) < len(ordered):
+        warn(
+            path,
+            f"column '{name}': {_quoted(negative)} is a class; if it means unknown, list it in data.missing.{name}",
+        )
     for group in _similar(ordered):
         warn(path, f"column '{name}': {_quoted(group)} differ in spelling alone; if they are one class, {_MERGE}{name}")
 
@@ -71,6 +79,8 @@ def _similar(labels: list[str]) -> list[list[str]]:
     """Group labels that differ in case, spaces and punctuation alone."""
     groups: dict[str, list[str]] = {}
     for label in labels:
+        if _NUMBER.fullmatch(label):  # 1 and -1, 1.5 and 15
+            continue
         groups.setdefault(re.sub(r"[\W_]+", "", label).casefold(), []).append(label)
     return [group for group in groups.values() if len(group) > 1]
 

@@ -15,6 +15,7 @@ from astrodl.ingestion.placeholders import is_missing_text
 from astrodl.ingestion.tables import distinct_texts
 
 __all__ = [
+    "MAGNITUDE",
     "MEANINGS",
     "REDSHIFT",
     "Meaning",
@@ -55,6 +56,8 @@ class Meaning:
 
 
 REDSHIFT = Meaning("", -0.1, 20.0)
+MAGNITUDE = Meaning("mag", -30.0, 36.0)
+"""Brighter than the Sun is impossible; from 36 on programs write magnitudes of objects that are not detected."""
 _REDSHIFTS = re.compile(r"redshift|z_?spec|spec_?z|z_?phot|photo_?z|z_(best|true)")
 MEANINGS = {
     "ra": Meaning("deg", -180.0, 360.0, least=99.0, strict=True),
@@ -65,7 +68,7 @@ MEANINGS = {
     "index": Meaning("", least=np.inf),
     "fold": Meaning("", least=np.inf),
     "z": REDSHIFT,
-    "magnitude": Meaning("mag"),
+    "magnitude": MAGNITUDE,
     "inclination": Meaning("deg", -180.0, 360.0),
     "bt": Meaning("", 0.0, 1.0),
     "sersic_index": Meaning("", 0.0, 100.0),

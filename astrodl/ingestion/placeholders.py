@@ -81,4 +81,6 @@ def _of_type(numbers: list[float], dtype: np.dtype[Any]) -> NDArray[Any]:
             return np.asarray(numbers, np.float64).astype(dtype)
     limits = np.iinfo(dtype)
     whole = {int(number) for number in numbers if float(number).is_integer()}
+    if dtype.itemsize == 1:  # too common a number elsewhere
+        whole.add(int(limits.max if limits.min == 0 else limits.min))
     return np.array(sorted(number for number in whole if limits.min <= number <= limits.max), dtype)

@@ -346,3 +346,49 @@ class TestIdentifiers:
     def test_a_missing_identifier_is_refused(self, tmp_path: Path, marker: str) -> None:
         with pytest.raises(DataError, match="row 2 has no 'objid'; give every object an identifier"):
             read(tmp_path, change={"objid": ["a", marker, *map(str, range(N - 2))]})
+
+
+@pytest.mark.parametrize(
+    ("numbers", "null"), [([2**64 - 1, 2**64 - 2, 5, 7], 2**64 - 3), ([-(2**63), 2**63 - 1, 5, 7], 2**63 - 2)]
+)
+def test_the_value_for_missing_integers_is_one_that_no_object_has(
+    numbers: list[int], null: int, tmp_path: Path
+) -> None:
+    values = np.resize(np.array(numbers, np.uint64 if null > 2**63 else np.int64), N)
+    objects = read(tmp_path, change={"parent": MaskedColumn(values, mask=values == 5)}, columns=["parent"])
+    assert objects.columns["parent"].tolist()[:4] == [numbers[0], numbers[1], null, numbers[3]]
+    assert objects.descriptions["parent"].null == null
+
+
+@pytest.mark.parametrize("text", ["25:00:00", "10:75:00"])
+def test_text_that_is_no_angle_is_refused_and_sixty_seconds_are_a_minute(text: str, tmp_path: Path) -> None:
+    angles = {"ra": Column(["10:00:00"] * N), "dec": Column(["1:00:60"] * N)}
+    objects = read(tmp_path, change=angles, **SKY)
+    assert objects.dec is not None
+    assert objects.dec[0] == pytest.approx(1 + 1 / 60)
+    with pytest.raises(DataError, match=f"'ra' holds '{text}', which is no angle, in hours, minutes and seconds"):
+        read(tmp_path, "other.ecsv", change={**angles, "ra": Column([text] * N)}, **SKY)
+
+
+def test_redshifts_are_no_logical_values_and_magnitudes_have_bounds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DataError, match="holds logical values, numbers are accepted"):
+        read(tmp_path, change={"z": np.arange(N) > 5}, columns=["z"])
+    magnitudes = np.resize([20.5, 0.0, 37.5, 21.0], N)
+    found = read(tmp_path, "other.ecsv", change={"magnitude": magnitudes}, columns=["magnitude"]).columns["magnitude"]
+    np.testing.assert_array_equal(found, np.where(magnitudes == 37.5, np.nan, magnitudes))
+    assert "3 magnitudes are exactly 0; if 0 stands for unknown" in capsys.readouterr().err
+
+
+def test_a_negative_number_among_classes_is_pointed_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read(tmp_path, change={"class": np.resize([1, -1], N)}, columns=["class"])
+    printed = capsys.readouterr().err
+    assert "'-1' is a class; if it means unknown, list it in data.missing.class" in printed
+    assert "spelling" not in printed
+
+
+def test_limits_of_eight_bits_stand_for_missing_values_in_their_own_type_alone() -> None:
+    assert find_placeholders(np.array([5, 3, 255, 0], np.uint8)) == ([], [255])
+    assert find_placeholders(np.array([5, 3, -128, 0], np.int8)) == ([-128], [])
+    assert find_placeholders(np.array([5, 3, 255, 0], np.int16)) == ([], [])
