@@ -28,8 +28,13 @@ ZERO_POINT_RANGE = (-60.0, 45.0)
 """Plausible AB magnitudes of one count: from W/m2/Hz (-56.1) to a single electron of a long exposure."""
 _JANSKY_ZERO_POINT = 8.9
 _UNIT = re.compile(
-    r"(?:(\d[\d.]*(?:e[-+]?\d+)?) *\*? *)?(milli|micro|nano|[kmuµμnp]|)(jy|jansky|maggy|maggies|mgy)( */ *pix(el)?)?"
+    r"(?:(\d[\d.]*(?:e[-+]?\d+)?) *\*? *)?(milli|micro|nano|[kmuµμnp]|)(jy|jansky|maggy|maggies|mgy)"
+    r"( */ *pix(el)?s?|[ .*]+pix(el)?s?(\^|\*\*)?-1)?"
 )
+_LOGARITHMIC = re.compile(r"(ab|st|vega|asinh|m|milli)?[ _-]?mags?(nitudes?)?\b.*|dex\b.*|db", re.IGNORECASE)
+"""Units that are not linear in flux."""
+_LEAST_PIVOT = 100.0
+"""Pivot wavelengths are in Angstrom; smaller numbers are in another unit."""
 _COUNT = r"(e-?|(photo)?electrons?|counts?|cts?|photons?|ph|dns?|adus?|data numbers?)"
 _PER_PIXEL = r"([ */.]*pix(el)?s?(\^?-1)?)?"
 _COUNTS = re.compile(_COUNT + _PER_PIXEL)
@@ -90,21 +95,24 @@ def zero_point(hdu: _HasCards, primary: _HasCards) -> float | None:
     Raises
     ------
     UnreadableError
-        If the value of a card is not a number or not plausible.
+        If the value of a card is not a number or not plausible, or the pixels are magnitudes.
     """
     own = hdu.cards
     inherited = {} if own.get("INHERIT") is False else primary.cards
     cards = ChainMap(dict(own), dict(inherited))
+    unit = str(cards.get("BUNIT", "")).strip()
+    if _LOGARITHMIC.fullmatch(unit):
+        raise UnreadableError(f"BUNIT is {unit!r}, pixels must be linear in flux; convert the image, or correct it")
     for header in (own, inherited):
         for key in ZERO_POINT_KEYS:
             if _is_given(header, key):
                 return _require_plausible(key, header[key])
         if _is_given(header, "FLUXMAG0"):
-            return 2.5 * math.log10(_require_positive(header, "FLUXMAG0"))
+            return _require_plausible("FLUXMAG0", 2.5 * math.log10(_require_positive(header, "FLUXMAG0")))
         if _is_given(header, "BUNIT") and (value := _unit_zero_point(cards)) is not None:
-            return value
+            return _require_plausible("BUNIT", value)
         if _is_given(header, "PHOTFLAM") and _is_given(cards, "PHOTPLAM"):
-            return _hst_zero_point(cards)
+            return _require_plausible("PHOTFLAM", _hst_zero_point(cards))
     return None
 
 
@@ -149,7 +157,13 @@ def _matrix(header: fits.Header, row: int, column: int) -> float:
 
 
 def _hst_zero_point(cards: Mapping[str, Any]) -> float:
-    value = _flux_per_wavelength(_require_positive(cards, "PHOTFLAM"), _require_positive(cards, "PHOTPLAM"))
+    pivot = _require_positive(cards, "PHOTPLAM")
+    if pivot < _LEAST_PIVOT:
+        raise UnreadableError(
+            f"PHOTPLAM is {pivot:g}, accepted are wavelengths in Angstrom, {_LEAST_PIVOT:g} or more; correct the header "
+            "or give the band's zero_point"
+        )
+    value = _flux_per_wavelength(_require_positive(cards, "PHOTFLAM"), pivot)
     unit = str(cards.get("BUNIT", "")).strip()
     plain = re.sub(r"[()]", "", unit.lower())
     if _COUNTS.fullmatch(plain):
@@ -170,11 +184,13 @@ def _unit_zero_point(cards: Mapping[str, Any]) -> float | None:
     unit = str(cards.get("BUNIT", "")).strip()
     solid_angle = 1.0
     if re.fullmatch(r"MJy */ *sr|MJy sr(-1|\^-1|\*\*-1)", unit):
-        unit, solid_angle = "MJy", _positive(cards, "PIXAR_SR") or math.nan
+        unit = "MJy"
+        solid_angle = _require_positive(cards, "PIXAR_SR") if _is_given(cards, "PIXAR_SR") else math.nan
     match = _UNIT.fullmatch(unit.lower())
     if match is None:
-        return _energy_zero_point(unit, _positive(cards, "PHOTPLAM"))
-    if math.isnan(solid_angle) or "MJY" in unit:  # MJY is mega or milli: ambiguous
+        pivot = _positive(cards, "PHOTPLAM")
+        return _energy_zero_point(unit, pivot if pivot is None or pivot >= _LEAST_PIVOT else None)
+    if math.isnan(solid_angle) or "MJY" in unit or "PJ" in unit:  # MJY is mega or milli: ambiguous; PJy is peta
         return None
     prefix = "mega" if "MJ" in unit else match[2]
     number = float(match[1] or 1) * solid_angle

@@ -25,6 +25,10 @@ _SOLUTION = re.compile(
     r"|[AB]P?_(ORDER|DMAX|\d_\d)|RADESYS|RADECSYS|EQUINOX|EPOCH"
 )
 """Keywords of a celestial WCS without lookup tables."""
+_NUMBERS = re.compile(
+    r"C(RVAL|RPIX|DELT|ROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|(LON|LAT)POLE|[AB]P?_(ORDER|\d_\d)|EQUINOX"
+)
+"""Those that hold numbers; wcslib takes the default, such as 0, for anything else."""
 _EPOCHS = (1950.0, 2000.0)
 """Values of EPOCH that stand for an equinox; others are the date of the observation."""
 
@@ -153,6 +157,7 @@ def read_sky_grid(header: fits.Header, file: fits.HDUList) -> SkyGrid | None:
     if header.count("NAXIS") != 1 or header.get("WCSAXES", 2) not in range(10):
         return None
     header = _inherit(header, file)
+    _require_numbers(header)
     has_tables = any(f"{card}{axis}" in header for card in ("CPDIS", "D2IMDIS") for axis in (1, 2))
     if has_tables and any(hdu.name in AUXILIARY_IMAGES and isinstance(hdu, fits.CompImageHDU) for hdu in file):
         raise UnreadableError("the lookup tables of the distortion are tile-compressed; unpack the file with funpack")
@@ -167,6 +172,25 @@ def read_sky_grid(header: fits.Header, file: fits.HDUList) -> SkyGrid | None:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UnreadableError(f"the celestial coordinates (WCS) of the header cannot be used ({reason})") from None
     return grid
+
+
+def _require_numbers(header: fits.Header) -> None:
+    """Check that cards of the solution hold numbers; an equinox such as J2000 becomes one.
+
+    Raises
+    ------
+    UnreadableError
+        The first card that does not, in a header with celestial axes.
+    """
+    if isinstance(text := header.get("EQUINOX"), str) and (match := re.fullmatch(r" *[JB]?(\d{4}(\.\d*)?) *", text)):
+        header["EQUINOX"] = float(match[1])
+    if not any(re.match(r"RA--|DEC-|[A-Z]{1,2}L(ON|AT|N|T)-", str(header.get(f"CTYPE{axis}"))) for axis in (1, 2)):
+        return
+    for key, value in header.items():
+        if _NUMBERS.fullmatch(key) and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UnreadableError(
+                f"the celestial coordinates (WCS) of the header cannot be used ({key} is {value!r:.40}, not a number)"
+            )
 
 
 def _inherit(header: fits.Header, file: fits.HDUList) -> fits.Header:

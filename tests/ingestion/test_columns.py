@@ -355,7 +355,9 @@ def test_the_value_for_missing_integers_is_one_that_no_object_has(
     numbers: list[int], null: int, tmp_path: Path
 ) -> None:
     values = np.resize(np.array(numbers, np.uint64 if null > 2**63 else np.int64), N)
-    objects = read(tmp_path, change={"parent": MaskedColumn(values, mask=values == 5)}, columns=["parent"])
+    objects = read(
+        tmp_path, change={"parent": MaskedColumn(values, mask=values == 5)}, columns=["parent"], missing={"parent": []}
+    )
     assert objects.columns["parent"].tolist()[:4] == [numbers[0], numbers[1], null, numbers[3]]
     assert objects.descriptions["parent"].null == null
 

@@ -278,3 +278,22 @@ def test_images_of_different_shapes_without_coordinates_are_not_compared(tmp_pat
     values = mosaic_settings(tmp_path, x_column="x", y_column="y", bands=[{"name": "g"}, {"name": "r"}])
     with pytest.raises(DataError, match="205 x 150 pixels, the reference band 210 x 150"):
         ingest(values, tmp_path / "store.h5")
+
+
+@pytest.mark.parametrize(("key", "value"), [("CRVAL1", "NaN"), ("CRPIX2", "10.5"), ("CD1_1", True), ("EQUINOX", "now")])
+def test_cards_of_a_solution_that_are_not_numbers_are_refused(key: str, value: Any) -> None:
+    """wcslib reads 0, or another default, in their place."""
+    hdu = fits.PrimaryHDU(np.zeros((4, 4)), make_wcs().to_header())
+    hdu.header[key] = value
+    with pytest.raises(UnreadableError, match=f"{key} is .*, not a number"):
+        read_sky_grid(hdu.header, fits.HDUList([hdu]))
+
+
+@pytest.mark.parametrize(("text", "frame"), [("B1950", "fk4"), ("J2000", "fk5"), ("1975.0", "fk4")])
+def test_an_equinox_may_be_text(text: str, frame: str) -> None:
+    hdu = fits.PrimaryHDU(np.zeros((4, 4)), make_wcs().to_header())
+    del hdu.header["RADESYS"]
+    hdu.header["EQUINOX"] = text
+    grid = read_sky_grid(hdu.header, fits.HDUList([hdu]))
+    assert grid is not None
+    assert grid.frame.name == frame
