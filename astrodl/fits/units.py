@@ -160,8 +160,8 @@ def _hst_zero_point(cards: Mapping[str, Any]) -> float:
     pivot = _require_positive(cards, "PHOTPLAM")
     if pivot < _LEAST_PIVOT:
         raise UnreadableError(
-            f"PHOTPLAM is {pivot:g}, accepted are wavelengths in Angstrom, {_LEAST_PIVOT:g} or more; correct the header "
-            "or give the band's zero_point"
+            f"PHOTPLAM is {pivot:g}, accepted are wavelengths in Angstrom, {_LEAST_PIVOT:g} or more; correct the "
+            "header or give the band's zero_point"
         )
     value = _flux_per_wavelength(_require_positive(cards, "PHOTFLAM"), pivot)
     unit = str(cards.get("BUNIT", "")).strip()
