@@ -28,6 +28,7 @@ __all__ = [
     "final_name",
     "replacing",
     "replacing_hdf5",
+    "require_regular",
     "write_json",
     "write_text",
 ]
@@ -62,6 +63,9 @@ def replacing(path: FilePath, *, durable: bool = True) -> Iterator[Path]:
         Name of a file that does not exist yet; the block must create it.
     """
     target = Path(path)
+    if target.parts[:1] and target.parts[0].startswith("~"):
+        target = target.absolute()  # astropy takes ~ for the home folder
+    require_regular(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target.parent.absolute())
     temporary = target.with_name(f".{target.name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
@@ -77,6 +81,23 @@ def replacing(path: FilePath, *, durable: bool = True) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_regular(path: FilePath) -> None:
+    """Check, before the work, that a file can take the place of what is there: a regular file or nothing.
+
+    Raises
+    ------
+    IsADirectoryError
+        There is a folder.
+    OSError
+        There is a device, a pipe or a socket, which would be lost.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if (target.exists() and not target.is_file()) or os.path.realpath(target.parent) == "/dev":
+        raise OSError(errno.EOPNOTSUPP, "is a device, a pipe or a socket", str(target))
 
 
 def error_number(error: OSError) -> int | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from astrodl.atomic import _ClosableFile, _sweep, final_name, replacing, replacing_hdf5, write_text
 
@@ -35,6 +36,27 @@ def test_an_error_leaves_only_the_old_file(tmp_path: Path) -> None:
         fail()
     assert (tmp_path / "a.txt").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_pipe_a_device_or_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in (tmp_path / "pipe", tmp_path / "link", Path("/dev/no-such-device")):
+        with pytest.raises(OSError, match="is a device, a pipe or a socket"), replacing(name):
+            pass
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / "folder"):
+        pass
+    assert (tmp_path / "pipe").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_folder_named_tilde_is_not_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """astropy takes it for that when it opens a file."""
+    monkeypatch.chdir(tmp_path)
+    with replacing("~/a.fits") as temporary:
+        fits.PrimaryHDU().writeto(temporary)
+    assert (tmp_path / "~" / "a.fits").is_file()
 
 
 def test_a_second_process_waits_for_the_first_and_the_lock_file_is_removed(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ _ADVICE = {
     errno.EROFS: _DENIED,
     errno.ENOENT: "give an existing path",
     errno.EISDIR: "give the path of a file",
+    errno.EOPNOTSUPP: "a device, a pipe or a socket is not replaced by a file; give the path of a file",
     errno.ENOTDIR: "a part of this path is a file; give another path",
     errno.EEXIST: "give another path, or remove what is there",
     errno.ENAMETOOLONG: "give a shorter path",

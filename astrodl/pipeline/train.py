@@ -100,6 +100,8 @@ def train(
     >>> astrodl.train("photoz", "store.h5", "photoz", settings={"train": {"epochs": 5}})  # doctest: +SKIP
     """
     out, task_class = Path(out), tasks.get(task)
+    if out.is_file():
+        raise ConfigError(f"{out}: is a file, must be a folder for the model; give another --out")
     parsed = parse(task_class.Settings, settings or {}, f"tasks.{task}")
     path = out / "model.safetensors"
     with distributed.process_group(device), DirectReader(store) as reader, _folder_lock(out):

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import astrodl
-from astrodl.atomic import exclusive_lock
+from astrodl.atomic import exclusive_lock, require_regular
 from astrodl.errors import StoreError
 from astrodl.store.columns import ColumnDescription
 from astrodl.store.damage import first_line, may_be_replaced
@@ -74,6 +74,7 @@ class Writer:
         resume: str | None = None,
     ) -> None:
         self.path = Path(path)
+        require_regular(self.path)
         self.n_objects = n_objects
         self.bands = tuple(bands)
         self.size = size

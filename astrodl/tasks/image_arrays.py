@@ -62,6 +62,11 @@ def prepare_cutouts(
         n_given = n_bands if bands is None else len(bands)
         sky = _scaled(_fitting("sky_sigma", _numbers("sky_sigma", sky_sigma), (n_objects, n_given)), own_factor)
         sky = sky if order is None else sky[:, order]
+        if (sky < 0).any() or np.isinf(sky).any():
+            raise DataError(
+                f"sky_sigma reaches {np.nanmin(sky):g} to {np.nanmax(sky):g}, must be the noise of a pixel, finite and "
+                "not negative; leave it out to measure it"
+            )
     scale = context.pixel_scale_arcsec or None
     if features is None:
         measured, _ = measure(pixels, sky_sigma=sky, pixel_scale_arcsec=scale, calibrated=context.unit == "uJy")

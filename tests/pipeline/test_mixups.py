@@ -131,6 +131,19 @@ def test_an_output_that_is_an_input_is_refused(store: Path, folder: Path, tmp_pa
     assert (own.read_bytes(), model.read_bytes(), predictions.read_bytes()) == before
 
 
+def test_a_folder_as_file_and_a_file_as_folder_are_refused_before_the_work(
+    store: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = folder / "photoz" / "model.safetensors"
+    with pytest.raises(IsADirectoryError):
+        astrodl.predict("photoz", store, [model], tmp_path)
+    assert cli.main(["predict", "photoz", str(store), str(model), "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"astrodl: {tmp_path}: is a directory; give the path of a file"
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ConfigError, match="taken: is a file, must be a folder for the model"):
+        astrodl.train("photoz", store, tmp_path / "taken")
+
+
 def altered(path: Path, out: Path, fingerprint: str, **context: Any) -> Path:
     """Save a model with another context."""
     model = load_model(path, device="cpu")

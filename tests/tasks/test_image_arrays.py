@@ -144,6 +144,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"unit": "AB mags"}, "not a unit that astropy knows"),
     ({"unit": u.MJy / u.sr}, "this model takes microjansky per pixel"),
     ({"sky_sigma": np.ones((12, 2))}, r"sky_sigma has shape \(12, 2\), must be \(12, 3\)"),
+    (
+        {"sky_sigma": -np.ones((12, 3))},
+        "sky_sigma reaches -1 to -1, must be the noise of a pixel",
+    ),
+    ({"sky_sigma": np.full((12, 3), np.inf)}, "sky_sigma reaches inf to inf"),
     ({"features": np.ones((12, 4))}, r"features have shape \(12, 4\)"),
     ({"bands": ["i", "r", "g"], "features": np.ones((12, 4))}, "features: they belong to the bands in the order"),
     ({"ebv": np.ones(5)}, "ebv has shape"),

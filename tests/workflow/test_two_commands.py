@@ -39,7 +39,8 @@ def test_two_commands_lead_from_real_data_to_catalogue_and_report(name: str, tes
     values = yaml.safe_load((tmp_path / "sky.yaml").read_text("utf-8"))
     assert tuple(values["tasks"]) == expected
     training = {"train": {"epochs": 1, "batch_size": 16}}
-    values["tasks"] = {task: tasks.get(task).small | training for task in expected}
+    small = {task: tasks.get(task).small if images else {} for task in expected}
+    values["tasks"] = {task: small[task] | training for task in expected}
     write_config(tmp_path / "sky.yaml", **values)
     run_in(tmp_path, "astrodl", "run", "sky.yaml", "--cores", "2")
     results = tmp_path / "results" / "sky"
