@@ -16,6 +16,7 @@ from astrodl.tasks.base import Arrays, Evaluation
 from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import scale_free_features
 from astrodl.tasks.metric import Metrics, bootstrap_metrics
+from astrodl.tasks.segmentation import shape
 from astrodl.tasks.segmentation.clumps import MATCH_PIXELS, is_real, listed, pad
 from astrodl.tasks.segmentation.labels import Labels
 from astrodl.tasks.segmentation.ratio import is_open
@@ -96,7 +97,7 @@ def score(predictions: Arrays, truth: Arrays, threshold: float) -> Metrics:
         inside = (predictions["bt_low68"] <= truth["bt"]) & (truth["bt"] <= predictions["bt_high68"])
         open_ones = is_open(predictions)
         metrics |= bootstrap_metrics({"bt_coverage_68": np.mean}, (inside[open_ones] if open_ones.any() else inside))
-    return metrics
+    return metrics | shape.score(predictions, truth)
 
 
 def baselines(
