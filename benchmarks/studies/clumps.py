@@ -1,222 +1,426 @@
-"""Accuracy of clumps, bulge and disk on a simulated survey, as tables for docs/tasks/segmentation.md.
+"""Study of docs/tasks/segmentation.md: clumps, bulge and disk on simulated galaxies, beside fits and limits.
 
-python benchmarks/studies/clumps.py STORE MODEL [MODEL ...] [--simulated FOLDER --fits N] [--split test]
+    python benchmarks/studies/clumps.py FOLDER
 
-STORE is a simulated survey that `astrodl ingest` wrote, MODEL trained networks of the task segmentation (one per seed).
-With the folder of `astrodl simulate`, N galaxies are also fitted with a Sersic bulge and an exponential disk, convolved
-with the true point-spread function, from the true parameters as the starting point.
+keeps everything in FOLDER and continues there after a kill; `--record` copies tables and figures into docs/. Five
+networks are trained, and some test galaxies fitted with a Sersic bulge and an exponential disk. About an hour of CPU
+time; `--tiny` tries it in minutes, and its numbers mean nothing.
 """
 
 import argparse
-import itertools
+import json
+import os
 import time
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import clump_limits
+import copy_to_docs
 import numpy as np
+import profile_fit
+import study
 import torch
-from astropy.io import fits
-from scipy.optimize import least_squares
-from study import table
+from figures import free_response_curves
 
-from astrodl import load_model, open_store
+import astrodl
+from astrodl.atomic import write_json, write_text
+from astrodl.config import IngestSettings, SimulateSettings
 from astrodl.metrics.clumps import free_response
 from astrodl.pipeline.objects import labelled
 from astrodl.plots.style import wilson_interval
-from astrodl.store import Reader
+from astrodl.simulator.survey import data_settings
+from astrodl.store import open_store
 from astrodl.tasks.base import Arrays
-from astrodl.tasks.model import Model
+from astrodl.tasks.model import Model, load_model
+from astrodl.tasks.segmentation import Segmentation, SegmentationSettings
 from astrodl.tasks.segmentation.ratio import is_open
-from astrodl.tasks.segmentation.scoring import match
+from astrodl.tasks.segmentation.scoring import BRIGHT_CONTRAST, BRIGHT_SNR, match
 
-BINS = {
-    "S/N of the clump": (2, [0, 3, 5, 10, 20, np.inf]),
-    "share of the galaxy's flux": (4, [0, 0.01, 0.03, 0.08, np.inf]),
-}
-FIT_BOUNDS = ([0, 0, 0.02, 0.02, 0.7, 0.2, 0.1, -np.inf, -3, -3], [np.inf, np.inf, 3, 3, 6.0, 1, 1, np.inf, 3, 3])
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+METHODS = {"residual_forest": "forest", "dog_boosting": "gradient boosting"}
+FITS = {"one": "profile fit, one band", "all": "profile fit, all bands"}
+DISTANCES = [0, 0.5, 1, 2, np.inf]
+
+
+class Plan(NamedTuple):
+    """Size of the study."""
+
+    n_objects: int = 10_000
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    epochs: int = 10
+    n_fits: int = 240
+    n_limits: int = 1500
+
+
+TINY = Plan(400, (0, 1), 1, 6, 60)
 
 
 def share(hits: np.ndarray) -> str:
-    """Format a binomial fraction with its 68 % interval."""
-    low, high = wilson_interval(hits.sum(), len(hits))
-    return f"{hits.mean():.3f} ({float(low):.3f}-{float(high):.3f})" if len(hits) else ""
+    """Write a fraction with its 68 % binomial interval."""
+    if not len(hits):
+        return ""
+    low, high = (float(end) for end in wilson_interval(hits.sum(), len(hits)))
+    return f"{hits.mean():.2f} ({low:.2f} to {high:.2f})"
 
 
-def objects(predicted: Arrays, truth: Arrays, radius_pixels: np.ndarray) -> str:
-    """Tabulate the completeness of detectable clumps in bins of their properties, and the free response."""
-    rows, of_truth, found, of_found = match(predicted, truth)
-    detectable = rows[:, 5] > 0
-    image = rows[:, 6].astype(int)
-    middle = (truth["mask"].shape[-1] - 1) / 2
-    distance = np.hypot(rows[:, 0] - middle, rows[:, 1] - middle) / radius_pixels[image]
-    properties = {name: (rows[:, column], edges) for name, (column, edges) in BINS.items()}
-    properties["distance in half-light radii"] = (distance, [0, 0.5, 1, 2, np.inf])
-    lines = []
-    for name, (values, edges) in properties.items():
-        for low, high in itertools.pairwise(edges):
-            chosen = detectable & (values >= low) & (values < high)
-            lines.append([name, f"{low:g} to {high:g}", str(chosen.sum()), share(of_truth[chosen] >= 0)])
-    finds = np.where(of_found >= 0, detectable[of_found], False)
-    _, completeness, purity = free_response(found.value, of_found >= 0, finds, int(detectable.sum()))
-    number = np.bincount(found.image, minlength=len(truth["bt"])) - (truth["clumps"][:, :, 5] > 0).sum(1)
-    offsets = np.hypot(*(rows[of_found[of_found >= 0], :2] - np.column_stack([found.y, found.x])[of_found >= 0]).T)
-    about = (
-        f"Purity {share(of_found >= 0)} at completeness {share(of_truth[detectable] >= 0)}; at the most probable half "
-        f"of the clumps, purity {purity[len(purity) // 2]:.3f} at completeness {completeness[len(purity) // 2]:.3f}. "
-        f"Predicted minus true number per galaxy {number.mean():+.3f}, scatter {number.std():.3f}; median distance of "
-        f"a pair {np.median(offsets):.2f} pixels."
-    )
-    return about + "\n\n" + table(["property", "bin", "clumps", "completeness"], lines)
+class Study:
+    """The study, in the working directory."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Do what is not there yet."""
+        if not Path("store.h5").exists():
+            settings = SimulateSettings(n_objects=self.plan.n_objects, seed=1)
+            astrodl.simulate(settings, "simulated", progress=False)
+            data = data_settings(settings, Path("simulated"))
+            astrodl.ingest(IngestSettings(survey="candels", data=data), "store.h5")
+        for seed in self.plan.seeds:
+            self.train(seed)
+        if not Path("fits.npz").exists():
+            numbers = [int(name[3:]) for name in self.identifiers[self.fitted]]
+            np.savez("fits.npz", **profile_fit.fit_all(Path("simulated"), numbers, self.reference))
+        if not Path("limits.json").exists():
+            numbers = [int(name[3:]) for name in self.identifiers[: self.plan.n_limits]]
+            limits = clump_limits.measure_limits(Path("simulated"), numbers, self.reference)
+            write_json("limits.json", limits._asdict())
+        if not Path("baselines.npz").exists():
+            self.run_baselines()
+        for seed in self.plan.seeds:
+            if not Path(f"predicted{seed}.npz").exists():
+                self.predict(seed)
+        if not Path("predicted.npz").exists():
+            self.predict_together()
+
+    def train(self, seed: int) -> Path:
+        """Train a network, or find it trained."""
+        settings = {"train": {"epochs": self.plan.epochs, "batch_size": 16}}
+        return astrodl.train(
+            "segmentation",
+            "store.h5",
+            f"seed{seed}",
+            settings=settings,
+            seed=seed,
+            device="cpu",
+            threads=1,
+            progress=False,
+        )
+
+    @cached_property
+    def model(self) -> Model:
+        """Network of the first seed."""
+        return load_model(self.train(self.plan.seeds[0]), device="cpu")
+
+    @property
+    def reference(self) -> int:
+        """Index of the reference band, the default of simulation and task."""
+        with open_store("store.h5") as store:
+            return len(store.bands) // 2
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Rows of the test galaxies."""
+        with open_store("store.h5") as store:
+            return labelled(Segmentation, SegmentationSettings(), store, "test")
+
+    @cached_property
+    def identifiers(self) -> np.ndarray:
+        """Names of the test galaxies."""
+        with open_store("store.h5") as store:
+            return np.array([str(name) for name in store.object_id[self.rows]])
+
+    @cached_property
+    def fitted(self) -> np.ndarray:
+        """Positions of the fitted galaxies among the test galaxies."""
+        return np.sort(np.random.default_rng(0).permutation(len(self.rows))[: self.plan.n_fits])
+
+    @cached_property
+    def truth(self) -> Arrays:
+        """Truth of the test galaxies."""
+        with open_store("store.h5") as store:
+            return self.model.task.truth(store, self.rows)
+
+    def predict(self, seed: int) -> None:
+        """Predict the test galaxies; keep what the tables need, and the metrics."""
+        model = load_model(self.train(seed), device="cpu")
+        with open_store("store.h5") as store:
+            cutouts = model.task.read(store, self.rows)
+        start = time.process_time()
+        raw = model.raw(cutouts)
+        predicted = model.task.finish(raw)
+        seconds = (time.process_time() - start) / len(self.rows)
+        scores = model.task.score(predicted, self.truth, {})
+        small = {name: values for name, values in predicted.items() if values.ndim <= 2}
+        np.savez(f"raw{seed}.npz", **{name: values.astype(np.float16) for name, values in raw.items()})
+        np.savez(f"predicted{seed}.npz", seconds=seconds, scores=json.dumps(scores), **small)
+
+    def predict_together(self) -> None:
+        """Score the mean of the networks, as `astrodl predict` averages them."""
+        total: Arrays = {}
+        for seed in self.plan.seeds:
+            for name, values in np.load(f"raw{seed}.npz").items():
+                total[name] = total.get(name, 0) + values.astype(np.float32) / len(self.plan.seeds)
+        predicted = self.model.task.finish(total)
+        scores = self.model.task.score(predicted, self.truth, {})
+        np.savez("predicted.npz", scores=json.dumps(scores), bt=predicted["bt"])
+
+    def run_baselines(self) -> None:
+        """Fit and score the classical methods."""
+        task = self.model.task
+        with open_store("store.h5") as store:
+            train = labelled(type(task), task.settings, store, "train")
+            found = task.baselines(store, train, store, self.rows)
+        kept: dict[str, Any] = {}
+        for name, (arrays, _) in found.items():
+            kept[f"{name}/scores"] = json.dumps(task.score(arrays, self.truth, {}))
+            kept |= {f"{name}/{key}": values for key, values in arrays.items() if values.ndim <= 2}
+        np.savez("baselines.npz", **kept)
+
+    # -- results --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def predicted(self) -> list[Arrays]:
+        """Predictions of all seeds."""
+        return [dict(np.load(f"predicted{seed}.npz")) for seed in self.plan.seeds]
+
+    @cached_property
+    def baselines(self) -> dict[str, Arrays]:
+        """Predictions and scores of the classical methods."""
+        found: dict[str, Arrays] = {}
+        for key, values in np.load("baselines.npz").items():
+            name, entry = key.split("/")
+            found.setdefault(name, {})[entry] = values
+        return found
+
+    @cached_property
+    def fits(self) -> Arrays:
+        """Results of the profile fits."""
+        return dict(np.load("fits.npz"))
+
+    def page(self) -> str:
+        """Write all tables and figures."""
+        plan = self.plan
+        parts = [
+            f"{plan.n_objects:,} simulated galaxies (`candels`), {len(self.rows):,} of the test split, {plan.epochs} "
+            f"epochs in batches of 16; mean and standard deviation over {len(plan.seeds)} seeds. Written by `python "
+            "benchmarks/studies/clumps.py FOLDER --record`.",
+            self.headline(),
+            self.ratios(),
+            self.limits_of_ratio(),
+            self.detection(),
+            self.limits_of_detection(),
+            study.show("Free response of clumps", "segmentation-free-response.png", self.curves()),
+        ]
+        return "\n\n".join(parts)
+
+    def headline(self) -> str:
+        """Tabulate all metrics."""
+        runs = [study.values_of(json.loads(str(one["scores"]))) for one in self.predicted]
+        ensemble = study.values_of(json.loads(str(np.load("predicted.npz")["scores"])))
+        rivals = {name: study.values_of(json.loads(str(one["scores"]))) for name, one in self.baselines.items()}
+        rows = [
+            [
+                f"`{metric}`",
+                study.mean_and_spread([run[metric] for run in runs], 3),
+                f"{ensemble[metric]:.3f}",
+                *(f"{rival[metric]:.3f}" if metric in rival else "–" for rival in rivals.values()),
+            ]
+            for metric in runs[0]
+        ]
+        return study.table(
+            ["metric", "network", "mean of the networks", *(name.replace("_", " ") for name in rivals)], rows
+        )
+
+    def ratios(self) -> str:
+        """Tabulate the error of the ratio in bins: network, classical methods, fit."""
+        truth = self.truth["bt"]
+        with open_store("store.h5") as store:
+            by = {
+                "all": np.zeros(len(truth)),
+                "magnitude": store.column("magnitude", self.rows),
+                "S/N": store.features(["snr"], self.rows)[:, 0],
+                "radius (arcsec)": store.column("radius_arcsec", self.rows),
+                "inclination (deg)": store.column("inclination", self.rows),
+                "z": store.column("z", self.rows),
+            }
+        rows = []
+        for name, values in by.items():
+            edges = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1])) if name != "all" else np.array([0, 1])
+            for low, high in pairwise(edges):
+                chosen = (values >= low) & ((values < high) | (high == edges[-1]))
+                rows.append([name, f"{low:.3g} to {high:.3g}" if name != "all" else "", str(chosen.sum())])
+                rows[-1] += self.ratio_cells(truth, chosen)
+        head = ["quantity", "bin", "galaxies", "network", *METHODS.values(), *FITS.values(), "coverage"]
+        about = (
+            f"Bulge-to-total ratio: RMSE, share within 0.1. The fits are of {len(self.fitted)} of the test galaxies, "
+            "drawn again without neighbours, with the true point-spread function, and start at the true shapes. Last: "
+            "share of the galaxies within the network's 68 % interval."
+        )
+        return about + "\n\n" + study.table(head, rows)
+
+    def ratio_cells(self, truth: np.ndarray, chosen: np.ndarray) -> list[str]:
+        """Write the errors of all methods for some galaxies."""
+        errors = [(one["bt"] - truth)[chosen] for one in self.predicted]
+        cells = [
+            study.mean_and_spread([float(np.sqrt(np.mean(e**2))) for e in errors], 3)
+            + ", "
+            + study.mean_and_spread([float(np.mean(np.abs(e) < 0.1)) for e in errors], 2)
+        ]
+        some = chosen[self.fitted]
+        others = [self.baselines[name]["bt"][chosen] - truth[chosen] for name in METHODS]
+        others += [(self.fits[name] - self.fits["truth"])[some] for name in FITS]
+        cells += [f"{np.sqrt(np.mean(e**2)):.3f}, {np.mean(np.abs(e) < 0.1):.2f}" if len(e) else "" for e in others]
+        inside = [(one["bt_low68"] <= truth) & (truth <= one["bt_high68"]) for one in self.predicted]
+        covered = [hits[chosen & is_open(one)].mean() for one, hits in zip(self.predicted, inside, strict=True)]
+        return [*cells, study.mean_and_spread([float(value) for value in covered], 3)]
+
+    def limits_of_ratio(self) -> str:
+        """Tabulate what could be known of the ratio, and the times."""
+        network = np.mean([one["bt"][self.fitted] - self.truth["bt"][self.fitted] for one in self.predicted], axis=0)
+        errors = {
+            "network, mean of the seeds": network,
+            **{FITS[name]: self.fits[name] - self.fits["truth"] for name in FITS},
+            **{
+                f"{FITS[name]}, of galaxies that are nothing but a Sersic bulge and an exponential disk": self.fits[
+                    f"twin_{name}"
+                ]
+                - self.fits["twin_truth"]
+                for name in FITS
+            },
+            "linear fit, one band, the true images of the components known": self.fits["templates"]
+            - self.fits["truth"],
+        }
+        rows = [
+            [name, f"{np.sqrt(np.mean(e**2)):.3f}", share(np.abs(e) < 0.1), f"{np.mean(e):+.3f}"]
+            for name, e in errors.items()
+        ]
+        seconds = float(np.mean([one["seconds"] for one in self.predicted]))
+        times = ", ".join(f"{self.fits[f'{name}_seconds'].mean():.3f} s ({label})" for name, label in FITS.items())
+        fitted_shape = self.single_shapes()
+        return (
+            f"The same {len(self.fitted)} galaxies, and what the images could tell:\n\n"
+            + study.table(["method", "RMSE", "within 0.1", "bias"], rows)
+            + f"\n\nCPU time per galaxy: network {seconds:.4f} s for maps, clumps and ratio from eight views; "
+            f"{times}, in Fourier space, for the ratio alone. {fitted_shape}"
+        )
+
+    def single_shapes(self) -> str:
+        """Write the errors of radius and index of a fit with one Sersic profile beside those of the network."""
+        words = []
+        for name, label in (("radius", "half-light radius"), ("sersic_index", "Sersic index")):
+            true = self.truth[f"true_{name}"][self.fitted]
+            networks = [np.log(one[name][self.fitted] / true) for one in self.predicted]
+            fit = np.log(self.fits[f"single_{name}"] / true)
+            scatter = study.mean_and_spread([_mad(error) for error in networks], 3)
+            words.append(f"{label}: network {scatter}, fit of one Sersic profile {_mad(fit):.3f}")
+        return "Robust scatter of the logarithm of the " + "; ".join(words) + "."
+
+    def detection(self) -> str:
+        """Tabulate the completeness of clumps, and the purity, in bins."""
+        with open_store("store.h5") as store:
+            radius = store.column("radius_arcsec", self.rows) / (store.pixel_scale_arcsec or 1.0)
+            z = store.column("z", self.rows)
+        matched = [match(one, self.truth) for one in self.predicted]
+        rows = matched[0][0]
+        image, found = rows[:, 6].astype(int), [of_truth >= 0 for _, of_truth, *_ in matched]
+        middle = (self.truth["mask"].shape[-1] - 1) / 2
+        distance = np.hypot(rows[:, 0] - middle, rows[:, 1] - middle) / radius[image]
+        by = {
+            "S/N": (rows[:, 2], [0, 3, 5, 10, 20, np.inf]),
+            "share of the galaxy's flux": (rows[:, 4], [0, 0.01, 0.03, 0.08, np.inf]),
+            "distance (half-light radii)": (distance, DISTANCES),
+            "z": (z[image], np.quantile(z[image], [0, 0.25, 0.5, 0.75, 1]).round(2).tolist()),
+        }
+        detectable = rows[:, 5] > 0
+        pure = {"distance (half-light radii)": lambda f: np.hypot(f.y - middle, f.x - middle) / radius[f.image]}
+        pure["z"] = lambda f: z[f.image]
+        lines = []
+        for name, (values, edges) in by.items():
+            for low, high in pairwise(edges):
+                chosen = detectable & (values >= low) & (values < high)
+                line = [name, f"{low:g} to {high:g}", str(chosen.sum())]
+                line.append(share(np.concatenate([hits[chosen] for hits in found])))
+                line.append(self.purity(matched, pure[name], low, high) if name in pure else "")
+                lines.append(line)
+        about = (
+            "Clumps as objects, all seeds together, with binomial intervals of 68 %: completeness of the detectable "
+            "ones at the threshold for a purity of 0.85 on the validation split, and purity of those found."
+        )
+        return about + "\n\n" + study.table(["quantity", "bin", "clumps", "completeness", "purity"], lines)
+
+    def purity(self, matched: list[Any], measure: Any, low: float, high: float) -> str:
+        """Write the purity of the predicted clumps in a bin."""
+        hits = []
+        for *_, found, of_found in matched:
+            values = measure(found)
+            hits.append((of_found >= 0)[(values >= low) & (values < high)])
+        return share(np.concatenate(hits))
+
+    def limits_of_detection(self) -> str:
+        """Write what could be known of the clumps."""
+        limits = clump_limits.Limits(**study.read_json("limits.json"))
+        rows = [
+            ["in the mask", str(limits.n_clumps), f"{limits.known:.2f}", f"{limits.local:.2f}"],
+            ["bright", str(limits.n_bright), f"{limits.bright_known:.2f}", f"{limits.bright_local:.2f}"],
+        ]
+        head = [
+            "clumps",
+            "number",
+            "above 5 σ, all other light known",
+            "above 5 σ over a background with slope and curvature",
+        ]
+        reached = (
+            f"by significance alone, {limits.completeness:.2f} of the bright clumps can be had at a purity of 0.85"
+            if limits.completeness
+            else "by significance alone, no set of clumps has a purity of 0.85"
+        )
+        return (
+            "What the images could tell of clumps, with the true positions and without neighbours:\n\n"
+            + study.table(head, rows)
+            + f"\n\nFor each bright clump, {limits.mimics:.2f} peaks of the smooth light off the centre (second "
+            f"nuclei, ends of bars, rings) are as significant: {reached}. If all light but that of the clumps were "
+            f"known, the best threshold on their noisy light would have a Dice coefficient of {limits.dice:.2f}."
+        )
+
+    def curves(self) -> Any:
+        """Draw completeness of bright and of all detectable clumps against purity, with the tuned finders."""
+        lines: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        methods = {"network": self.predicted, **{name.split("_")[0]: [one] for name, one in self.baselines.items()}}
+        for name, runs in methods.items():
+            for predicted in runs:
+                rows, _, found, of_found = match(predicted, self.truth)
+                bright = (rows[:, 5] > 0) & (rows[:, 2] >= BRIGHT_SNR) & (rows[:, 4] >= BRIGHT_CONTRAST)
+                finds = np.where(of_found >= 0, bright[of_found], False)
+                _, completeness, purity = free_response(found.value, of_found >= 0, finds, int(bright.sum()))
+                lines.setdefault(name, []).append((purity[20:], completeness[20:]))
+        return free_response_curves(lines)
 
 
-def ratios(predicted: dict[str, np.ndarray], truth: np.ndarray, by: dict[str, np.ndarray], summary: Arrays) -> str:
-    """Tabulate the errors of bulge-to-total ratios of several methods, and the coverage, in bins."""
-    rows = []
-    for name, values in {"all": np.zeros(len(truth)), **by}.items():
-        edges = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1])) if name != "all" else np.array([0, 1])
-        for low, high in itertools.pairwise(edges):
-            chosen = (values >= low) & ((values < high) | (high == edges[-1]))
-            covered = (summary["bt_low68"] <= truth) & (truth <= summary["bt_high68"])
-            row = [name, f"{low:.3g} to {high:.3g}" if name != "all" else "", str(chosen.sum())]
-            for method in predicted.values():
-                error = (method - truth)[chosen & np.isfinite(method)]
-                row.append(
-                    f"{np.sqrt(np.mean(error**2)):.3f}, {np.mean(np.abs(error) < 0.1):.2f}" if len(error) else ""
-                )
-            row.append(share(covered[chosen & is_open(summary)]))
-            rows.append(row)
-    head = ["quantity", "bin", "galaxies", *(f"{name}: RMSE, within 0.1" for name in predicted), "coverage"]
-    return table(head, rows)
-
-
-# -- the profile fit --------------------------------------------------------------------------------------------------
-
-
-def fit_profiles(store: Reader, indices: np.ndarray, folder: Path, reference: int) -> tuple[np.ndarray, float]:
-    """Fit a Sersic bulge and an exponential disk from the true parameters; return B/T and seconds per galaxy."""
-    results, start = [], time.process_time()
-    for index in indices:
-        pixels = store.images([index])[0, reference].astype(float)
-        sigma = float(store.sky_sigma[index, reference])
-        band = store.bands[reference]
-        psf = fits.getdata(folder / "images" / f"{store.object_id[index]}.fits", f"PSF_{band}").astype(float)
-        results.append(_fit(pixels, sigma, psf, store, int(index)))
-    return np.array(results), (time.process_time() - start) / max(len(indices), 1)
-
-
-def _fit(pixels: np.ndarray, sigma: float, psf: np.ndarray, store: Reader, index: int) -> float:
-    import galsim
-
-    scale = store.pixel_scale_arcsec
-    seeing = galsim.InterpolatedImage(galsim.Image(psf / psf.sum(), scale=scale))
-
-    def draw(p: np.ndarray) -> np.ndarray:
-        angle = p[7] * galsim.radians
-        parts = []
-        if p[0] > 0:
-            parts.append(
-                galsim.Sersic(p[4], half_light_radius=p[2], flux=p[0], trunc=12 * p[2]).shear(q=p[5], beta=angle)
-            )
-        if p[1] > 0:
-            parts.append(galsim.Exponential(half_light_radius=p[3], flux=p[1]).shear(q=p[6], beta=angle))
-        if not parts:
-            return np.zeros_like(pixels)
-        model = galsim.Convolve(galsim.Add(parts), seeing).shift(p[8] * scale, p[9] * scale)
-        image: np.ndarray = model.drawImage(
-            nx=pixels.shape[1], ny=pixels.shape[0], scale=scale, method="no_pixel"
-        ).array
-        return image.astype(float)
-
-    column = {
-        name: float(store.column(name, [index])[0]) for name in ("bt", "radius_arcsec", "axis_ratio", "position_angle")
-    }
-    total = max(float(pixels.sum()), 1e-6)
-    q = column["axis_ratio"] if np.isfinite(column["axis_ratio"]) else 0.7
-    angle = np.radians(column["position_angle"] + 90) if np.isfinite(column["position_angle"]) else 0.0
-    radius = np.clip(column["radius_arcsec"], 0.03, 2.5)
-    first = [column["bt"] * total, (1 - column["bt"]) * total, 0.5 * radius, radius, 3.0, 0.5 + 0.5 * q, q, angle, 0, 0]
-    first = np.clip(first, np.array(FIT_BOUNDS[0]) + 1e-4, np.array(FIT_BOUNDS[1]) - 1e-4)
-
-    def residual(p: np.ndarray) -> np.ndarray:
-        # photon noise adds little to that of the sky; neighbours weigh less
-        return np.arcsinh((pixels - draw(p)).ravel() / sigma / 3) * 3
-
-    size = np.array([total, total, radius, radius, 1, 0.3, 0.3, 0.3, 0.5, 0.5])
-    try:
-        best = least_squares(residual, first, bounds=FIT_BOUNDS, x_scale=size, diff_step=1e-3, max_nfev=25).x
-    except (galsim.GalSimError, ValueError):
-        return float("nan")
-    return float(best[0] / max(best[0] + best[1], 1e-12))
-
-
-# -- all tables -------------------------------------------------------------------------------------------------------
-
-
-def predict(models: list[Model], store: Reader, indices: np.ndarray) -> tuple[Arrays, float]:
-    """Predict objects with the mean of the models; return seconds per galaxy and model, too."""
-    start = time.process_time()
-    raw = [model.raw(model.task.read(store, indices)) for model in models]
-    seconds = (time.process_time() - start) / len(indices) / len(models)
-    mean = {name: np.mean([part[name] for part in raw], axis=0) for name in raw[0]}
-    return models[0].task.finish(mean), seconds
+def _mad(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("store", type=Path)
-    parser.add_argument("models", type=Path, nargs="+")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--simulated", type=Path)
-    parser.add_argument("--fits", type=int, default=0)
-    args = parser.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="folder of the study")
+    parser.add_argument("--record", action="store_true", help="copy tables and figures into docs/")
+    parser.add_argument("--tiny", action="store_true", help="try the study in minutes")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    models = [load_model(path, device="cpu") for path in args.models]
-    task = models[0].task
-    with open_store(args.store) as store:
-        indices = labelled(type(task), task.settings, store, args.split)
-        train = labelled(type(task), task.settings, store, "train")
-        predicted, seconds = predict(models, store, indices)
-        truth = task.truth(store, indices)
-        methods = {"network": predicted["bt"]}
-        scores = {"network": task.score(predicted, truth, {})}
-        for name, (arrays, _) in task.baselines(store, train, store, indices).items():
-            scores[name] = task.score(arrays, truth, {})
-            methods[name] = arrays["bt"]
-        if args.fits:
-            some = np.random.default_rng(0).permutation(len(indices))[: args.fits]
-            fitted, fit_seconds = fit_profiles(
-                store, indices[some], args.simulated, task.context.constants["reference"]
-            )
-            methods["profile fit"] = np.full(len(indices), np.nan)
-            methods["profile fit"][some] = fitted
-            error = {name: (values - truth["bt"])[some][np.isfinite(fitted)] for name, values in methods.items()}
-            summary = ", ".join(f"{name} {np.sqrt(np.mean(e**2)):.3f}" for name, e in error.items())
-            print(f"On the {len(some)} fitted galaxies ({np.isnan(fitted).sum()} fits failed), B/T RMSE: {summary}.")
-            print(
-                f"CPU seconds per galaxy: fit {fit_seconds:.2f}, network {seconds:.4f} "
-                f"({fit_seconds / seconds:.0f} times less).\n"
-            )
-        rows = [
-            [
-                metric,
-                *(
-                    f"{s[metric]['value']:.4f} ± {s[metric]['error']:.4f}" if metric in s else ""
-                    for s in scores.values()
-                ),
-            ]
-            for metric in scores["network"]
-        ]
-        print(table(["metric", *scores], rows) + "\n")
-        scale = store.pixel_scale_arcsec or 1.0
-        radius = store.column("radius_arcsec", indices) / scale
-        print(objects(predicted, truth, radius) + "\n")
-        by = {
-            "magnitude": store.column("magnitude", indices),
-            "S/N": store.features(["snr"], indices)[:, 0],
-            "radius (arcsec)": store.column("radius_arcsec", indices),
-            "inclination": store.column("inclination", indices),
-            "z": store.column("z", indices),
-        }
-        print(ratios(methods, truth["bt"], by, predicted))
+    options.folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(options.folder)
+    whole = Study(TINY if options.tiny else Plan())
+    whole.run()
+    study.PAGES.mkdir(exist_ok=True)
+    write_text(study.PAGES / "segmentation.md", whole.page() + "\n")
+    if options.record:
+        copy_to_docs.main(str(DOCS), "tasks/segmentation.md=segmentation")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ __all__ = [
     "accuracy_against_speed",
     "compare_curves",
     "error_against_size",
+    "free_response_curves",
     "missing_bands",
 ]
 
@@ -80,6 +81,30 @@ def error_against_size(sizes: ArrayLike, values: Values, errors: Values, *, ylab
     axes.xaxis.set_minor_locator(NullLocator())
     label_log_axis(axes.yaxis)
     add_legend_below(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+@apply_style
+def free_response_curves(methods: Mapping[str, Sequence[tuple[ArrayLike, ArrayLike]]], *, goal: float = 0.85) -> Figure:
+    """Draw completeness of bright clumps against purity for all thresholds; a line per run, the network first.
+
+    Parameters
+    ----------
+    methods : mapping name -> sequence of (purity, completeness)
+        Arrays of shape (k,), decreasing threshold.
+    goal : float
+        Value of both that is aimed at, drawn as lines.
+    """
+    figure = new_figure(4.2, width=5.6)
+    axes = figure.add_subplot()
+    colors = assign_colors(list(methods))
+    for name, runs in methods.items():
+        for number, (purity, completeness) in enumerate(runs):
+            axes.plot(completeness, purity, color=colors[name], linewidth=1.2, label=name if number == 0 else None)
+    for draw in (axes.axhline, axes.axvline):
+        draw(goal, color=RULE, linewidth=0.9, zorder=0)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="completeness of bright clumps", ylabel="purity of all found")
+    axes.legend(loc="lower left")
     return figure
 
 

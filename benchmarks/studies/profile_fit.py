@@ -4,10 +4,10 @@ The galaxies are drawn again without neighbours, and the fit knows their true po
 from the true light of the components: no fit of these images can do better.
 """
 
-import itertools
 import json
 import time
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +21,11 @@ from astrodl.simulator.fourier import Layer
 from astrodl.simulator.objects import Simulator
 from astrodl.simulator.profiles import EXPONENTIAL_B
 
-__all__ = ["Galaxy", "draw_galaxies", "fit_all", "fit_galaxy", "known_templates", "smooth_twin"]
+__all__ = ["Galaxy", "draw_galaxies", "fit_all", "fit_galaxy", "fit_single", "known_templates", "smooth_twin"]
 
 Array = NDArray[np.float64]
-MISFIT = float(__import__("os").environ.get("MISFIT","0.1"))
+MISFIT = 0.1
+"""Error of the model as a share of the light, in quadrature with the noise: galaxies have arms, bars and clumps."""
 PRIOR = np.array([[np.log(0.35), np.log(2.3)], [0.45, 0.45]])
 """Mean and width of ln of the ratio of the radii and ln of the Sersic index, which fits of two components need."""
 _PART = {"bulge": 0, "disk": 1}
@@ -66,7 +67,9 @@ class _Drawer:
         variance = simulator.noise.variance(images)
         parts = maps.reshape(len(self.order), 3, *maps.shape[1:])[self.order]
         return Galaxy(
-            simulator.noise.add(rng, images, variance).astype(float), np.sqrt(variance).astype(float), parts.astype(float)
+            simulator.noise.add(rng, images, variance).astype(float),
+            np.sqrt(variance).astype(float),
+            parts.astype(float),
         )
 
 
@@ -123,8 +126,8 @@ class _Model:
         shape = np.array([p[2] - p[6], p[3]])
         return np.concatenate([soft, (shape - PRIOR[0]) / PRIOR[1]])
 
-    def fit(self, first: Array) -> tuple[Array, float]:
-        """Return the best parameters and the Bayesian information criterion."""
+    def fit(self, first: Array) -> Array:
+        """Return the best parameters; `flux` is then that of the components."""
         low, high, size = [-0.3, -0.3], [0.3, 0.3], [0.02, 0.02]
         for part in self.parts:
             low += [*_LOW[part], -np.inf]
@@ -142,19 +145,19 @@ class _Model:
             self.residual, start, slope, bounds=(low, high), x_scale=size, max_nfev=40, ftol=1e-5, xtol=1e-5
         )
         self.residual(fitted.x)
-        free = len(fitted.x) + self.flux.size
-        return fitted.x, float(2 * fitted.cost + free * np.log(len(fitted.fun)))
+        best: Array = fitted.x
+        return best
 
 
 def _positive(design: Array, data: Array) -> Array:
     """Solve least squares with non-negative amplitudes, for one or two components."""
     gram, right = design @ design.T, design @ data
-    best = np.linalg.lstsq(gram, right, rcond=None)[0]
+    best = np.asarray(np.linalg.lstsq(gram, right, rcond=None)[0], np.float64)
     if (best >= 0).all():
         return best
     single = np.clip(right / np.maximum(np.diag(gram), 1e-30), 0, None)
     gain = single * right
-    return np.where(np.arange(len(gain)) == gain.argmax(), single, 0.0)
+    return np.asarray(np.where(np.arange(len(gain)) == gain.argmax(), single, 0.0), np.float64)
 
 
 def _start(galaxy: Galaxy, band: int, pixel: float) -> dict[str, Array]:
@@ -186,7 +189,7 @@ def _truest_start(simulator: Simulator, galaxy: Galaxy, band: int) -> Array:
         light = galaxy.parts[:, number]
         if light[band].sum() > 1e-3 * galaxy.parts[band].sum():
             model = _Model(simulator, light, np.broadcast_to(galaxy.sigma[band], light.shape) / 10, [band], (part,))
-            best, _ = model.fit(np.concatenate([[0, 0], start[part]]))
+            best = model.fit(np.concatenate([[0, 0], start[part]]))
             middle.append(best[:2])
             shapes.append(best[2:])
         else:
@@ -201,6 +204,13 @@ def fit_galaxy(simulator: Simulator, galaxy: Galaxy, first: Array, band: int, ba
     model.fit(first)
     flux = model.flux[:, bands.index(band)]
     return float(flux[0] / max(flux.sum(), 1e-30)), time.process_time() - start
+
+
+def fit_single(simulator: Simulator, galaxy: Galaxy, first: Array, band: int) -> tuple[float, float]:
+    """Fit one Sersic profile; return half-light radius (arcsec) and index."""
+    start = np.concatenate([first[:2], [first[6], 0.5, *first[7:9]]])
+    _, _, radius, n, *_ = _Model(simulator, galaxy.images, galaxy.sigma, [band], ("bulge",)).fit(start)
+    return float(np.exp(radius)), float(np.exp(n))
 
 
 def smooth_twin(simulator: Simulator, galaxy: Galaxy, first: Array, rng: np.random.Generator) -> Galaxy:
@@ -227,9 +237,10 @@ def fit_all(folder: Path, numbers: list[int], band: int) -> dict[str, Array]:
         for kind, one in (("truth", galaxy), ("twin_truth", twin)):
             light = one.parts[band].sum((1, 2))
             row[kind] = light[0] / light.sum()
-        for name, one, bands in (
-            ("one", galaxy, [band]), ("all", galaxy, everything), ("twin_one", twin, [band]), ("twin_all", twin, everything)
-        ):  # fmt: skip
-            row[name], row[f"{name}_seconds"] = fit_galaxy(simulator, one, first, band, bands)
+        for (kind, one), (name, bands) in product(
+            (("", galaxy), ("twin_", twin)), (("one", [band]), ("all", everything))
+        ):
+            row[f"{kind}{name}"], row[f"{kind}{name}_seconds"] = fit_galaxy(simulator, one, first, band, bands)
+        row["single_radius"], row["single_sersic_index"] = fit_single(simulator, galaxy, first, band)
         rows.append(row)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}

@@ -50,7 +50,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         Metric("bt_rmse", "low", "B/T RMSE"),
         Metric("bt_within_01", "high", "B/T within 0.1"),
         Metric("bt_coverage_68", 0.6827, "B/T coverage", network_only=True),
-        *(Metric(f"{name}_{kind}", best) for name in shape.NAMES for kind, best in (("bias", 0.0), ("scatter", "low"))),
+        *shape.METRICS,
     )
     headline = ("clump_dice", "bt_rmse")
     priority = 1
@@ -141,8 +141,9 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         """Return clump mask and centres, flux fractions, arsinh of the light over the sky noise, and ratios."""
         labels = self.labels(store, indices, all_bands=True)
         mask, shapes = labels.mask(self.settings), self.context.constants["shape"]
+        known: Arrays = {"shape": shape.targets(shapes, store, indices)} if shapes else {}
         return {
-            **({"shape": shape.targets(shapes, store, indices)} if shapes else {}),
+            **known,
             "mask": mask.astype(np.float32),
             "centre": draw_centres(labels.clumps(mask), len(indices), mask.shape[-1]),
             "fraction": labels.fraction,
@@ -223,11 +224,10 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         found = {name: torch.cat([o[name] for o in outputs]).cpu().numpy() for name in names if name in outputs[0]}
         truth = {name: validation.tensors[name].cpu().numpy() for name in ("mask", "fraction", "light", "bt")}
         light = truth["fraction"][:, self._reference, 2] * np.sinh(truth["light"][:, self._reference])
+        fitted: dict[str, Any] = {}
         if "shape" in found:
             target = validation.tensors["shape"].cpu().numpy()
-            fitted = {"shape_factor": shape.calibrate(found["shape"], found["shape_sigma"], target)}
-        else:
-            fitted = {}
+            fitted["shape_factor"] = shape.calibrate(found["shape"], found["shape_sigma"], target)
         return {
             **fitted,
             "clump_threshold": clumps.best_mask_threshold(found["clump"], truth["mask"] > 0),
@@ -253,14 +253,15 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         k = self._reference
         fraction = ratio.match_ratio(sums["fraction"], sums["light"], sums["bt_bins"] @ network.centres, k)
         summed = sum_fractions(fraction.clamp_min(1e-6).log(), sums["light"])
-        predicted = {
+        shapes: dict[str, Tensor] = {name: sums[name] for name in ("shape", "shape_sigma") if name in sums}
+        predicted: dict[str, Tensor] = {
             "clump": sums["clump"],
             "centre": sums["centre"],
             "bulge_fraction": fraction[:, k, 0],
             "disk_fraction": fraction[:, k, 1],
             "bt_bins": sums["bt_bins"],
             "clump_light": summed[:, k, 2],
-            **{name: sums[name] for name in ("shape", "shape_sigma") if name in sums},
+            **shapes,
         }
         if len(self.fraction_bands) > 1:
             predicted |= {"fraction": fraction[:, :, :2], "band_fraction": summed[:, :, [0, 2]].flatten(1)}
@@ -367,6 +368,13 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         """Return masks, fractions, flux weights, ratio, and the list of clumps of all objects."""
         shapes = shape.read(self.context.constants["shape"], store, indices)
         return scoring.truth(self.settings, self.labels(store, indices)) | {f"true_{n}": v for n, v in shapes.items()}
+
+    def describe_metrics(self) -> tuple[Metric, ...]:
+        """Return the metrics, those of radius, index and axis ratio where these are predicted."""
+        absent = {
+            metric for metric in shape.METRICS if metric.name.rsplit("_", 1)[0] not in self.context.constants["shape"]
+        }
+        return tuple(metric for metric in self.metrics if metric not in absent)
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
         """Score masks, clumps as objects, fractions, ratio and its interval."""

@@ -127,10 +127,11 @@ def baselines(
     flat, radial = np.broadcast_to(constant, new.shape), np.broadcast_to(profile, new.shape)
     mean = classical.constant_bt(known["bt"], len(test))
     boosted = classical.boosted_bt(features[0], known["bt"], features[1])
+    shapes = shape.boost(task.context.constants["shape"], train_store, train, *features)
     return {
         "unsharp_constant": ({**shared, **found["unsharp"], "bulge_fraction": flat, "bt": mean}, {}),
         "residual_forest": ({**shared, **found["residual"], "bulge_fraction": radial, "bt": forest}, {}),
-        "dog_boosting": ({**shared, **found["dog"], "bulge_fraction": radial, "bt": boosted}, {}),
+        "dog_boosting": ({**shared, **found["dog"], "bulge_fraction": radial, "bt": boosted, **shapes}, {}),
     }
 
 

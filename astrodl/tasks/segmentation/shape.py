@@ -4,30 +4,34 @@ Truth is columns of the catalogue. Radius and index are predicted as logarithms,
 """
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from astrodl.baselines.segmentation import boosted_values
 from astrodl.errors import DataError
 from astrodl.losses import gaussian_nll, pooled_mean
 from astrodl.metrics.bootstrap import bootstrap
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays
-from astrodl.tasks.metric import Metrics
+from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.segmentation.settings import SegmentationSettings, ShapeSettings
 
-__all__ = ["NAMES", "calibrate", "columns", "fit", "likelihood", "read", "score", "summarize", "targets"]
+__all__ = ["METRICS", "boost", "calibrate", "columns", "fit", "likelihood", "read", "score", "summarize", "targets"]
 
 _DESCRIBED = {
     "radius": ("half-light radius along the major axis, before the point-spread function", "phys.angSize;src"),
     "sersic_index": ("Sersic index of the galaxy as a whole", "src.morph.param"),
     "axis_ratio": ("axis ratio, before the point-spread function", "src.morph.param"),
 }
-NAMES = tuple(_DESCRIBED)
-"""Quantities."""
+_KINDS: tuple[tuple[str, Literal["low"] | float], ...] = (("bias", 0.0), ("scatter", "low"))
+METRICS: tuple[Metric, ...] = tuple(
+    Metric(f"{name}_{kind}", best, network_only=True) for name in _DESCRIBED for kind, best in _KINDS
+)
+"""Median and robust scatter of the differences of logarithms, or of axis ratios."""
 _LOGARITHMIC = ("radius", "sersic_index")
 _LEAST_OBJECTS = 30
 _COVERAGE = 0.6827
@@ -131,6 +135,17 @@ def columns(predictions: Arrays, fitted: dict[str, dict[str, Any]]) -> list[Colu
         error = Column(f"segmentation_{name}_error", predictions[f"{name}_error"], unit, "its 68 % error", "stat.error")
         described.append(error)
     return described
+
+
+def boost(
+    fitted: dict[str, dict[str, Any]], store: Reader, train: np.ndarray, features: np.ndarray, new: np.ndarray
+) -> Arrays:
+    """Predict the quantities by gradient boosting on measured features of training and new objects."""
+    predicted: Arrays = {}
+    for name, values in read(fitted, store, train).items():
+        found = boosted_values(features, _transform(name, values), new)
+        predicted[name] = np.exp(found) if name in _LOGARITHMIC else found
+    return predicted
 
 
 def score(predictions: Arrays, truth: Arrays) -> Metrics:
