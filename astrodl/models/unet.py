@@ -168,7 +168,7 @@ class DecompositionUNet(nn.Module):
     - `light`: (B, bands, H, W) noise-free light of the galaxy, as arsinh of its signal-to-noise ratio per pixel,
     - `bt`: (B, n_bins) logits of the bins of the bulge-to-total ratio in the reference band,
     - `summed`: (B, bands, 3) flux fractions of the whole galaxy, from the sums of the maps,
-    - `shape`: (B, n_shapes, 2) mean and logarithm of the error of further quantities.
+    - `shape`: (B, n_shapes, 2) mean and logarithm of the error of further quantities, if any.
 
     Parameters
     ----------
@@ -237,12 +237,8 @@ class DecompositionUNet(nn.Module):
         logits, width, shape = vector.tensor_split([len(self.centres), len(self.centres) + 1], dim=1)
         # the head corrects a Gaussian at the ratio of the summed maps
         distance = (self.centres - summed[:, self.reference, :1]) * (2 + width.clamp(-4, 4)).exp()
-        return {
-            **output,
-            "bt": logits - 0.5 * distance.square(),
-            "summed": summed,
-            "shape": shape.unflatten(1, (-1, 2)) if shape.shape[1] else shape,
-        }
+        output |= {"bt": logits - 0.5 * distance.square(), "summed": summed}
+        return {**output, "shape": shape.unflatten(1, (-1, 2))} if shape.shape[1] else output
 
     def maps(self, image: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """Return the maps alone, for images of any size."""

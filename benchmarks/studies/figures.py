@@ -12,6 +12,7 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
 
+from astrodl.plots.images import lupton_rgb
 from astrodl.plots.style import (
     CYCLE,
     INK,
@@ -32,6 +33,7 @@ __all__ = [
     "Speed",
     "accuracy_against_noise",
     "accuracy_against_speed",
+    "clump_sheet",
     "compare_curves",
     "error_against_size",
     "free_response_curves",
@@ -105,6 +107,38 @@ def free_response_curves(methods: Mapping[str, Sequence[tuple[ArrayLike, ArrayLi
         draw(goal, color=RULE, linewidth=0.9, zorder=0)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="completeness of bright clumps", ylabel="purity of all found")
     axes.legend(loc="lower left")
+    return figure
+
+
+@apply_style
+def clump_sheet(
+    images: Array, published: Sequence[Array], predicted: Mapping[str, Array], names: Sequence[str], *, n: int = 12
+) -> Figure:
+    """Draw the galaxies with most published clumps, with those and the detected ones.
+
+    Parameters
+    ----------
+    images : array of shape (k, bands, y, x)
+        Fluxes, blue to red.
+    published : sequence of arrays (m, 2 or more)
+        Row and column of the published clumps of each galaxy.
+    predicted : mapping
+        `clump_y` and `clump_x` of the detected ones, (k, most), NaN where there are fewer.
+    """
+    chosen = np.argsort([-len(one) for one in published], kind="stable")[:n]
+    colours = lupton_rgb(images[chosen], per_image=True)
+    figure = new_figure(7.6)
+    for place, (number, rgb) in enumerate(zip(chosen, colours, strict=True)):
+        axes = figure.add_subplot(3, -(-n // 3), place + 1)
+        axes.imshow(rgb, origin="lower", interpolation="nearest")
+        axes.plot(
+            published[number][:, 1], published[number][:, 0], "o", mfc="none", color="white", markersize=8, mew=0.8
+        )
+        axes.plot(
+            predicted["clump_x"][number], predicted["clump_y"][number], "+", color=CYCLE[1], markersize=6, mew=1.3
+        )
+        axes.set_title(names[number], fontsize=7)
+        axes.set_axis_off()
     return figure
 
 
