@@ -132,7 +132,13 @@ class Stripe82:
             chance = self.by_chance(rows, kept)
             for low, high in ((0, 1), (0, 0.003), (0.003, 0.01), (0.01, 1)):
                 chosen = (rows[:, 3] >= low) & (rows[:, 3] < high)
-                name = "all" if high - low == 1 else f"{low:.1%} to {high:.1%}" if high < 1 else f"above {low:.1%}"
+                name = (
+                    "all"
+                    if high - low == 1
+                    else f"{100 * low:.1f} to {100 * high:.1f} %"
+                    if high < 1
+                    else f"above {100 * low:.1f} %"
+                )
                 extra = [str(len(own)), f"{(own < 0).sum()}", f"{chance:.2f}"] if high - low == 1 else ["", "", ""]
                 lines.append([label, name, str(chosen.sum()), share(hit[chosen] >= 0), *extra])
         head = [
@@ -146,9 +152,9 @@ class Stripe82:
         ]
         about = (
             f"{len(truth)} galaxies of Stripe 82 and {len(rows)} published clumps, by a network that was trained on "
-            f"{N_SIMULATED:,} simulated galaxies, matched within {MATCH_ARCSEC:g} arcsec. By chance: detections turned by "
-            f"half a turn about the centre. Half of the published clumps have less than {np.median(rows[:, 3]):.1%} of the "
-            "flux; simulated ones have at least 0.4 %."
+            f"{N_SIMULATED:,} simulated galaxies, matched within {MATCH_ARCSEC:g} arcsec. By chance: detections turned "
+            f"by half a turn about the centre. Half of the published clumps have less than "
+            f"{100 * np.median(rows[:, 3]):.1f} % of the flux; simulated ones have at least 0.4 %. Circles: published; crosses: detected."
         )
         sheet = clump_sheet(self.images, truth, predicted, [str(one) for one in self.galaxies["sdss_s82_objid"]])
         return "\n\n".join(

@@ -127,7 +127,7 @@ def clump_sheet(
     """
     chosen = np.argsort([-len(one) for one in published], kind="stable")[:n]
     colours = lupton_rgb(images[chosen], per_image=True)
-    figure = new_figure(7.6)
+    figure = new_figure(6.3)
     for place, (number, rgb) in enumerate(zip(chosen, colours, strict=True)):
         axes = figure.add_subplot(3, -(-n // 3), place + 1)
         axes.imshow(rgb, origin="lower", interpolation="nearest")
