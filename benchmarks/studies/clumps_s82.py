@@ -154,7 +154,8 @@ class Stripe82:
             f"{len(truth)} galaxies of Stripe 82 and {len(rows)} published clumps, by a network that was trained on "
             f"{N_SIMULATED:,} simulated galaxies, matched within {MATCH_ARCSEC:g} arcsec. By chance: detections turned "
             f"by half a turn about the centre. Half of the published clumps have less than "
-            f"{100 * np.median(rows[:, 3]):.1f} % of the flux; simulated ones have at least 0.4 %. Circles: published; crosses: detected."
+            f"{100 * np.median(rows[:, 3]):.1f} % of the flux; simulated ones have at least 0.4 %. Circles: "
+            "published; crosses: detected."
         )
         sheet = clump_sheet(self.images, truth, predicted, [str(one) for one in self.galaxies["sdss_s82_objid"]])
         return "\n\n".join(
