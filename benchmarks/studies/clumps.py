@@ -27,7 +27,8 @@ from figures import free_response_curves
 import astrodl
 from astrodl.atomic import write_json, write_text
 from astrodl.config import IngestSettings, SimulateSettings
-from astrodl.metrics.clumps import free_response
+from astrodl.metrics.clumps import free_response, match_positions
+from astrodl.photometry.clumps import Clumps, find_peaks
 from astrodl.pipeline.objects import labelled
 from astrodl.plots.style import wilson_interval
 from astrodl.simulator.survey import data_settings
@@ -35,6 +36,7 @@ from astrodl.store import open_store
 from astrodl.tasks.base import Arrays
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.segmentation import Segmentation, SegmentationSettings
+from astrodl.tasks.segmentation.clumps import MATCH_PIXELS, listed
 from astrodl.tasks.segmentation.ratio import is_open
 from astrodl.tasks.segmentation.scoring import BRIGHT_CONTRAST, BRIGHT_SNR, match
 
@@ -96,6 +98,8 @@ class Study:
                 self.predict(seed)
         if not Path("predicted.npz").exists():
             self.predict_together()
+        if not Path("one_view.npz").exists():
+            self.predict_one_view()
 
     def train(self, seed: int) -> Path:
         """Train a network, or find it trained."""
@@ -168,6 +172,17 @@ class Study:
         predicted = self.model.task.finish(total)
         scores = self.model.task.score(predicted, self.truth, {})
         np.savez("predicted.npz", scores=json.dumps(scores), bt=predicted["bt"])
+
+    def predict_one_view(self) -> None:
+        """Predict the fitted galaxies from one view instead of eight."""
+        model = load_model(self.train(self.plan.seeds[0]), device="cpu")
+        model.task.settings = model.task.settings.model_copy(update={"views": 1})
+        with open_store("store.h5") as store:
+            cutouts = model.task.read(store, self.rows[self.fitted])
+        model.raw(cutouts.slice(0, 8))
+        start = time.process_time()
+        predicted = model.task.finish(model.raw(cutouts))
+        np.savez("one_view.npz", bt=predicted["bt"], seconds=(time.process_time() - start) / len(self.fitted))
 
     def run_baselines(self) -> None:
         """Fit and score the classical methods."""
@@ -281,9 +296,11 @@ class Study:
 
     def limits_of_ratio(self) -> str:
         """Tabulate what could be known of the ratio, and the times."""
-        network = np.mean([one["bt"][self.fitted] - self.truth["bt"][self.fitted] for one in self.predicted], axis=0)
+        one_view, together, true = np.load("one_view.npz"), np.load("predicted.npz"), self.truth["bt"][self.fitted]
         errors = {
-            "network, mean of the seeds": network,
+            "network, first seed": self.predicted[0]["bt"][self.fitted] - true,
+            "network, first seed, one view": one_view["bt"] - true,
+            "mean of the networks": together["bt"][self.fitted] - true,
             **{FITS[name]: self.fits[name] - self.fits["truth"] for name in FITS},
             **{
                 f"{FITS[name]}, of galaxies that are nothing but a Sersic bulge and an exponential disk": self.fits[
@@ -305,7 +322,8 @@ class Study:
         return (
             f"The same {len(self.fitted)} galaxies, and what the images could tell:\n\n"
             + study.table(["method", "RMSE", "within 0.1", "bias"], rows)
-            + f"\n\nCPU time per galaxy: network {seconds:.4f} s for maps, clumps and ratio from eight views; "
+            + f"\n\nCPU time per galaxy: network {seconds:.4f} s for maps, clumps and ratio from eight views, "
+            f"{float(one_view['seconds']):.4f} s from one; "
             f"{times}, in Fourier space, for the ratio alone. {fitted_shape}"
         )
 
@@ -343,7 +361,7 @@ class Study:
         for name, (values, edges) in by.items():
             for low, high in pairwise(edges):
                 chosen = detectable & (values >= low) & (values < high)
-                line = [name, f"{low:g} to {high:g}", str(chosen.sum())]
+                line = [name, f"{low:g} to {high:g}" if np.isfinite(high) else f"above {low:g}", str(chosen.sum())]
                 line.append(share(np.concatenate([hits[chosen] for hits in found])))
                 line.append(self.purity(matched, pure[name], low, high) if name in pure else "")
                 lines.append(line)
@@ -389,16 +407,25 @@ class Study:
 
     def curves(self) -> Any:
         """Draw completeness of bright and of all detectable clumps against purity, with the tuned finders."""
+        rows = match(self.predicted[0], self.truth)[0]
+        bright = (rows[:, 5] > 0) & (rows[:, 2] >= BRIGHT_SNR) & (rows[:, 4] >= BRIGHT_CONTRAST)
+        peaks = {"network": [self.peaks(seed) for seed in self.plan.seeds]}
+        for name, one in self.baselines.items():
+            values = [one[f"clump_{key}"] for key in ("y", "x", "probability")]
+            peaks[name.split("_")[0].replace("dog", "difference of Gaussians")] = [listed(*values)]
         lines: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        methods = {"network": self.predicted, **{name.split("_")[0]: [one] for name, one in self.baselines.items()}}
-        for name, runs in methods.items():
-            for predicted in runs:
-                rows, _, found, of_found = match(predicted, self.truth)
-                bright = (rows[:, 5] > 0) & (rows[:, 2] >= BRIGHT_SNR) & (rows[:, 4] >= BRIGHT_CONTRAST)
-                finds = np.where(of_found >= 0, bright[of_found], False)
-                _, completeness, purity = free_response(found.value, of_found >= 0, finds, int(bright.sum()))
-                lines.setdefault(name, []).append((purity[20:], completeness[20:]))
+        for name, runs in peaks.items():
+            for found in runs:
+                positions = np.column_stack([found.y, found.x])
+                _, own = match_positions(rows[:, 6], rows[:, :2], found.image, positions, MATCH_PIXELS)
+                finds = np.where(own >= 0, bright[own], False)
+                _, completeness, purity = free_response(found.value, own >= 0, finds, int(bright.sum()))
+                lines.setdefault(name, []).append((purity[50:], completeness[50:]))
         return free_response_curves(lines)
+
+    def peaks(self, seed: int) -> Clumps:
+        """Return the peaks of a network's map of centres, below its threshold, too."""
+        return find_peaks(np.load(f"raw{seed}.npz")["centre"].astype(np.float32), 0.02, 1.5)
 
 
 def _mad(values: np.ndarray) -> float:

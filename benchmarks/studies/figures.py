@@ -104,9 +104,9 @@ def free_response_curves(methods: Mapping[str, Sequence[tuple[ArrayLike, ArrayLi
         for number, (purity, completeness) in enumerate(runs):
             axes.plot(completeness, purity, color=colors[name], linewidth=1.2, label=name if number == 0 else None)
     for draw in (axes.axhline, axes.axvline):
-        draw(goal, color=RULE, linewidth=0.9, zorder=0)
+        draw(goal, color=MUTED, linewidth=0.9, linestyle=":", zorder=1)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="completeness of bright clumps", ylabel="purity of all found")
-    axes.legend(loc="lower left")
+    add_legend_below(figure, *axes.get_legend_handles_labels())
     return figure
 
 

@@ -127,7 +127,7 @@ def test_free_response_has_a_line_per_run_and_the_goal(texts):
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[0.1, 1.0], [0.5, 0.8]])
     assert len(axes.lines) == 5
     assert axes.lines[-1].get_xdata()[0] == 0.7
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["network", "unsharp"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["network", "unsharp"]
     assert "completeness of bright clumps" in texts(figure)
 
 
