@@ -269,6 +269,10 @@ def add_inject(verbs: Any) -> None:
     )
     verb.add_argument("--split", metavar="SPLIT", default="test", help="galaxies: test (default), train, ..., or all")
     verb.add_argument("--n", metavar="N", type=count, default=2000, help="most galaxies (default: 2000)")
+    verb.add_argument(
+        "--colour", choices=("young", "galaxy"), default="young",
+        help="equal flux density in all bands (default), or the colours of the galaxy",
+    )  # fmt: skip
     verb.add_argument("--seed", metavar="N", type=int, default=0, help="seed of positions and fluxes (default: 0)")
     add_threads(verb)
     verb.add_argument(
@@ -281,7 +285,16 @@ def _inject(args: argparse.Namespace) -> None:
 
     astrodl inject model.safetensors store.h5 --out injected.fits
     """
-    astrodl.inject(args.model, args.store, args.out, split=args.split, n=args.n, seed=args.seed, device=args.device)
+    astrodl.inject(
+        args.model,
+        args.store,
+        args.out,
+        split=args.split,
+        n=args.n,
+        colour=args.colour,
+        seed=args.seed,
+        device=args.device,
+    )
 
 
 def add_hats(verbs: Any) -> None:

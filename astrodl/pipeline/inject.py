@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ __all__ = ["inject"]
 
 SHARES = (0.005, 0.2)
 """Smallest and largest flux of an injected clump as a share of that of the galaxy."""
+Colour = Literal["young", "galaxy"]
 _INNER, _OUTER = 0.5, 2.0
 """Distances from the centre in half-light radii between which clumps are injected."""
 _CLEAR_PIXELS = 4.0
@@ -42,6 +43,7 @@ def inject(
     *,
     split: Subset = "test",
     n: int = 2000,
+    colour: Colour = "young",
     seed: int = 0,
     device: str = "auto",
     threads: int | None = None,
@@ -51,8 +53,9 @@ def inject(
     Real surveys have no list of their true clumps; injected ones measure what share would be found on their images.
     Clumps lie between 0.5 and 2 half-light radii, along the galaxy's own light, at least four pixels from those that
     the network finds there anyway. They have the shape of the point-spread function where the store has it, else that
-    of the clumps of the training, the colours of the galaxy, and a share of its flux between 0.5 and 20 %, even in its
-    logarithm. Their own photon noise is not added. One is found if the network finds a clump within two pixels of it.
+    of the clumps of the training, and a share of the galaxy's flux in the reference band between 0.5 and 20 %, even in
+    its logarithm. Their own photon noise is not added. One is found if the network finds a clump within two pixels of
+    it. What a network takes for a clump depends on the galaxy: one in an elliptical is seldom taken for one.
 
     Parameters
     ----------
@@ -67,6 +70,9 @@ def inject(
         `train`, `validation`, `test`, ..., or `all`.
     n : int
         Number of galaxies, drawn at random.
+    colour : str
+        `young`: the same flux density in all bands, about that of young stars, for stores in microjansky; `galaxy`: the
+        colours of the galaxy.
     seed : int
         Seed of galaxies, positions and fluxes.
     device : str
@@ -92,18 +98,24 @@ def inject(
     task = loaded.task
     if not isinstance(task, Segmentation):
         raise StoreError(f"{model}: a model of task {task.name}, not of segmentation; give a model of segmentation")
+    if colour not in get_args(Colour):
+        raise ConfigError(f"colour: '{colour}' is not known; give {' or '.join(get_args(Colour))}")
     if n < 1:
         raise ConfigError(f"n: {n} galaxies; give at least 1")
     random = np.random.default_rng(seed)
     with open_store(store) as reader:
         check_models(reader, task.name, [loaded], [str(model)])
+        if colour == "young" and reader.unit != "uJy":
+            raise ConfigError(
+                f"{store}: unit {reader.unit}: the colour 'young' needs microjansky; give colour 'galaxy'"
+            )
         rows = np.sort(random.permutation(reader.select(split))[:n])
         if not len(rows):
             raise DataError(f"{store}: no galaxy is in split '{split}'; give another split")
         cutouts, identifiers = task.read(reader, rows), reader.object_id[rows]
         radius = half_light_radius(reader, rows)
     before = task.finish(loaded.raw(cutouts))
-    placed = _draw(random, cutouts, radius, listed(*_named(before)), task.context.constants)
+    placed = _draw(random, cutouts, radius, listed(*_named(before)), task.context.constants, colour)
     if not len(placed["image"]):
         raise DataError(
             f"{store}: no galaxy of split '{split}' has flux and size enough for a clump; give another split"
@@ -125,7 +137,9 @@ def inject(
         Column("object_id", identifiers[placed["image"]].astype(str), None, "galaxy of the clump", "meta.id;meta.main"),
         Column("x", placed["x"], "pix", "column of the centre in the cutout, from 0", "pos.cartesian.x;instr.det"),
         Column("y", placed["y"], "pix", "row of the centre in the cutout, from 0", "pos.cartesian.y;instr.det"),
-        Column("contrast", placed["share"], None, "share of the galaxy's flux in all bands", "phot.flux;arith.ratio"),
+        Column(
+            "contrast", placed["share"], None, "share of the galaxy's flux, reference band", "phot.flux;arith.ratio"
+        ),
         Column("snr", placed["snr"], None, "signal-to-noise ratio for the sky, reference band", "stat.snr"),
         Column("distance", placed["distance"], None, "distance from the centre in half-light radii", "pos.distance"),
         Column("found", is_found, None, "whether the network finds a clump there", "meta.code"),
@@ -144,6 +158,7 @@ def _draw(
     radius: np.ndarray,
     present: Clumps,
     constants: dict[str, Any],
+    colour: Colour,
 ) -> Arrays:
     """Draw a clump per galaxy; return their properties, and `images` with them.
 
@@ -168,8 +183,9 @@ def _draw(
         if not (cumulative[-1] > 0 and flux[reference] > 0):
             continue
         y, x = divmod(int(np.searchsorted(cumulative, draw * cumulative[-1])), len(axis))
+        flux = np.full_like(flux, flux[reference]) if colour == "young" else np.clip(flux, 0, None)
         psf = cutouts.planes["psf"][number] if "psf" in cutouts.planes else None
-        added = share * np.clip(flux, 0, None)[:, None, None] * _shapes(psf, constants["clump_widths"], len(axis), y, x)
+        added = share * flux[:, None, None] * _shapes(psf, constants["clump_widths"], len(axis), y, x)
         image += added.astype(np.float32)
         snr = float(np.sqrt(np.sum(added[reference] ** 2)) / cutouts.sky_sigma[number, reference])
         rows.append((number, y, x, share, snr, distance[y, x] / radius[number]))
@@ -202,7 +218,6 @@ def _report(placed: Arrays, found: NDArray[np.bool_]) -> str:
             if len(hits):
                 ends = (float(end) for end in wilson_interval(hits.sum(), len(hits)))
                 interval = " to ".join(f"{end:.2f}" for end in ends)
-                lines.append(
-                    f"{label} {low:g} to {high:g}: completeness {hits.mean():.2f} ({interval}), {len(hits)} clumps"
-                )
+                place = f"{low:g} to {high:g}" if np.isfinite(high) else f"above {low:g}"
+                lines.append(f"{label} {place}: completeness {hits.mean():.2f} ({interval}), {len(hits)} clumps")
     return "\n".join(lines)

@@ -27,7 +27,7 @@ def galaxies(n: int = 60, size: int = 48, **planes: np.ndarray) -> Cutouts:
 
 def test_injected_clumps_have_their_flux_and_place() -> None:
     cutouts, radius = galaxies(300), np.full(300, 8.0)
-    placed = inject._draw(np.random.default_rng(0), cutouts, radius, NONE, WIDTHS)
+    placed = inject._draw(np.random.default_rng(0), cutouts, radius, NONE, WIDTHS, "galaxy")
     assert len(placed["image"]) == 300
     added = (placed["images"] - cutouts.images).astype(np.float64)
     axis = np.arange(48) - 23.5
@@ -43,11 +43,18 @@ def test_injected_clumps_have_their_flux_and_place() -> None:
     assert np.median(placed["distance"]) < 1.2
 
 
+def test_young_clumps_have_the_same_flux_in_all_bands() -> None:
+    cutouts = galaxies(5)
+    placed = inject._draw(np.random.default_rng(0), cutouts, np.full(5, 8.0), NONE, WIDTHS, "young")
+    added = (placed["images"] - cutouts.images).astype(np.float64).sum((2, 3))
+    np.testing.assert_allclose(added[:, 0], added[:, 1], rtol=5e-3)
+
+
 def test_injected_clumps_have_the_shape_of_the_point_spread_function() -> None:
     axis = np.arange(11) - 5
     psf = np.exp(-0.5 * (axis[:, None] ** 2 + axis**2) / 2.0**2)
     cutouts = galaxies(3, psf=np.stack([np.stack([psf, psf])] * 3))
-    placed = inject._draw(np.random.default_rng(0), cutouts, np.full(3, 8.0), NONE, WIDTHS)
+    placed = inject._draw(np.random.default_rng(0), cutouts, np.full(3, 8.0), NONE, WIDTHS, "galaxy")
     for number, (y, x) in enumerate(zip(placed["y"].astype(int), placed["x"].astype(int), strict=True)):
         added = (placed["images"] - cutouts.images)[number, 0, y - 3 : y + 4, x - 3 : x + 4]
         np.testing.assert_allclose(added / added.max(), psf[2:-2, 2:-2], atol=2e-3)
@@ -55,7 +62,7 @@ def test_injected_clumps_have_the_shape_of_the_point_spread_function() -> None:
 
 def test_injected_clumps_keep_away_from_those_that_are_there() -> None:
     present = Clumps(np.arange(60), np.full(60, 20.0), np.full(60, 26.0), np.ones(60))
-    placed = inject._draw(np.random.default_rng(0), galaxies(), np.full(60, 8.0), present, WIDTHS)
+    placed = inject._draw(np.random.default_rng(0), galaxies(), np.full(60, 8.0), present, WIDTHS, "young")
     assert (np.hypot(placed["y"] - 20, placed["x"] - 26) >= 4).all()
 
 
@@ -63,7 +70,7 @@ def test_galaxies_without_flux_or_size_have_no_clump() -> None:
     cutouts = galaxies(4)
     cutouts.images[0] = 0
     radius = np.array([8, np.nan, 8, 0.2])
-    assert list(inject._draw(np.random.default_rng(0), cutouts, radius, NONE, WIDTHS)["image"]) == [2]
+    assert list(inject._draw(np.random.default_rng(0), cutouts, radius, NONE, WIDTHS, "galaxy")["image"]) == [2]
 
 
 def test_completeness_is_reported_in_bins() -> None:
