@@ -43,6 +43,8 @@ from astrodl.tasks.segmentation.scoring import BRIGHT_CONTRAST, BRIGHT_SNR, matc
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 METHODS = {"residual_forest": "forest", "dog_boosting": "gradient boosting"}
 FITS = {"one": "profile fit, one band", "all": "profile fit, all bands"}
+RATIOS = [0, 0.05, 0.3, 0.6, 0.995, 1.01]
+RINGS = [0, 2, 4, 7, 12, 25]
 DISTANCES = [0, 0.5, 1, 2, np.inf]
 
 
@@ -227,6 +229,7 @@ class Study:
             self.headline(),
             self.ratios(),
             self.limits_of_ratio(),
+            self.profiles(),
             self.detection(),
             self.limits_of_detection(),
             study.show("Free response of clumps", "segmentation-free-response.png", self.curves()),
@@ -337,6 +340,26 @@ class Study:
             scatter = study.mean_and_spread([_mad(error) for error in networks], 3)
             words.append(f"{label}: network {scatter}, fit of one Sersic profile {_mad(fit):.3f}")
         return "Robust scatter of the logarithm of the " + "; ".join(words) + "."
+
+    def profiles(self) -> str:
+        """Tabulate the mean share of the bulge in rings, true and predicted."""
+        every = [np.load(f"raw{seed}.npz")["bulge_fraction"].astype(np.float32) for seed in self.plan.seeds]
+        maps = np.mean(every, axis=0)
+        truth, weight = self.truth["bulge_fraction"], self.truth["weight"]
+        axis = np.arange(weight.shape[-1]) - (weight.shape[-1] - 1) / 2
+        radius, rows = np.hypot(axis[:, None], axis), []
+        for low, high in pairwise(RATIOS):
+            chosen = (self.truth["bt"] >= low) & (self.truth["bt"] < high)
+            row = [f"{low:g} to {min(high, 1):g}", str(chosen.sum())]
+            for inner, outer in pairwise(RINGS):
+                ring = (radius >= inner) & (radius < outer)
+                light = weight[chosen][:, ring]
+                pair = (np.average(one[chosen][:, ring], weights=light) for one in (truth, maps))
+                row.append(", ".join(f"{value:.2f}" for value in pair))
+            rows.append(row)
+        head = ["true B/T", "galaxies", *(f"{inner} to {outer} pixels" for inner, outer in pairwise(RINGS))]
+        about = "Radial profiles: share of the bulge in the light of rings, true and predicted (mean of the seeds)."
+        return about + "\n\n" + study.table(head, rows)
 
     def detection(self) -> str:
         """Tabulate the completeness of clumps, and the purity, in bins."""
