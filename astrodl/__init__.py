@@ -18,6 +18,7 @@ _HOMES = {
     "explain": "astrodl.pipeline.explain",
     "ingest": "astrodl.ingestion.ingest",
     "init": "astrodl.discover",
+    "inject": "astrodl.pipeline.inject",
     "inspect": "astrodl.pipeline.inspect",
     "load_config": "astrodl.pipeline.schema",
     "load_model": "astrodl.tasks.model",

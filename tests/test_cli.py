@@ -34,6 +34,7 @@ VERBS = {
     "catalog",
     "product",
     "segment",
+    "inject",
     "hats",
     "embed",
     "similar",

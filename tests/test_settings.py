@@ -56,7 +56,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "segmentation": {
         "clump_sigma": 50.0, "clump_contrast": 3.0, "widths": [16, 16], "dropout": 0.6, "views": 1,
         "reference_band": "g", "unet": {"skips": "none"}, "losses": {"bce": 1.0}, "max_clumps": 2, "n_bins": 4,
-        "photometry": False,
+        "photometry": False, "shape": {"sersic_index": None},
     },
     "latent": {
         "dimensions": 3, "view": 24, "extent": 2.0, "beta": (2.0, {"method": "variational"}),

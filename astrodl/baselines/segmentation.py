@@ -15,6 +15,7 @@ from astrodl.baselines.features import Array, impute
 __all__ = [
     "UnsharpMask",
     "boosted_bt",
+    "boosted_values",
     "constant_bt",
     "fit_unsharp_mask",
     "forest_bt",
@@ -167,13 +168,20 @@ def forest_bt(
 
 def boosted_bt(train_x: ArrayLike, train_bt: ArrayLike, test_x: ArrayLike, *, seed: int = 0) -> Array:
     """Predict bulge-to-total ratios by gradient boosting on catalogue features; parameters as for `forest_bt`."""
+    return np.clip(boosted_values(train_x, train_bt, test_x, seed=seed), 0, 1)
+
+
+def boosted_values(train_x: ArrayLike, train_y: ArrayLike, test_x: ArrayLike, *, seed: int = 0) -> Array:
+    """Predict any quantity by gradient boosting on catalogue features; objects where it is NaN are left out."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     train, test = impute(train_x, test_x)
     model = HistGradientBoostingRegressor(
         learning_rate=0.05, max_iter=200, max_leaf_nodes=15, min_samples_leaf=10, random_state=seed
     )
-    return np.clip(model.fit(train, np.asarray(train_bt, dtype=np.float64)).predict(test), 0, 1)
+    values = np.asarray(train_y, dtype=np.float64)
+    known = np.isfinite(values)
+    return np.asarray(model.fit(train[known], values[known]).predict(test), np.float64)
 
 
 def radial_fraction(train_fraction: ArrayLike, train_weight: ArrayLike) -> Array:

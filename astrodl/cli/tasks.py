@@ -1,4 +1,4 @@
-"""Verbs of the tasks: train, predict, baseline, evaluate, explain, catalog, product, segment, hats."""
+"""Verbs of the tasks: train, predict, baseline, evaluate, explain, catalog, product, segment, inject, hats."""
 
 import argparse
 from pathlib import Path
@@ -259,6 +259,44 @@ def _segment(args: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
+def add_inject(verbs: Any) -> None:
+    """Add `inject`."""
+    verb = add_verb(verbs, _inject)
+    verb.add_argument("model", metavar="MODEL", type=Path, help="model.safetensors of the task segmentation")
+    verb.add_argument("store", metavar="STORE", type=Path, help="store.h5 of any survey with the bands of the model")
+    verb.add_argument(
+        "--out", metavar="FILE", type=Path, required=True, help="table of injected clumps to write (FITS)"
+    )
+    verb.add_argument("--split", metavar="SPLIT", default="test", help="galaxies: test (default), train, ..., or all")
+    verb.add_argument("--n", metavar="N", type=count, default=2000, help="most galaxies (default: 2000)")
+    verb.add_argument(
+        "--colour", choices=("young", "galaxy"), default="young",
+        help="equal flux density in all bands (default), or the colours of the galaxy",
+    )  # fmt: skip
+    verb.add_argument("--seed", metavar="N", type=int, default=0, help="seed of positions and fluxes (default: 0)")
+    add_threads(verb)
+    verb.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (default: auto)"
+    )
+
+
+def _inject(args: argparse.Namespace) -> None:
+    """Measure the completeness of clumps on a survey, real or simulated, with injected clumps of known flux.
+
+    astrodl inject model.safetensors store.h5 --out injected.fits
+    """
+    astrodl.inject(
+        args.model,
+        args.store,
+        args.out,
+        split=args.split,
+        n=args.n,
+        colour=args.colour,
+        seed=args.seed,
+        device=args.device,
+    )
+
+
 def add_hats(verbs: Any) -> None:
     """Add `hats`."""
     verb = add_verb(verbs, _hats)
@@ -283,5 +321,6 @@ def _hats(args: argparse.Namespace) -> None:
 
 
 VERBS = (
-    add_train, add_predict, add_baseline, add_evaluate, add_explain, add_catalog, add_product, add_segment, add_hats,
+    add_train, add_predict, add_baseline, add_evaluate, add_explain, add_catalog, add_product, add_segment, add_inject,
+    add_hats,
 )  # fmt: skip

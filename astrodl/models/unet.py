@@ -98,7 +98,9 @@ class UNet(nn.Module):
         self.gates = nn.ModuleList(AttentionGate(width) for width in widths[:-1]) if skips == "attention" else None
         n_inputs = 1 if skips == "none" else 2
         self.merge = nn.ModuleList(ResidualBlock(n_inputs * width, width, norm=norm) for width in widths[:-1])
-        self.head = nn.Sequential(nn.Conv2d(widths[0], 4 * out_channels, 3, padding=1), nn.PixelShuffle(2))
+        # the stem mixes neighbouring pixels: the output sees them, too
+        self.merge_pixels = ConvBlock(widths[0] + 4 * in_channels, 2 * widths[0], norm=norm)
+        self.head = nn.Sequential(nn.Conv2d(2 * widths[0], 4 * out_channels, 3, padding=1), nn.PixelShuffle(2))
         self.has_skips = skips != "none"
         self._deepest_reach = 2 * dilation * self.factor if dilation > 1 else 0
         initialize(self)
@@ -108,7 +110,7 @@ class UNet(nn.Module):
         """Largest distance in pixels of an input that a pixel of the maps depends on, rounded up to `factor`."""
         n_levels = len(self.down) + 1
         # stem and output, the two convolutions of each block on the way down and up, that of an upsampling
-        reach = 4 + sum(6 * 2**level for level in range(1, n_levels)) + self._deepest_reach + self.factor
+        reach = 6 + sum(6 * 2**level for level in range(1, n_levels)) + self._deepest_reach + self.factor
         return -(-reach // self.factor) * self.factor
 
     def forward(self, image: Tensor, condition: Tensor | None = None) -> UNetMaps:
@@ -128,7 +130,9 @@ class UNet(nn.Module):
             x, skipped = self.up[number](x), maps.pop()
             skipped = skipped if self.gates is None else self.gates[number](skipped, x)
             x = self.merge[number](torch.cat([x, skipped], dim=1) if self.has_skips else x)
-        return UNetMaps(self.head(x)[..., :height, :width], bottleneck, x)
+        pixels = functional.pixel_unshuffle(padded, 2).to(x.dtype)
+        output = self.head(self.merge_pixels(torch.cat([x, pixels], dim=1)))
+        return UNetMaps(output[..., :height, :width], bottleneck, x)
 
 
 def _transposed(deep: int, shallow: int) -> nn.Module:
@@ -163,7 +167,8 @@ class DecompositionUNet(nn.Module):
     - `fraction`: (B, bands, 3, H, W) logits of the flux fractions of bulge, disk and clumps,
     - `light`: (B, bands, H, W) noise-free light of the galaxy, as arsinh of its signal-to-noise ratio per pixel,
     - `bt`: (B, n_bins) logits of the bins of the bulge-to-total ratio in the reference band,
-    - `summed`: (B, bands, 3) flux fractions of the whole galaxy, from the sums of the maps.
+    - `summed`: (B, bands, 3) flux fractions of the whole galaxy, from the sums of the maps,
+    - `shape`: (B, n_shapes, 2) mean and logarithm of the error of further quantities, if any.
 
     Parameters
     ----------
@@ -174,6 +179,8 @@ class DecompositionUNet(nn.Module):
         Centres of the bins of the ratio, (n_bins,).
     n_features, n_condition : int
         Lengths of the vectors of measured features, and of the description of the point-spread function.
+    n_shapes : int
+        Number of further quantities.
     options
         Of `UNet`.
     """
@@ -189,7 +196,8 @@ class DecompositionUNet(nn.Module):
         reference: int = 0,
         n_features: int = 0,
         n_condition: int = 0,
-        widths: tuple[int, ...] = (16, 32, 64, 128),
+        n_shapes: int = 0,
+        widths: tuple[int, ...] = (24, 48, 96, 192),
         dropout: float = 0.1,
         options: Mapping[str, str | int] | None = None,
     ):
@@ -204,7 +212,9 @@ class DecompositionUNet(nn.Module):
         n_pooled = (
             in_channels * len(_RINGS_PIXELS) + widths[-1] + 3 * widths[0] + 4 * n_bands + n_features + n_condition
         )
-        self.head = nn.Sequential(MLP(n_pooled, (128, 64), dropout=dropout), nn.Linear(64, len(centres) + 1))
+        self.head = nn.Sequential(
+            MLP(n_pooled, (128, 64), dropout=dropout), nn.Linear(64, len(centres) + 1 + 2 * n_shapes)
+        )
         initialize(self.head)
 
     def forward(
@@ -223,10 +233,12 @@ class DecompositionUNet(nn.Module):
             flux,
         ]
         pooled += [vector.float() for vector in (features, condition) if vector is not None]
-        logits, width = self.head(torch.cat(pooled, dim=1)).float().split([len(self.centres), 1], dim=1)
+        vector = self.head(torch.cat(pooled, dim=1)).float()
+        logits, width, shape = vector.tensor_split([len(self.centres), len(self.centres) + 1], dim=1)
         # the head corrects a Gaussian at the ratio of the summed maps
         distance = (self.centres - summed[:, self.reference, :1]) * (2 + width.clamp(-4, 4)).exp()
-        return {**output, "bt": logits - 0.5 * distance.square(), "summed": summed}
+        output |= {"bt": logits - 0.5 * distance.square(), "summed": summed}
+        return {**output, "shape": shape.unflatten(1, (-1, 2))} if shape.shape[1] else output
 
     def maps(self, image: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """Return the maps alone, for images of any size."""

@@ -1,222 +1,313 @@
-"""Accuracy of clumps, bulge and disk on a simulated survey, as tables for docs/tasks/segmentation.md.
+"""Study of docs/tasks/segmentation.md: clumps, bulge and disk on simulated galaxies, beside fits and limits.
 
-python benchmarks/studies/clumps.py STORE MODEL [MODEL ...] [--simulated FOLDER --fits N] [--split test]
+    python benchmarks/studies/clumps.py FOLDER
 
-STORE is a simulated survey that `astrodl ingest` wrote, MODEL trained networks of the task segmentation (one per seed).
-With the folder of `astrodl simulate`, N galaxies are also fitted with a Sersic bulge and an exponential disk, convolved
-with the true point-spread function, from the true parameters as the starting point.
+keeps everything in FOLDER and continues there after a kill; `--record` copies tables and figures into docs/. Five
+networks are trained, and some test galaxies fitted with a Sersic bulge and an exponential disk. About an hour of CPU
+time; `--tiny` tries it in minutes, and its numbers mean nothing.
 """
 
 import argparse
-import itertools
-import time
+import json
+import os
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import clump_limits
+import copy_to_docs
 import numpy as np
+import study
 import torch
-from astropy.io import fits
-from scipy.optimize import least_squares
-from study import table
+from clump_runs import TINY, Plan, Study
+from figures import free_response_curves
 
-from astrodl import load_model, open_store
-from astrodl.metrics.clumps import free_response
-from astrodl.pipeline.objects import labelled
+from astrodl.atomic import write_text
+from astrodl.metrics.clumps import free_response, match_positions
+from astrodl.photometry.clumps import Clumps, find_peaks
 from astrodl.plots.style import wilson_interval
-from astrodl.store import Reader
-from astrodl.tasks.base import Arrays
-from astrodl.tasks.model import Model
+from astrodl.store import open_store
+from astrodl.tasks.segmentation.clumps import MATCH_PIXELS, listed
 from astrodl.tasks.segmentation.ratio import is_open
-from astrodl.tasks.segmentation.scoring import match
+from astrodl.tasks.segmentation.scoring import BRIGHT_CONTRAST, BRIGHT_SNR, match
 
-BINS = {
-    "S/N of the clump": (2, [0, 3, 5, 10, 20, np.inf]),
-    "share of the galaxy's flux": (4, [0, 0.01, 0.03, 0.08, np.inf]),
-}
-FIT_BOUNDS = ([0, 0, 0.02, 0.02, 0.7, 0.2, 0.1, -np.inf, -3, -3], [np.inf, np.inf, 3, 3, 6.0, 1, 1, np.inf, 3, 3])
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+METHODS = {"residual_forest": "forest", "dog_boosting": "gradient boosting"}
+FITS = {"one": "profile fit, one band", "all": "profile fit, all bands"}
+RATIOS = [0, 0.05, 0.3, 0.6, 0.995, 1.01]
+RINGS = [0, 2, 4, 7, 12, 25]
+DISTANCES = [0, 0.5, 1, 2, np.inf]
 
 
 def share(hits: np.ndarray) -> str:
-    """Format a binomial fraction with its 68 % interval."""
-    low, high = wilson_interval(hits.sum(), len(hits))
-    return f"{hits.mean():.3f} ({float(low):.3f}-{float(high):.3f})" if len(hits) else ""
+    """Write a fraction with its 68 % binomial interval."""
+    if not len(hits):
+        return ""
+    low, high = (float(end) for end in wilson_interval(hits.sum(), len(hits)))
+    return f"{hits.mean():.2f} ({low:.2f} to {high:.2f})"
 
 
-def objects(predicted: Arrays, truth: Arrays, radius_pixels: np.ndarray) -> str:
-    """Tabulate the completeness of detectable clumps in bins of their properties, and the free response."""
-    rows, of_truth, found, of_found = match(predicted, truth)
-    detectable = rows[:, 5] > 0
-    image = rows[:, 6].astype(int)
-    middle = (truth["mask"].shape[-1] - 1) / 2
-    distance = np.hypot(rows[:, 0] - middle, rows[:, 1] - middle) / radius_pixels[image]
-    properties = {name: (rows[:, column], edges) for name, (column, edges) in BINS.items()}
-    properties["distance in half-light radii"] = (distance, [0, 0.5, 1, 2, np.inf])
-    lines = []
-    for name, (values, edges) in properties.items():
-        for low, high in itertools.pairwise(edges):
-            chosen = detectable & (values >= low) & (values < high)
-            lines.append([name, f"{low:g} to {high:g}", str(chosen.sum()), share(of_truth[chosen] >= 0)])
-    finds = np.where(of_found >= 0, detectable[of_found], False)
-    _, completeness, purity = free_response(found.value, of_found >= 0, finds, int(detectable.sum()))
-    number = np.bincount(found.image, minlength=len(truth["bt"])) - (truth["clumps"][:, :, 5] > 0).sum(1)
-    offsets = np.hypot(*(rows[of_found[of_found >= 0], :2] - np.column_stack([found.y, found.x])[of_found >= 0]).T)
-    about = (
-        f"Purity {share(of_found >= 0)} at completeness {share(of_truth[detectable] >= 0)}; at the most probable half "
-        f"of the clumps, purity {purity[len(purity) // 2]:.3f} at completeness {completeness[len(purity) // 2]:.3f}. "
-        f"Predicted minus true number per galaxy {number.mean():+.3f}, scatter {number.std():.3f}; median distance of "
-        f"a pair {np.median(offsets):.2f} pixels."
-    )
-    return about + "\n\n" + table(["property", "bin", "clumps", "completeness"], lines)
+class Tables(Study):
+    """The tables and figures of the study."""
 
+    def page(self) -> str:
+        """Write all tables and figures."""
+        plan = self.plan
+        parts = [
+            f"{plan.n_objects:,} simulated galaxies (`candels`), {len(self.rows):,} of the test split, {plan.epochs} "
+            f"epochs in batches of 16; mean and standard deviation over {len(plan.seeds)} seeds. Written by `python "
+            "benchmarks/studies/clumps.py FOLDER --record`.",
+            self.headline(),
+            self.ratios(),
+            self.limits_of_ratio(),
+            self.profiles(),
+            self.detection(),
+            self.limits_of_detection(),
+            study.show("Free response of clumps", "segmentation-free-response.png", self.curves()),
+        ]
+        return "\n\n".join(parts)
 
-def ratios(predicted: dict[str, np.ndarray], truth: np.ndarray, by: dict[str, np.ndarray], summary: Arrays) -> str:
-    """Tabulate the errors of bulge-to-total ratios of several methods, and the coverage, in bins."""
-    rows = []
-    for name, values in {"all": np.zeros(len(truth)), **by}.items():
-        edges = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1])) if name != "all" else np.array([0, 1])
-        for low, high in itertools.pairwise(edges):
-            chosen = (values >= low) & ((values < high) | (high == edges[-1]))
-            covered = (summary["bt_low68"] <= truth) & (truth <= summary["bt_high68"])
-            row = [name, f"{low:.3g} to {high:.3g}" if name != "all" else "", str(chosen.sum())]
-            for method in predicted.values():
-                error = (method - truth)[chosen & np.isfinite(method)]
-                row.append(
-                    f"{np.sqrt(np.mean(error**2)):.3f}, {np.mean(np.abs(error) < 0.1):.2f}" if len(error) else ""
-                )
-            row.append(share(covered[chosen & is_open(summary)]))
+    def headline(self) -> str:
+        """Tabulate all metrics."""
+        runs = [study.values_of(json.loads(str(one["scores"]))) for one in self.predicted]
+        ensemble = study.values_of(json.loads(str(np.load("predicted.npz")["scores"])))
+        rivals = {name: study.values_of(json.loads(str(one["scores"]))) for name, one in self.baselines.items()}
+        rows = [
+            [
+                f"`{metric}`",
+                study.mean_and_spread([run[metric] for run in runs], 3),
+                f"{ensemble[metric]:.3f}",
+                *(f"{rival[metric]:.3f}" if metric in rival else "–" for rival in rivals.values()),
+            ]
+            for metric in runs[0]
+        ]
+        return study.table(
+            ["metric", "network", "mean of the networks", *(name.replace("_", " ") for name in rivals)], rows
+        )
+
+    def ratios(self) -> str:
+        """Tabulate the error of the ratio in bins: network, classical methods, fit."""
+        truth = self.truth["bt"]
+        with open_store("store.h5") as store:
+            by = {
+                "all": np.zeros(len(truth)),
+                "magnitude": store.column("magnitude", self.rows),
+                "S/N": store.features(["snr"], self.rows)[:, 0],
+                "radius (arcsec)": store.column("radius_arcsec", self.rows),
+                "inclination (deg)": store.column("inclination", self.rows),
+                "z": store.column("z", self.rows),
+            }
+        rows = []
+        for name, values in by.items():
+            edges = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1])) if name != "all" else np.array([0, 1])
+            for low, high in pairwise(edges):
+                chosen = (values >= low) & ((values < high) | (high == edges[-1]))
+                rows.append([name, f"{low:.3g} to {high:.3g}" if name != "all" else "", str(chosen.sum())])
+                rows[-1] += self.ratio_cells(truth, chosen)
+        head = ["quantity", "bin", "galaxies", "network", *METHODS.values(), *FITS.values(), "coverage"]
+        about = (
+            f"Bulge-to-total ratio: RMSE, share within 0.1. The fits are of {len(self.fitted)} of the test galaxies, "
+            "drawn again without neighbours, with the true point-spread function, and start at the true shapes. Last: "
+            "share of the galaxies within the network's 68 % interval."
+        )
+        return about + "\n\n" + study.table(head, rows)
+
+    def ratio_cells(self, truth: np.ndarray, chosen: np.ndarray) -> list[str]:
+        """Write the errors of all methods for some galaxies."""
+        errors = [(one["bt"] - truth)[chosen] for one in self.predicted]
+        cells = [
+            study.mean_and_spread([float(np.sqrt(np.mean(e**2))) for e in errors], 3)
+            + ", "
+            + study.mean_and_spread([float(np.mean(np.abs(e) < 0.1)) for e in errors], 2)
+        ]
+        some = chosen[self.fitted]
+        others = [self.baselines[name]["bt"][chosen] - truth[chosen] for name in METHODS]
+        others += [(self.fits[name] - self.fits["truth"])[some] for name in FITS]
+        cells += [f"{np.sqrt(np.mean(e**2)):.3f}, {np.mean(np.abs(e) < 0.1):.2f}" if len(e) else "" for e in others]
+        inside = [(one["bt_low68"] <= truth) & (truth <= one["bt_high68"]) for one in self.predicted]
+        covered = [hits[chosen & is_open(one)].mean() for one, hits in zip(self.predicted, inside, strict=True)]
+        return [*cells, study.mean_and_spread([float(value) for value in covered], 3)]
+
+    def limits_of_ratio(self) -> str:
+        """Tabulate what could be known of the ratio, and the times."""
+        one_view, together, true = np.load("one_view.npz"), np.load("predicted.npz"), self.truth["bt"][self.fitted]
+        errors = {
+            "network, first seed": self.predicted[0]["bt"][self.fitted] - true,
+            "network, first seed, one view": one_view["bt"] - true,
+            "mean of the networks": together["bt"][self.fitted] - true,
+            **{FITS[name]: self.fits[name] - self.fits["truth"] for name in FITS},
+            **{
+                f"{FITS[name]}, of galaxies that are nothing but a Sersic bulge and an exponential disk": self.fits[
+                    f"twin_{name}"
+                ]
+                - self.fits["twin_truth"]
+                for name in FITS
+            },
+            "linear fit, one band, the true images of the components known": self.fits["templates"]
+            - self.fits["truth"],
+        }
+        rows = [
+            [name, f"{np.sqrt(np.mean(e**2)):.3f}", share(np.abs(e) < 0.1), f"{np.mean(e):+.3f}"]
+            for name, e in errors.items()
+        ]
+        seconds = float(np.mean([one["seconds"] for one in self.predicted]))
+        times = ", ".join(f"{self.fits[f'{name}_seconds'].mean():.3f} s ({label})" for name, label in FITS.items())
+        fitted_shape = self.single_shapes()
+        return (
+            f"The same {len(self.fitted)} galaxies, and what the images could tell:\n\n"
+            + study.table(["method", "RMSE", "within 0.1", "bias"], rows)
+            + f"\n\nCPU time per galaxy: network {seconds:.4f} s for maps, clumps and ratio from eight views, "
+            f"{float(one_view['seconds']):.4f} s from one; "
+            f"{times}, in Fourier space, for the ratio alone. {fitted_shape}"
+        )
+
+    def single_shapes(self) -> str:
+        """Write the errors of radius and index of a fit with one Sersic profile beside those of the network."""
+        words = []
+        for name, label in (("radius", "half-light radius"), ("sersic_index", "Sersic index")):
+            true = self.truth[f"true_{name}"][self.fitted]
+            networks = [np.log(one[name][self.fitted] / true) for one in self.predicted]
+            fit = np.log(self.fits[f"single_{name}"] / true)
+            scatter = study.mean_and_spread([_mad(error) for error in networks], 3)
+            words.append(f"{label}: network {scatter}, fit of one Sersic profile {_mad(fit):.3f}")
+        return "Robust scatter of the logarithm of the " + "; ".join(words) + "."
+
+    def profiles(self) -> str:
+        """Tabulate the mean share of the bulge in rings, true and predicted."""
+        every = [np.load(f"raw{seed}.npz")["bulge_fraction"].astype(np.float32) for seed in self.plan.seeds]
+        maps = np.mean(every, axis=0)
+        truth, weight = self.truth["bulge_fraction"], self.truth["weight"]
+        axis = np.arange(weight.shape[-1]) - (weight.shape[-1] - 1) / 2
+        radius, rows = np.hypot(axis[:, None], axis), []
+        for low, high in pairwise(RATIOS):
+            chosen = (self.truth["bt"] >= low) & (self.truth["bt"] < high)
+            row = [f"{low:g} to {min(high, 1):g}", str(chosen.sum())]
+            for inner, outer in pairwise(RINGS):
+                ring = (radius >= inner) & (radius < outer)
+                light = weight[chosen][:, ring]
+                pair = (np.average(one[chosen][:, ring], weights=light) for one in (truth, maps))
+                row.append(", ".join(f"{value:.2f}" for value in pair))
             rows.append(row)
-    head = ["quantity", "bin", "galaxies", *(f"{name}: RMSE, within 0.1" for name in predicted), "coverage"]
-    return table(head, rows)
+        head = ["true B/T", "galaxies", *(f"{inner} to {outer} pixels" for inner, outer in pairwise(RINGS))]
+        about = "Radial profiles: share of the bulge in the light of rings, true and predicted (mean of the seeds)."
+        return about + "\n\n" + study.table(head, rows)
+
+    def detection(self) -> str:
+        """Tabulate the completeness of clumps, and the purity, in bins."""
+        with open_store("store.h5") as store:
+            radius = store.column("radius_arcsec", self.rows) / (store.pixel_scale_arcsec or 1.0)
+            z = store.column("z", self.rows)
+        matched = [match(one, self.truth) for one in self.predicted]
+        rows = matched[0][0]
+        image, found = rows[:, 6].astype(int), [of_truth >= 0 for _, of_truth, *_ in matched]
+        middle = (self.truth["mask"].shape[-1] - 1) / 2
+        distance = np.hypot(rows[:, 0] - middle, rows[:, 1] - middle) / radius[image]
+        by = {
+            "S/N": (rows[:, 2], [0, 3, 5, 10, 20, np.inf]),
+            "share of the galaxy's flux": (rows[:, 4], [0, 0.01, 0.03, 0.08, np.inf]),
+            "distance (half-light radii)": (distance, DISTANCES),
+            "z": (z[image], np.quantile(z[image], [0, 0.25, 0.5, 0.75, 1]).round(2).tolist()),
+        }
+        detectable = rows[:, 5] > 0
+        pure = {"distance (half-light radii)": lambda f: np.hypot(f.y - middle, f.x - middle) / radius[f.image]}
+        pure["z"] = lambda f: z[f.image]
+        lines = []
+        for name, (values, edges) in by.items():
+            for low, high in pairwise(edges):
+                chosen = detectable & (values >= low) & (values < high)
+                line = [name, f"{low:g} to {high:g}" if np.isfinite(high) else f"above {low:g}", str(chosen.sum())]
+                line.append(share(np.mean([hits[chosen] for hits in found], axis=0)))
+                line.append(self.purity(matched, pure[name], low, high) if name in pure else "")
+                lines.append(line)
+        about = (
+            "Clumps as objects, mean of the seeds, with binomial intervals of 68 %: completeness of the detectable "
+            "ones at the threshold for a purity of 0.85 on the validation split, and purity of those found."
+        )
+        return about + "\n\n" + study.table(["quantity", "bin", "clumps", "completeness", "purity"], lines)
+
+    def purity(self, matched: list[Any], measure: Any, low: float, high: float) -> str:
+        """Write the purity of the predicted clumps in a bin."""
+        hits, number = [], 0.0
+        for *_, found, of_found in matched:
+            values = measure(found)
+            hits.append((of_found >= 0)[(values >= low) & (values < high)])
+            number += len(hits[-1]) / len(matched)
+        # the networks see the same galaxies: the interval is that of one of them
+        return share(np.full(max(1, round(number)), np.concatenate(hits).mean()))
+
+    def limits_of_detection(self) -> str:
+        """Write what could be known of the clumps."""
+        limits = clump_limits.Limits(**study.read_json("limits.json"))
+        rows = [
+            ["in the mask", str(limits.n_clumps), f"{limits.known:.2f}", f"{limits.local:.2f}"],
+            ["bright", str(limits.n_bright), f"{limits.bright_known:.2f}", f"{limits.bright_local:.2f}"],
+        ]
+        head = [
+            "clumps",
+            "number",
+            "above 5 σ, all other light known",
+            "above 5 σ over a background with slope and curvature",
+        ]
+        reached = (
+            f"by significance alone, {limits.completeness:.2f} of the bright clumps can be had at a purity of 0.85"
+            if limits.completeness
+            else "by significance alone, no set of clumps has a purity of 0.85"
+        )
+        return (
+            "What the images could tell of clumps, with the true positions and without neighbours:\n\n"
+            + study.table(head, rows)
+            + f"\n\nFor each bright clump, {limits.mimics:.2f} peaks of the smooth light off the centre (second "
+            f"nuclei, ends of bars, rings) are as significant: {reached}. If all light but that of the clumps were "
+            f"known, the best threshold on their noisy light would have a Dice coefficient of {limits.dice:.2f}."
+        )
+
+    def curves(self) -> Any:
+        """Draw completeness of bright and of all detectable clumps against purity, with the tuned finders."""
+        rows = match(self.predicted[0], self.truth)[0]
+        bright = (rows[:, 5] > 0) & (rows[:, 2] >= BRIGHT_SNR) & (rows[:, 4] >= BRIGHT_CONTRAST)
+        peaks = {"network": [self.peaks(seed) for seed in self.plan.seeds]}
+        for name, one in self.baselines.items():
+            values = [one[f"clump_{key}"] for key in ("y", "x", "probability")]
+            peaks[name.split("_")[0].replace("dog", "difference of Gaussians")] = [listed(*values)]
+        lines: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for name, runs in peaks.items():
+            for found in runs:
+                positions = np.column_stack([found.y, found.x])
+                _, own = match_positions(rows[:, 6], rows[:, :2], found.image, positions, MATCH_PIXELS)
+                finds = np.where(own >= 0, bright[own], False)
+                _, completeness, purity = free_response(found.value, own >= 0, finds, int(bright.sum()))
+                lines.setdefault(name, []).append((purity[50:], completeness[50:]))
+        return free_response_curves(lines)
+
+    def peaks(self, seed: int) -> Clumps:
+        """Return the peaks of a network's map of centres, below its threshold, too."""
+        return find_peaks(np.load(f"raw{seed}.npz")["centre"].astype(np.float32), 0.02, 1.5)
 
 
-# -- the profile fit --------------------------------------------------------------------------------------------------
-
-
-def fit_profiles(store: Reader, indices: np.ndarray, folder: Path, reference: int) -> tuple[np.ndarray, float]:
-    """Fit a Sersic bulge and an exponential disk from the true parameters; return B/T and seconds per galaxy."""
-    results, start = [], time.process_time()
-    for index in indices:
-        pixels = store.images([index])[0, reference].astype(float)
-        sigma = float(store.sky_sigma[index, reference])
-        band = store.bands[reference]
-        psf = fits.getdata(folder / "images" / f"{store.object_id[index]}.fits", f"PSF_{band}").astype(float)
-        results.append(_fit(pixels, sigma, psf, store, int(index)))
-    return np.array(results), (time.process_time() - start) / max(len(indices), 1)
-
-
-def _fit(pixels: np.ndarray, sigma: float, psf: np.ndarray, store: Reader, index: int) -> float:
-    import galsim
-
-    scale = store.pixel_scale_arcsec
-    seeing = galsim.InterpolatedImage(galsim.Image(psf / psf.sum(), scale=scale))
-
-    def draw(p: np.ndarray) -> np.ndarray:
-        angle = p[7] * galsim.radians
-        parts = []
-        if p[0] > 0:
-            parts.append(
-                galsim.Sersic(p[4], half_light_radius=p[2], flux=p[0], trunc=12 * p[2]).shear(q=p[5], beta=angle)
-            )
-        if p[1] > 0:
-            parts.append(galsim.Exponential(half_light_radius=p[3], flux=p[1]).shear(q=p[6], beta=angle))
-        if not parts:
-            return np.zeros_like(pixels)
-        model = galsim.Convolve(galsim.Add(parts), seeing).shift(p[8] * scale, p[9] * scale)
-        image: np.ndarray = model.drawImage(
-            nx=pixels.shape[1], ny=pixels.shape[0], scale=scale, method="no_pixel"
-        ).array
-        return image.astype(float)
-
-    column = {
-        name: float(store.column(name, [index])[0]) for name in ("bt", "radius_arcsec", "axis_ratio", "position_angle")
-    }
-    total = max(float(pixels.sum()), 1e-6)
-    q = column["axis_ratio"] if np.isfinite(column["axis_ratio"]) else 0.7
-    angle = np.radians(column["position_angle"] + 90) if np.isfinite(column["position_angle"]) else 0.0
-    radius = np.clip(column["radius_arcsec"], 0.03, 2.5)
-    first = [column["bt"] * total, (1 - column["bt"]) * total, 0.5 * radius, radius, 3.0, 0.5 + 0.5 * q, q, angle, 0, 0]
-    first = np.clip(first, np.array(FIT_BOUNDS[0]) + 1e-4, np.array(FIT_BOUNDS[1]) - 1e-4)
-
-    def residual(p: np.ndarray) -> np.ndarray:
-        # photon noise adds little to that of the sky; neighbours weigh less
-        return np.arcsinh((pixels - draw(p)).ravel() / sigma / 3) * 3
-
-    size = np.array([total, total, radius, radius, 1, 0.3, 0.3, 0.3, 0.5, 0.5])
-    try:
-        best = least_squares(residual, first, bounds=FIT_BOUNDS, x_scale=size, diff_step=1e-3, max_nfev=25).x
-    except (galsim.GalSimError, ValueError):
-        return float("nan")
-    return float(best[0] / max(best[0] + best[1], 1e-12))
-
-
-# -- all tables -------------------------------------------------------------------------------------------------------
-
-
-def predict(models: list[Model], store: Reader, indices: np.ndarray) -> tuple[Arrays, float]:
-    """Predict objects with the mean of the models; return seconds per galaxy and model, too."""
-    start = time.process_time()
-    raw = [model.raw(model.task.read(store, indices)) for model in models]
-    seconds = (time.process_time() - start) / len(indices) / len(models)
-    mean = {name: np.mean([part[name] for part in raw], axis=0) for name in raw[0]}
-    return models[0].task.finish(mean), seconds
+def _mad(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("store", type=Path)
-    parser.add_argument("models", type=Path, nargs="+")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--simulated", type=Path)
-    parser.add_argument("--fits", type=int, default=0)
-    args = parser.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="folder of the study")
+    parser.add_argument("--record", action="store_true", help="copy tables and figures into docs/")
+    parser.add_argument("--seeds", type=int, default=5, help="number of networks (default: 5)")
+    parser.add_argument("--tiny", action="store_true", help="try the study in minutes")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    models = [load_model(path, device="cpu") for path in args.models]
-    task = models[0].task
-    with open_store(args.store) as store:
-        indices = labelled(type(task), task.settings, store, args.split)
-        train = labelled(type(task), task.settings, store, "train")
-        predicted, seconds = predict(models, store, indices)
-        truth = task.truth(store, indices)
-        methods = {"network": predicted["bt"]}
-        scores = {"network": task.score(predicted, truth, {})}
-        for name, (arrays, _) in task.baselines(store, train, store, indices).items():
-            scores[name] = task.score(arrays, truth, {})
-            methods[name] = arrays["bt"]
-        if args.fits:
-            some = np.random.default_rng(0).permutation(len(indices))[: args.fits]
-            fitted, fit_seconds = fit_profiles(
-                store, indices[some], args.simulated, task.context.constants["reference"]
-            )
-            methods["profile fit"] = np.full(len(indices), np.nan)
-            methods["profile fit"][some] = fitted
-            error = {name: (values - truth["bt"])[some][np.isfinite(fitted)] for name, values in methods.items()}
-            summary = ", ".join(f"{name} {np.sqrt(np.mean(e**2)):.3f}" for name, e in error.items())
-            print(f"On the {len(some)} fitted galaxies ({np.isnan(fitted).sum()} fits failed), B/T RMSE: {summary}.")
-            print(
-                f"CPU seconds per galaxy: fit {fit_seconds:.2f}, network {seconds:.4f} "
-                f"({fit_seconds / seconds:.0f} times less).\n"
-            )
-        rows = [
-            [
-                metric,
-                *(
-                    f"{s[metric]['value']:.4f} ± {s[metric]['error']:.4f}" if metric in s else ""
-                    for s in scores.values()
-                ),
-            ]
-            for metric in scores["network"]
-        ]
-        print(table(["metric", *scores], rows) + "\n")
-        scale = store.pixel_scale_arcsec or 1.0
-        radius = store.column("radius_arcsec", indices) / scale
-        print(objects(predicted, truth, radius) + "\n")
-        by = {
-            "magnitude": store.column("magnitude", indices),
-            "S/N": store.features(["snr"], indices)[:, 0],
-            "radius (arcsec)": store.column("radius_arcsec", indices),
-            "inclination": store.column("inclination", indices),
-            "z": store.column("z", indices),
-        }
-        print(ratios(methods, truth["bt"], by, predicted))
+    options.folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(options.folder)
+    plan = TINY if options.tiny else Plan(seeds=tuple(range(options.seeds)))
+    if Path("predicted.npz").exists() and int(np.load("predicted.npz")["n"]) != len(plan.seeds):
+        Path("predicted.npz").unlink()  # the mean of fewer networks
+    whole = Tables(plan)
+    whole.run()
+    study.PAGES.mkdir(exist_ok=True)
+    write_text(study.PAGES / "segmentation.md", whole.page() + "\n")
+    if options.record:
+        copy_to_docs.main(str(DOCS), "tasks/segmentation.md=segmentation")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
 
+from astrodl.plots.images import lupton_rgb
 from astrodl.plots.style import (
     CYCLE,
     INK,
@@ -32,8 +33,10 @@ __all__ = [
     "Speed",
     "accuracy_against_noise",
     "accuracy_against_speed",
+    "clump_sheet",
     "compare_curves",
     "error_against_size",
+    "free_response_curves",
     "missing_bands",
 ]
 
@@ -80,6 +83,62 @@ def error_against_size(sizes: ArrayLike, values: Values, errors: Values, *, ylab
     axes.xaxis.set_minor_locator(NullLocator())
     label_log_axis(axes.yaxis)
     add_legend_below(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+@apply_style
+def free_response_curves(methods: Mapping[str, Sequence[tuple[ArrayLike, ArrayLike]]], *, goal: float = 0.85) -> Figure:
+    """Draw completeness of bright clumps against purity for all thresholds; a line per run, the network first.
+
+    Parameters
+    ----------
+    methods : mapping name -> sequence of (purity, completeness)
+        Arrays of shape (k,), decreasing threshold.
+    goal : float
+        Value of both that is aimed at, drawn as lines.
+    """
+    figure = new_figure(4.2, width=5.6)
+    axes = figure.add_subplot()
+    colors = assign_colors(list(methods))
+    for name, runs in methods.items():
+        for number, (purity, completeness) in enumerate(runs):
+            axes.plot(completeness, purity, color=colors[name], linewidth=1.2, label=name if number == 0 else None)
+    for draw in (axes.axhline, axes.axvline):
+        draw(goal, color=MUTED, linewidth=0.9, linestyle=":", zorder=1)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="completeness of bright clumps", ylabel="purity of all found")
+    add_legend_below(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+@apply_style
+def clump_sheet(
+    images: Array, published: Sequence[Array], predicted: Mapping[str, Array], names: Sequence[str], *, n: int = 12
+) -> Figure:
+    """Draw the galaxies with most published clumps, with those and the detected ones.
+
+    Parameters
+    ----------
+    images : array of shape (k, bands, y, x)
+        Fluxes, blue to red.
+    published : sequence of arrays (m, 2 or more)
+        Row and column of the published clumps of each galaxy.
+    predicted : mapping
+        `clump_y` and `clump_x` of the detected ones, (k, most), NaN where there are fewer.
+    """
+    chosen = np.argsort([-len(one) for one in published], kind="stable")[:n]
+    colours = lupton_rgb(images[chosen], per_image=True)
+    figure = new_figure(6.3)
+    for place, (number, rgb) in enumerate(zip(chosen, colours, strict=True)):
+        axes = figure.add_subplot(3, -(-n // 3), place + 1)
+        axes.imshow(rgb, origin="lower", interpolation="nearest")
+        axes.plot(
+            published[number][:, 1], published[number][:, 0], "o", mfc="none", color="white", markersize=8, mew=0.8
+        )
+        axes.plot(
+            predicted["clump_x"][number], predicted["clump_y"][number], "+", color=CYCLE[1], markersize=6, mew=1.3
+        )
+        axes.set_title(names[number], fontsize=7)
+        axes.set_axis_off()
     return figure
 
 

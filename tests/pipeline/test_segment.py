@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from scipy.special import logit
 
 import astrodl
 from astrodl import cli
@@ -67,7 +68,9 @@ def test_a_stamp_is_segmented_as_it_is_predicted(model: Model, store: Path) -> N
     predicted = model.predict(images, sky_sigma=sky)
     maps = astrodl.segment(model, images[0])
     np.testing.assert_allclose(maps["clump"], predicted["clump"][0], atol=1e-5)
-    np.testing.assert_allclose(maps["fraction"][0, 0], predicted["bulge_fraction"][0], atol=1e-5)
+    # a stamp has a ratio, to which the logits of the bulge are shifted
+    shift = logit(predicted["bulge_fraction"][0].astype(float)) - logit(maps["fraction"][0, 0].astype(float))
+    np.testing.assert_allclose(shift, shift[0, 0], atol=1e-3)
 
 
 def write_bands(folder: Path, mosaic: np.ndarray) -> list[Path]:
@@ -123,7 +126,9 @@ def test_extensions_and_cubes_are_read_alike(model: Model, mosaic: np.ndarray, t
         for kind in ("extensions", "cube")
     )
     np.testing.assert_array_equal(fits.getdata(first, "CLUMP"), fits.getdata(second, "CLUMP"))
-    np.testing.assert_array_equal(fits.getdata(first, "CLUMPS"), fits.getdata(second, "CLUMPS"))
+    tables = [fits.getdata(path, "CLUMPS") for path in (first, second)]
+    for name in tables[0].names:
+        np.testing.assert_array_equal(tables[0][name], tables[1][name])
 
 
 def test_what_does_not_fit_is_refused(

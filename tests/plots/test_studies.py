@@ -118,3 +118,25 @@ def test_names_of_networks_cover_neither_each_other_nor_circles(texts):
     assert not any(box.contains(*center) for box in boxes for center in centers)
     sizes = axes.collections[1].get_sizes()
     assert sizes[2] / sizes[0] == pytest.approx(10)  # the area grows with the root of the number of parameters
+
+
+def test_free_response_has_a_line_per_run_and_the_goal(texts):
+    run = np.array([1.0, 0.8]), np.array([0.1, 0.5])
+    figure = figures.free_response_curves({"network": [run, run], "unsharp": [run]}, goal=0.7)
+    (axes,) = figure.axes
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[0.1, 1.0], [0.5, 0.8]])
+    assert len(axes.lines) == 5
+    assert axes.lines[-1].get_xdata()[0] == 0.7
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["network", "unsharp"]
+    assert "completeness of bright clumps" in texts(figure)
+
+
+def test_sheet_of_clumps_shows_the_galaxies_with_most_of_them():
+    images = np.random.default_rng(0).normal(size=(3, 3, 16, 16)) + 5
+    published = [np.zeros((0, 3)), np.array([[3.0, 4.0, 0.1]]), np.array([[5.0, 6.0, 0.1], [7.0, 8.0, 0.1]])]
+    predicted = {"clump_y": np.full((3, 1), 2.0), "clump_x": np.full((3, 1), 9.0)}
+    figure = figures.clump_sheet(images, published, predicted, ["a", "b", "c"], n=2)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["c", "b"]
+    circles, crosses = figure.axes[1].lines
+    np.testing.assert_array_equal(circles.get_xydata(), [[4, 3]])
+    np.testing.assert_array_equal(crosses.get_xydata(), [[9, 2]])

@@ -138,7 +138,7 @@ def test_evaluation_gives_all_metrics_and_figures(
         history=[folder / "history.jsonl"],
         settings=settings,
     )
-    described = tasks.get(name).metrics
+    described = astrodl.load_model(folder / "model.safetensors", device="cpu").task.describe_metrics()
     names = {metric.name for metric in described}
     assert report == json.loads((tmp_path / "metrics.json").read_text())
     assert set(report["network"]) == set(report["metrics"]) == names

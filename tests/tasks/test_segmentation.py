@@ -16,7 +16,7 @@ from astrodl.errors import DataError
 from astrodl.pipeline import objects
 from astrodl.pipeline.predictions import Predictions
 from astrodl.store import open_store
-from astrodl.tasks.segmentation import Segmentation, SegmentationSettings, clumps, ratio
+from astrodl.tasks.segmentation import Segmentation, SegmentationSettings, clumps, ratio, shape
 from astrodl.tasks.segmentation.labels import Labels, draw_centres
 from astrodl.tasks.segmentation.point_spread import encircled_energy
 from tests.small_store import BANDS, N_OBJECTS, SIZE, write_store
@@ -83,6 +83,63 @@ def test_the_calibrated_interval_covers_68_percent_of_new_objects() -> None:
         covered = np.mean((summary["bt_low68"] <= truth) & (truth <= summary["bt_high68"]))
         assert covered == pytest.approx(expected, abs=0.035)
     assert constants["bt_scale"] == pytest.approx(2, rel=0.1)
+
+
+def test_maps_are_shifted_to_the_ratio_and_still_sum_to_one() -> None:
+    random = torch.Generator().manual_seed(0)
+    fraction = torch.rand((4, 2, 3, 16, 16), generator=random).mul(3).softmax(2)
+    light = torch.rand((4, 2, 16, 16), generator=random) * 3
+    wanted = torch.tensor([0.0, 0.2, 0.7, 1.0])
+    shifted = ratio.match_ratio(fraction, light, wanted, 1)
+    torch.testing.assert_close(shifted.sum(2), torch.ones(4, 2, 16, 16))
+    weight = light[:, 1].sinh()
+    found = (weight * shifted[:, 1, 0]).sum((1, 2)) / weight.sum((1, 2))
+    torch.testing.assert_close(found, wanted, atol=2e-3, rtol=0)
+    # disk and clumps share the rest as before
+    torch.testing.assert_close(shifted[1, 1, 1] / shifted[1, 1, 2], fraction[1, 1, 1] / fraction[1, 1, 2])
+    # a shift of the logit that is the same in all pixels and bands
+    moved = (torch.logit(shifted[:, :, 0]) - torch.logit(fraction[:, :, 0]))[1]
+    torch.testing.assert_close(moved, moved[0, 0, 0].expand_as(moved), atol=1e-3, rtol=0)
+
+
+# -- shapes -----------------------------------------------------------------------------------------------------------
+
+
+def test_shapes_are_predicted_where_the_store_has_them(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = np.arange(60)
+    with open_store(store) as reader:
+        fitted = shape.fit(SETTINGS, reader, train)
+        assert list(fitted) == ["sersic_index"]
+        truth = shape.read(fitted, reader, train)["sersic_index"]
+        standard = shape.targets(fitted, reader, train)
+        missing = SegmentationSettings(shape={"radius": "no_such_column"})
+        with pytest.raises(DataError, match=r"shape\.radius: column 'no_such_column' is not in the store"):
+            shape.fit(missing, reader, train)
+        assert not shape.fit(SegmentationSettings(augment={"zoom": 0.2}), reader, train)
+    assert "augment.zoom changes the size" in capsys.readouterr().err
+    assert standard.mean() == pytest.approx(0, abs=1e-5)
+    assert standard.std() == pytest.approx(1, abs=1e-5)
+    sigma = np.full_like(standard, 0.1)
+    constants = {"shape": fitted, "shape_factor": [2.0]}
+    summary = shape.summarize({"shape": standard, "shape_sigma": sigma}, constants)
+    np.testing.assert_allclose(summary["sersic_index"], truth, rtol=1e-5)
+    scale = fitted["sersic_index"]["scale"]
+    np.testing.assert_allclose(summary["sersic_index_error"], 0.2 * scale * truth, rtol=1e-5)
+    metrics = shape.score({"sersic_index": 1.1 * truth}, {"true_sersic_index": truth})
+    assert metrics["sersic_index_bias"]["value"] == pytest.approx(np.log(1.1))
+    assert metrics["sersic_index_scatter"]["value"] == pytest.approx(0, abs=1e-9)
+
+
+def test_errors_of_shapes_are_calibrated_and_unknown_ones_are_left_out() -> None:
+    random = np.random.default_rng(0)
+    target = random.standard_normal((2000, 2)).astype(np.float32)
+    mean, sigma = np.zeros_like(target), np.full_like(target, 0.5)
+    target[::2, 1] = np.nan
+    assert shape.calibrate(mean, sigma, target) == pytest.approx([2, 2], rel=0.06)
+    output = torch.zeros(2000, 2, 2)
+    known = np.isfinite(target)
+    expected = 0.5 * np.mean(target[known] ** 2)
+    assert float(shape.likelihood(output, torch.tensor(target))) == pytest.approx(expected, rel=1e-4)
 
 
 # -- clumps -----------------------------------------------------------------------------------------------------------
@@ -219,7 +276,7 @@ def store_with_bands(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_fractions_are_predicted_in_every_labelled_band(store_with_bands: Path, tmp_path: Path) -> None:
-    settings = small_settings("segmentation", epochs=30, learning_rate=0.01, ema=0.0)
+    settings = small_settings("segmentation", epochs=20, learning_rate=0.005, ema=0.0)
     model = astrodl.load_model(
         astrodl.train("segmentation", store_with_bands, tmp_path, settings=settings, progress=False), device="cpu"
     )

@@ -21,7 +21,7 @@ from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Evaluation, Task
 from astrodl.tasks.inputs import fit_standardization, network_input, scale_free_features, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics
-from astrodl.tasks.segmentation import clumps, ratio, scoring
+from astrodl.tasks.segmentation import clumps, ratio, scoring, shape
 from astrodl.tasks.segmentation.labels import Labels, draw_centres, labelled_bands, missing_label
 from astrodl.tasks.segmentation.point_spread import describe_psf, fit_psf_scaling
 from astrodl.tasks.segmentation.settings import SegmentationSettings, SegmentationTraining
@@ -50,6 +50,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         Metric("bt_rmse", "low", "B/T RMSE"),
         Metric("bt_within_01", "high", "B/T within 0.1"),
         Metric("bt_coverage_68", 0.6827, "B/T coverage", network_only=True),
+        *shape.METRICS,
     )
     headline = ("clump_dice", "bt_rmse")
     priority = 1
@@ -74,6 +75,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "fraction_bands": [int(number) for number in store.band_indices(bands)],
             "features": [store.feature_names.index(name) for name in names],
             "psf": fit_psf_scaling(store, train) if settings.psf else None,
+            "shape": shape.fit(settings, store, train),
         }
         if names:
             constants |= fit_standardization(store.features(names, train))
@@ -138,8 +140,10 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
     def targets(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Return clump mask and centres, flux fractions, arsinh of the light over the sky noise, and ratios."""
         labels = self.labels(store, indices, all_bands=True)
-        mask = labels.mask(self.settings)
+        mask, shapes = labels.mask(self.settings), self.context.constants["shape"]
+        known: Arrays = {"shape": shape.targets(shapes, store, indices)} if shapes else {}
         return {
+            **known,
             "mask": mask.astype(np.float32),
             "centre": draw_centres(labels.clumps(mask), len(indices), mask.shape[-1]),
             "fraction": labels.fraction,
@@ -159,6 +163,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             reference=self._reference,
             n_features=2 * len(constants["features"]),
             n_condition=len(constants["psf"]["mean"]) if constants["psf"] is not None else 0,
+            n_shapes=len(constants["shape"]),
             widths=settings.widths,
             dropout=settings.dropout,
             options=settings.unet.model_dump(),
@@ -174,7 +179,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         return loss, terms
 
     def _weight(self, name: str) -> float:
-        return float(getattr(self.settings.losses, name))
+        return float(getattr(self.settings.losses, name)) if name != "shape" or self.context.constants["shape"] else 0.0
 
     def _terms(self, output: dict[str, Tensor], batch: Batch) -> dict[str, Any]:
         """Return the losses by name, each to be called."""
@@ -207,6 +212,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "summed": lambda: (output["summed"][:, :, 0] - batch["bt"]).abs().mean(),
             "likelihood": likelihood,
             "crps": lambda: crps_bins(output["bt"].softmax(1), edges, place).mean(),
+            "shape": lambda: shape.likelihood(output["shape"], batch["shape"]),
         }
 
     def calibrate(self, network: DecompositionUNet, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
@@ -214,10 +220,16 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         if validation is None:
             return {}
         outputs = [self.predict(network, batch) for batch in validation.in_order(64)]
-        found = {name: torch.cat([o[name] for o in outputs]).cpu().numpy() for name in ("clump", "centre", "bt_bins")}
+        names = ("clump", "centre", "bt_bins", "shape", "shape_sigma")
+        found = {name: torch.cat([o[name] for o in outputs]).cpu().numpy() for name in names if name in outputs[0]}
         truth = {name: validation.tensors[name].cpu().numpy() for name in ("mask", "fraction", "light", "bt")}
         light = truth["fraction"][:, self._reference, 2] * np.sinh(truth["light"][:, self._reference])
+        fitted: dict[str, Any] = {}
+        if "shape" in found:
+            target = validation.tensors["shape"].cpu().numpy()
+            fitted["shape_factor"] = shape.calibrate(found["shape"], found["shape_sigma"], target)
         return {
+            **fitted,
             "clump_threshold": clumps.best_mask_threshold(found["clump"], truth["mask"] > 0),
             **clumps.fit_detection(self.settings, found["centre"], light, truth["mask"] > 0),
             **ratio.calibrate(found["bt_bins"], truth["bt"][:, self._reference], self.settings.n_bins),
@@ -234,17 +246,22 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
                 output = network(apply_symmetry(maps, element), batch.get("features"), batch.get("psf"))
             views = {name: undo_symmetry(value, element) for name, value in self.to_maps(output).items()}
             views["bt_bins"] = output["bt"].softmax(1)
+            if self.context.constants["shape"]:
+                views |= {"shape": output["shape"][..., 0], "shape_sigma": output["shape"][..., 1].exp()}
             for name, value in views.items():
                 sums[name] = sums.get(name, 0.0) + value / self.settings.views
-        fraction, k = sums["fraction"], self._reference
+        k = self._reference
+        fraction = ratio.match_ratio(sums["fraction"], sums["light"], sums["bt_bins"] @ network.centres, k)
         summed = sum_fractions(fraction.clamp_min(1e-6).log(), sums["light"])
-        predicted = {
+        shapes: dict[str, Tensor] = {name: sums[name] for name in ("shape", "shape_sigma") if name in sums}
+        predicted: dict[str, Tensor] = {
             "clump": sums["clump"],
             "centre": sums["centre"],
             "bulge_fraction": fraction[:, k, 0],
             "disk_fraction": fraction[:, k, 1],
             "bt_bins": sums["bt_bins"],
             "clump_light": summed[:, k, 2],
+            **shapes,
         }
         if len(self.fraction_bands) > 1:
             predicted |= {"fraction": fraction[:, :, :2], "band_fraction": summed[:, :, [0, 2]].flatten(1)}
@@ -309,7 +326,8 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         summary = ratio.summarize(predictions["bt_bins"], self.settings.n_bins, constants)
         # the map of centres has served its purpose
         kept = {name: values for name, values in predictions.items() if name != "centre"}
-        return {**kept, **found, **summary}
+        shapes = shape.summarize(predictions, constants) if constants["shape"] else {}
+        return {**kept, **found, **summary, **shapes}
 
     def columns(self, predictions: Arrays) -> list[Column]:
         """Return the bulge-to-total ratio with its interval, the number of clumps and their share of the light."""
@@ -328,6 +346,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             Column(f"segmentation_{name}", predictions[name], None, about, ucd)
             for name, (about, ucd) in described.items()
         ]
+        columns += shape.columns(predictions, self.context.constants["shape"])
         if "band_fraction" in predictions:
             for number, band in enumerate(self.fraction_bands):
                 bulge, clump = (
@@ -347,7 +366,15 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Return masks, fractions, flux weights, ratio, and the list of clumps of all objects."""
-        return scoring.truth(self.settings, self.labels(store, indices))
+        shapes = shape.read(self.context.constants["shape"], store, indices)
+        return scoring.truth(self.settings, self.labels(store, indices)) | {f"true_{n}": v for n, v in shapes.items()}
+
+    def describe_metrics(self) -> tuple[Metric, ...]:
+        """Return the metrics, those of radius, index and axis ratio where these are predicted."""
+        absent = {
+            metric for metric in shape.METRICS if metric.name.rsplit("_", 1)[0] not in self.context.constants["shape"]
+        }
+        return tuple(metric for metric in self.metrics if metric not in absent)
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
         """Score masks, clumps as objects, fractions, ratio and its interval."""

@@ -29,6 +29,7 @@ __all__ = [
     "fit_detection",
     "fit_photometry",
     "flux_columns",
+    "half_light_radius",
     "is_real",
     "listed",
     "pad",
@@ -307,7 +308,7 @@ def _measure_block(
         widths = np.array(constants["clump_widths"])
         flux[own], error[own] = _measure(cutouts.images, cutouts.sky_sigma, local, widths)
         total[own] = np.nansum(cutouts.images, axis=(2, 3))[local.image]
-        radius[own] = _half_light_radius(store, indices[some])[local.image]
+        radius[own] = half_light_radius(store, indices[some])[local.image]
         edge[own] = _crosses_edge(cutouts.images, local)
     flux, error = correct_fluxes(flux, error, constants)
     reference, middle = constants["reference"], (store.size - 1) / 2
@@ -337,7 +338,7 @@ def _measure_block(
     return _Block(object_id[found.image], columns, flux, error)
 
 
-def _half_light_radius(store: Reader, indices: np.ndarray) -> np.ndarray:
+def half_light_radius(store: Reader, indices: np.ndarray) -> np.ndarray:
     """Read the measured half-light radii in pixels; NaN where nothing was detected."""
     scale = store.pixel_scale_arcsec
     values = store.features(["r50_arcsec" if scale else "r50_pixels"], indices)[:, 0]

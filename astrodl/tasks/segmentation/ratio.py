@@ -12,13 +12,16 @@ from torch import Tensor
 
 from astrodl.tasks.base import Arrays
 
-__all__ = ["SMEAR", "bin_centres", "bin_edges", "calibrate", "place", "summarize"]
+__all__ = ["SMEAR", "bin_centres", "bin_edges", "calibrate", "match_ratio", "place", "summarize"]
 
 SMEAR = 0.02
 """Width of the training targets."""
 _SPIKE = 0.005
 """Ratios within this of 0 and 1 count as 0 and 1."""
 _COVERAGE = 0.6827
+_MOST_SHIFT = 8.0
+"""Largest shift of a logit."""
+_BISECTIONS = 16
 _LEAST_OBJECTS = 30
 """Objects that a calibration needs."""
 
@@ -85,6 +88,34 @@ def summarize(probability: NDArray[np.floating], n_bins: int, constants: dict[st
         "bt_one": p[:, -1],
     }
     return {name: values.astype(np.float32) for name, values in summary.items()}
+
+
+def match_ratio(fraction: Tensor, light: Tensor, bt: Tensor, reference: int) -> Tensor:
+    """Shift the logit of the bulge in flux fractions so that their sum over the galaxy agrees with a ratio.
+
+    The maps alone paint disk into bulges whose ratio is known to be one. Fractions still sum to one in each pixel.
+
+    Parameters
+    ----------
+    fraction
+        Of bulge, disk and clumps, (B, bands, 3, y, x).
+    light
+        Arsinh of the noise-free light, (B, bands, y, x).
+    bt
+        Ratio in band number `reference`, (B,); the same shift is applied in all bands.
+    """
+    bulge, weight = fraction[:, reference, 0], light[:, reference].float().clamp(0, 12).sinh() + 1e-6
+    weight = weight / weight.sum((-2, -1), keepdim=True)
+    low, high = torch.full_like(bt, -_MOST_SHIFT), torch.full_like(bt, _MOST_SHIFT)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        odds = middle.exp()[:, None, None] * bulge
+        above = (weight * odds / (odds + 1 - bulge)).sum((-2, -1)) > bt
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    factor = torch.ones_like(fraction[:, :, :, :1, :1])
+    factor[:, :, 0] = ((low + high) / 2).exp()[:, None, None, None]
+    shifted = fraction * factor
+    return shifted / shifted.sum(2, keepdim=True)
 
 
 def _interval(probability: NDArray[np.floating], n_bins: int, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from astrodl.tasks.base import Arrays, Evaluation
 from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import scale_free_features
 from astrodl.tasks.metric import Metrics, bootstrap_metrics
+from astrodl.tasks.segmentation import shape
 from astrodl.tasks.segmentation.clumps import MATCH_PIXELS, is_real, listed, pad
 from astrodl.tasks.segmentation.labels import Labels
 from astrodl.tasks.segmentation.ratio import is_open
@@ -96,7 +97,7 @@ def score(predictions: Arrays, truth: Arrays, threshold: float) -> Metrics:
         inside = (predictions["bt_low68"] <= truth["bt"]) & (truth["bt"] <= predictions["bt_high68"])
         open_ones = is_open(predictions)
         metrics |= bootstrap_metrics({"bt_coverage_68": np.mean}, (inside[open_ones] if open_ones.any() else inside))
-    return metrics
+    return metrics | shape.score(predictions, truth)
 
 
 def baselines(
@@ -126,10 +127,11 @@ def baselines(
     flat, radial = np.broadcast_to(constant, new.shape), np.broadcast_to(profile, new.shape)
     mean = classical.constant_bt(known["bt"], len(test))
     boosted = classical.boosted_bt(features[0], known["bt"], features[1])
+    shapes = shape.boost(task.context.constants["shape"], train_store, train, *features)
     return {
         "unsharp_constant": ({**shared, **found["unsharp"], "bulge_fraction": flat, "bt": mean}, {}),
         "residual_forest": ({**shared, **found["residual"], "bulge_fraction": radial, "bt": forest}, {}),
-        "dog_boosting": ({**shared, **found["dog"], "bulge_fraction": radial, "bt": boosted}, {}),
+        "dog_boosting": ({**shared, **found["dog"], "bulge_fraction": radial, "bt": boosted, **shapes}, {}),
     }
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from astrodl.config import Fraction, Name, Section, TaskSettings, TrainSettings
 
-__all__ = ["LossWeights", "SegmentationSettings", "SegmentationTraining", "UNetSettings"]
+__all__ = ["LossWeights", "SegmentationSettings", "SegmentationTraining", "ShapeSettings", "UNetSettings"]
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -32,6 +32,17 @@ class UNetSettings(Section):
     """Spacing of the taps of two additional convolutions on the deepest maps; 1: none."""
 
 
+class ShapeSettings(Section):
+    """Columns with the true shape of whole galaxies; null: not predicted. Those of the defaults may be absent."""
+
+    radius: Name | None = "radius_arcsec"
+    """Half-light radius along the major axis, before the point-spread function."""
+    sersic_index: Name | None = "sersic_index"
+    """Sersic index."""
+    axis_ratio: Name | None = "axis_ratio"
+    """Axis ratio, before the point-spread function."""
+
+
 class LossWeights(Section):
     """Weights of the losses; 0: not used."""
 
@@ -55,6 +66,8 @@ class LossWeights(Section):
     """Cross-entropy of the bulge-to-total ratio's bins."""
     crps: Weight = 2.0
     """Continuous ranked probability score of the bulge-to-total ratio."""
+    shape: Weight = 0.2
+    """Negative log-likelihood of radius, Sersic index and axis ratio."""
 
 
 class SegmentationSettings(TaskSettings):
@@ -70,10 +83,12 @@ class SegmentationSettings(TaskSettings):
     """Purity of the clumps as objects, for which their threshold is chosen on the validation split."""
     max_clumps: Annotated[int, Field(ge=1, le=1000)] = 24
     """Most clumps of an object; the most probable are kept."""
-    widths: Annotated[tuple[int, ...], Field(min_length=1)] = (16, 32, 64, 128)
+    widths: Annotated[tuple[int, ...], Field(min_length=1)] = (24, 48, 96, 192)
     """Channels of the U-Net, from half the resolution downwards."""
     unet: UNetSettings = UNetSettings()
     """Normalisation, skip connections, upsampling, dilation of the U-Net."""
+    shape: ShapeSettings = ShapeSettings()
+    """Radius, Sersic index and axis ratio, which are also predicted."""
     psf: bool = True
     """Whether the network takes the point-spread function, where the store has it."""
     photometry: bool = True
