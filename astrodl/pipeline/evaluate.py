@@ -108,7 +108,7 @@ def evaluate(
     return report
 
 
-def _load_models(predicted: Predictions, models: Sequence[Path]) -> tuple[Model, ...]:
+def _load_models(predicted: Predictions, models: Sequence[FilePath]) -> tuple[Model, ...]:
     """Load the models that made the predictions; refuse others."""
     loaded = tuple(load_model(path, device="cpu") for path in models)
     made = set(predicted.attributes["models"])

@@ -29,7 +29,7 @@ from astrodl.tasks.latent.diagnosis import N_DIAGNOSED, draw_diagnosis
 from astrodl.tasks.latent.methods import METHODS, Method
 from astrodl.tasks.latent.report import METRICS, describe_metrics, draw_figures, score
 from astrodl.tasks.latent.settings import LatentSettings, settings_of_colours
-from astrodl.tasks.latent.summary import fit_axes, fit_hubble, fit_map
+from astrodl.tasks.latent.summary import fit_axes, fit_hubble, fit_map, fit_response
 from astrodl.tasks.metric import Metric, Metrics
 
 if TYPE_CHECKING:
@@ -197,9 +197,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
             n_fitted += len(image)
             if n_fitted >= _N_FITTED:
                 break
-        more, response = (torch.cat(parts).double().cpu() for parts in zip(*fitted, strict=True))
-        gram = more.T @ more + 1e-6 * len(more) * torch.eye(2, dtype=torch.float64)
-        network.depth_response.copy_(torch.linalg.solve(gram, more.T @ response))
+        network.depth_response.copy_(fit_response(*(torch.cat(parts) for parts in zip(*fitted, strict=True))))
         return noise
 
     def _fit_hubble(self, network: LatentNetwork, vectors: Tensor, batches: list[Batch]) -> Tensor:

@@ -125,7 +125,7 @@ def _draw_traversals(network: LatentNetwork, vectors: Tensor, paint: _Painter) -
 
 
 def _draw_interpolations(
-    network: LatentNetwork, vectors: Tensor, views: _Array, order: _Array, paint: _Painter
+    network: LatentNetwork, vectors: Tensor, views: _Array, order: NDArray[np.intp], paint: _Painter
 ) -> "Figure":
     """Draw galaxies between pairs of real ones, from spheroids to disks and irregulars."""
     n_pairs = min(_N_PAIRS, len(order) // 2)
