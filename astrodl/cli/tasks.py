@@ -125,6 +125,10 @@ def add_evaluate(verbs: Any) -> None:
     verb.add_argument(
         "--history", metavar="FILE", type=Path, nargs="+", default=[], help="history.jsonl of the trainings"
     )
+    verb.add_argument(
+        "--models", metavar="FILE", type=Path, nargs="+", default=[],
+        help="models that made the predictions, for figures of what they draw",
+    )  # fmt: skip
     add_settings(verb, "the task's section")
 
 
@@ -141,6 +145,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         args.out,
         figures=args.figures,
         history=args.history,
+        models=args.models,
         settings=read_task(args),
     )
 

@@ -15,7 +15,7 @@ from astrodl.data.augment import blur, draw_kept_bands, resample
 from astrodl.losses import stable_asinh
 from astrodl.models.symmetries import N_SYMMETRIES, apply_symmetry
 
-__all__ = ["add_sky_noise", "draw_view"]
+__all__ = ["add_sky_noise", "draw_interpolated_noise", "draw_view"]
 
 _MIRRORS = (0, 2, 4, 6)
 _TURNS = (0, 1, 2, 3)
@@ -82,6 +82,26 @@ def add_sky_noise(flux: Tensor, noise: Tensor, level: Tensor | float) -> tuple[T
     level = (level if isinstance(level, Tensor) else noise.new_full((1,), level)).to(noise).reshape(-1, 1)
     added = flux + (level * noise)[..., None, None] * distributed.randn_like(flux)
     return added, noise * (1 + level**2).sqrt()
+
+
+def draw_interpolated_noise(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw noise of unit variance before it is interpolated between pixels, as that of an image is in its view.
+
+    White noise is interpolated bilinearly, displaced by a random part of a pixel for each object; the pixels of view
+    and image are taken as equally large.
+
+    Parameters
+    ----------
+    images : (B, bands, S, S) tensor
+        Gives shape and device.
+    generator : Generator
+        Of the CPU.
+    """
+    n, bands, height, width = images.shape
+    white = torch.randn(n, bands, height + 1, width + 1, generator=generator)
+    x, y = torch.rand(2, n, 1, 1, 1, generator=generator)
+    rows = torch.lerp(white[..., :-1, :], white[..., 1:, :], y)
+    return torch.lerp(rows[..., :-1], rows[..., 1:], x).to(images)
 
 
 def _take_depth(flux: Tensor, noise: Tensor, share: float) -> tuple[Tensor, Tensor]:

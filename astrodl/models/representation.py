@@ -7,7 +7,7 @@ from astrodl.models.autoencoders import Decoder
 from astrodl.models.blocks import initialize
 from astrodl.models.cnn import CompactResNet
 
-__all__ = ["LatentNetwork", "PooledEncoder"]
+__all__ = ["LatentNetwork", "PooledEncoder", "log_noise"]
 
 _MAP_WIDTH = 128
 
@@ -51,10 +51,14 @@ class LatentNetwork(nn.Module):
     centre: Tensor
     axes: Tensor
     hubble: Tensor
+    depth_response: Tensor
+    depth_range: Tensor
 
     def __init__(self, core: nn.Module, latent: int):
         super().__init__()
         self.core = core
+        self.register_buffer("depth_response", torch.zeros(2, latent))
+        self.register_buffer("depth_range", torch.zeros(3))
         self.register_buffer("centre", torch.zeros(latent))
         self.register_buffer("axes", torch.eye(latent))
         self.register_buffer("hubble", torch.zeros(latent))
@@ -65,10 +69,33 @@ class LatentNetwork(nn.Module):
         initialize(self.map)
         self.map.requires_grad_(False)  # not a part of the training
 
-    def standardise(self, code: Tensor) -> Tensor:
-        """Return vectors along the fitted axes, (..., D) -> (..., D)."""
-        return (code - self.centre) @ self.axes
+    def shift_of_depth(self, noise: Tensor) -> Tensor:
+        """Return by how much codes are off from those of views of typical depth: noise (B, bands) -> (B, D).
 
-    def decode(self, vector: Tensor) -> Tensor:
-        """Redraw views from vectors along the fitted axes, (B, D) -> (B, bands, S, S)."""
-        return self.core.get_submodule("decoder")(vector @ torch.linalg.inv(self.axes) + self.centre)
+        It is zero unless `depth_response` has been fitted; beyond the range of the training objects it stays constant.
+        """
+        low, _, high = self.depth_range
+        return self.depth_terms(log_noise(noise).clamp(low, high)) @ self.depth_response
+
+    def depth_terms(self, logarithm: Tensor) -> Tensor:
+        """Return the logarithm of the noise relative to the typical one, and its square, (B, 2)."""
+        relative = logarithm - self.depth_range[1]
+        return torch.stack([relative, relative.square()], 1)
+
+    def standardise(self, code: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return vectors along the fitted axes, (..., B, D) -> (..., B, D), as of views of typical depth.
+
+        The noise of the views is (B, bands); None leaves the depth in.
+        """
+        shift = 0.0 if noise is None else self.shift_of_depth(noise)
+        return (code - shift - self.centre) @ self.axes
+
+    def decode(self, vector: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Redraw views from vectors, (B, D) -> (B, bands, S, S): of the depth of `noise`, or of typical depth."""
+        shift = 0.0 if noise is None else self.shift_of_depth(noise)
+        return self.core.get_submodule("decoder")(vector @ torch.linalg.inv(self.axes) + self.centre + shift)
+
+
+def log_noise(noise: Tensor) -> Tensor:
+    """Return the logarithm of the rms over bands of the noise of views, (B, bands) -> (B,)."""
+    return noise.square().mean(1).sqrt().clamp_min(1e-6).log()

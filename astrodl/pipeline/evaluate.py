@@ -19,6 +19,7 @@ from astrodl.plots.training import learning_curves
 from astrodl.store import Reader, open_store
 from astrodl.tasks.base import AnyTask, Arrays, Evaluation
 from astrodl.tasks.metric import Metrics
+from astrodl.tasks.model import Model, load_model
 
 __all__ = ["evaluate"]
 
@@ -32,6 +33,7 @@ def evaluate(
     *,
     figures: FilePath | None = None,
     history: Sequence[FilePath] | FilePath = (),
+    models: Sequence[FilePath] | FilePath = (),
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score predictions on the test split beside the baselines, and draw the diagnostic figures.
@@ -50,6 +52,8 @@ def evaluate(
         Folder for the figures.
     history : path, or sequence of path
         `history.jsonl` of each training, for the learning curves.
+    models : path, or sequence of path
+        The models that made the predictions, for figures of what a network draws; left out without them.
     settings : mapping, optional
         The task's section, if it names other columns of this store than those of the training.
 
@@ -63,21 +67,22 @@ def evaluate(
     Raises
     ------
     StoreError
-        Predictions or baselines are of another task or store, or cannot be read.
+        Predictions or baselines are of another task or store, or cannot be read; predictions are of other models.
 
     Examples
     --------
     >>> astrodl.evaluate("photoz", "store.h5", "photoz.h5", None, "metrics.json")  # doctest: +SKIP
     """
-    predicted, history = Predictions(Path(predictions)), list_files(history)
+    predicted, history, models = Predictions(Path(predictions)), list_files(history), list_files(models)
     scored = predicted.task()
     if scored.name != task:
         raise StoreError(f"{predicted.path}: predictions of task {scored.name}, not of {task}; give those of {task}")
-    require_other_output(out, store, predictions, baseline, *history)
+    require_other_output(out, store, predictions, baseline, *history, *models)
     if settings:
         scored = type(scored)(parse(type(scored).Settings, settings, f"tasks.{task}"), scored.context)
     measured = read_baseline(baseline) if baseline else BaselineReport(task=task, baselines={}, predictions={})
     runs = [read_history(path) for path in history]
+    loaded = _load_models(predicted, models)
     with open_store(store) as reader:
         predicted.require_store(reader)
         test = labelled(type(scored), scored.settings, reader, "test")
@@ -94,13 +99,25 @@ def evaluate(
                 name: {key: np.asarray(values, float)[kept] for key, values in of_baseline.items()}
                 for name, of_baseline in measured.predictions.items()
             }
-            _draw(scored, reader, predicted, test, Evaluation(metrics, arrays), Path(figures), runs)
+            _draw(scored, reader, predicted, test, Evaluation(metrics, arrays, loaded), Path(figures), runs)
     report = _describe(scored, metrics, described, measured, len(test)) | {
         "store": predicted.attributes["store"],
         "models": predicted.attributes["models"],
     }
     write_json(out, report)
     return report
+
+
+def _load_models(predicted: Predictions, models: Sequence[FilePath]) -> tuple[Model, ...]:
+    """Load the models that made the predictions; refuse others."""
+    loaded = tuple(load_model(path, device="cpu") for path in models)
+    made = set(predicted.attributes["models"])
+    for path, model in zip(models, loaded, strict=True):
+        if model.metadata.get("fingerprint") not in made:
+            raise StoreError(
+                f"{path}: did not make the predictions of {predicted.path}; give the models that did, or predict again"
+            )
+    return loaded
 
 
 def _describe(

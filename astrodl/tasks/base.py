@@ -27,6 +27,8 @@ from astrodl.tasks.metric import Metric, Metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from astrodl.tasks.model import Model
+
 __all__ = [
     "AnyTask",
     "Arrays",
@@ -53,10 +55,13 @@ class Evaluation:
         Metrics of the network.
     baselines : dict of dict of arrays
         Predictions of each baseline for the test objects: arrays with at most a few numbers per object.
+    models : tuple of Model
+        The models that made the predictions, or none where only predictions are at hand.
     """
 
     network: Metrics
     baselines: dict[str, Arrays]
+    models: "tuple[Model, ...]" = ()
 
     def of(self, name: str) -> dict[str, np.ndarray]:
         """Return one prediction of every baseline that has it."""

@@ -28,7 +28,8 @@ runs_of = partial(study.read_runs, __file__)
 def headline() -> str:
     """Compare representation, map and Hubble coordinate with linear and neighbour-keeping rivals."""
     (runs,) = runs_of("headline").values()
-    task = study.load(runs[0]).task
+    model = study.load(runs[0])
+    task = model.task
     with open_store(STORE) as store:
         rows = [labelled(type(task), task.settings, store, part) for part in ("train", "test")]
         truth = [read_truth(task, store, part) for part in rows]
@@ -37,6 +38,7 @@ def headline() -> str:
         rivals = fit_rivals(store, rows, inputs)
         nuisances = read_nuisances(store, rows[1])
         figures = draw_figures(store, rows[1], seeds[0][1], truth[1])
+        figures |= task.diagnose(model.network, store, rows[1], seeds[0][1])
     spaces = {name: [measure(*vectors, *truth)] for name, vectors in rivals.items()}
     ours = {
         "network, representation (16)": [measure(a["latent"], b["latent"], *truth) for a, b in seeds],
@@ -71,6 +73,9 @@ def headline() -> str:
         for name, caption in (
             ("hubble", "Galaxies along the Hubble coordinate"),
             ("plane", "The map of 10,000 galaxies"),
+            ("traversals", "Galaxies along the first eight coordinates, the others at their median"),
+            ("interpolations", "From spheroids to irregular galaxies, by their vectors"),
+            ("reconstruction", "Chi^2 of redrawn views by band and radius"),
         )
     ]
     names = list(truth[1]["class"])

@@ -76,6 +76,12 @@ class Plan(NamedTuple):
     epochs: Mapping[int, int] = EPOCHS
     source_epochs: Mapping[str, int] = {"morphology": 10, "photoz": 10}
     seeds: tuple[int, ...] = (0, 1, 2)
+    n_seeds: Mapping[int, int] = {3000: 2}
+    """Number of labels -> seeds, where it is not all of them."""
+
+    def seeds_of(self, size: int) -> tuple[int, ...]:
+        """Return the seeds that are measured with some number of labels."""
+        return self.seeds[: self.n_seeds.get(size, len(self.seeds))]
 
 
 TINY = Plan(400, 60, {30: 1, 100: 1}, {"latent": 1, "morphology": 1, "photoz": 1}, (0, 1))
@@ -95,6 +101,7 @@ class Transfer:
         every = [
             (method == NOTHING or method.startswith(FINE_TUNED), f"{task}/{method}/{size}/{seed}", measure)
             for seed, size, task in product(self.plan.seeds, self.plan.epochs, TARGETS)
+            if seed in self.plan.seeds_of(size)
             for method, measure in self.methods(task, size, seed).items()
         ]
         for _, key, measure in sorted(every, key=lambda entry: entry[0]):
@@ -207,11 +214,17 @@ class Transfer:
             return store.column(TARGETS[task])
 
     def scores(self, task: str) -> dict[str, np.ndarray]:
-        """Return the scores of each method, (sizes, seeds)."""
+        """Return the scores of each method, (sizes, seeds); NaN for seeds that are not measured."""
         methods = self.methods(task, min(self.plan.epochs), 0)
         return {
             name: np.array(
-                [[self.results[f"{task}/{name}/{n}/{s}"] for s in self.plan.seeds] for n in self.plan.epochs]
+                [
+                    [
+                        self.results[f"{task}/{name}/{n}/{s}"] if s in self.plan.seeds_of(n) else np.nan
+                        for s in self.plan.seeds
+                    ]
+                    for n in self.plan.epochs
+                ]
             )
             for name in methods
         }
@@ -219,9 +232,10 @@ class Transfer:
     def page(self) -> str:
         """Write tables and figure."""
         sizes, n_seeds = list(self.plan.epochs), len(self.plan.seeds)
+        fewer = "".join(f" ({n} with {size:,})" for size, n in self.plan.n_seeds.items() if size in self.plan.epochs)
         parts = [
             f"{self.plan.n_objects:,} simulated galaxies, pixels summed {REBIN} by {REBIN}; {self.plan.n_test:,} test "
-            f"objects; mean and standard deviation over {n_seeds} draws of the labels, which are also seeds of the "
+            f"objects; mean and standard deviation over {n_seeds} draws of the labels{fewer}, also the seeds of the "
             "networks. Bold: better than the network from nothing by more than twice the standard error of the "
             "difference."
         ]
@@ -232,7 +246,7 @@ class Transfer:
             head = [f"{metric} with labels of", *(f"{size:,}" for size in sizes)]
             parts += ["", study.table(head, rows)]
             label = metric.replace("σ_MAD", r"redshift: $\sigma_\mathrm{MAD}$")
-            panels[label] = {name: (value.mean(1), value.std(1, ddof=1)) for name, value in found.items()}
+            panels[label] = {name: (np.nanmean(value, 1), np.nanstd(value, 1, ddof=1)) for name, value in found.items()}
         parts += [
             "",
             f"Of the {N_SEARCHED} nearest test objects: share of the same class, and median \\|Δz\\| / (1 + z).",
@@ -265,7 +279,8 @@ class Transfer:
 
     def cell(self, task: str, found: Mapping[str, np.ndarray], name: str, place: int) -> str:
         """Write the mean and spread of a method at one size; bold where it is better than a network from nothing."""
-        values, nothing = found[name][place], found[NOTHING][place]
+        values, nothing = (found[method][place] for method in (name, NOTHING))
+        values, nothing = values[np.isfinite(values)], nothing[np.isfinite(nothing)]
         gain = (values - nothing) * (1 if task == "morphology" else -1)
         text = study.mean_and_spread(values.tolist(), 3)
         return f"**{text}**" if gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(len(gain)) and gain.mean() > 0 else text

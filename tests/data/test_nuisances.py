@@ -9,7 +9,7 @@ from torch import Tensor
 
 from astrodl import distributed
 from astrodl.config import NuisanceSettings
-from astrodl.data.nuisances import add_sky_noise, draw_view
+from astrodl.data.nuisances import add_sky_noise, draw_interpolated_noise, draw_view
 from astrodl.models.symmetries import apply_symmetry
 
 SIDE = 32
@@ -216,3 +216,11 @@ def test_two_ranks_draw_the_views_of_one_process(monkeypatch: pytest.MonkeyPatch
         part = draw_view({name: tensor[rank::2] for name, tensor in batch.items()}, everything)
         for name in part:
             torch.testing.assert_close(part[name], whole[name][rank::2], rtol=0, atol=1e-6)
+
+
+def test_interpolated_noise_has_the_variance_and_correlation_of_bilinear_weights() -> None:
+    noise = draw_interpolated_noise(torch.zeros(400, 2, 16, 16), torch.Generator().manual_seed(0))
+    # over phases the mean of (1 - t)^2 + t^2 is 2/3, and that of t (1 - t) is 1/6
+    assert float(noise.var()) == pytest.approx(4 / 9, abs=0.02)
+    assert float((noise[..., 1:] * noise[..., :-1]).mean()) == pytest.approx(1 / 9, abs=0.02)
+    assert float((noise[..., 2:] * noise[..., :-2]).mean()) == pytest.approx(0, abs=0.01)

@@ -14,7 +14,8 @@ import astrodl
 from astrodl import load_model, open_store
 from astrodl.config import parse
 from astrodl.data.batches import ResidentDataset
-from astrodl.errors import ConfigError
+from astrodl.data.nuisances import draw_interpolated_noise
+from astrodl.errors import ConfigError, StoreError
 from astrodl.losses import ssim
 from astrodl.models.representation import LatentNetwork
 from astrodl.tasks.latent import Latent
@@ -172,3 +173,56 @@ def test_a_hubble_coordinate_of_unsure_direction_is_warned_of(store: Path) -> No
         task.calibrate(
             task.build().eval(), ResidentDataset({k: v.numpy() for k, v in batch.items()}, torch.device("cpu")), None
         )
+
+
+class _KnowsDepth(torch.nn.Module):
+    """Codes grow with the logarithm of the noise of a view, and with its flux."""
+
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        noise = image.sinh()[:, :, ::2, ::2].std((1, 2, 3)).log()
+        return torch.stack([3 * noise, image.mean((1, 2, 3))], 1)
+
+
+def test_the_response_of_codes_to_noise_is_measured_and_taken_off(store: Path) -> None:
+    task = make_task("latent", store, {"method": "structure", "dimensions": 2, "view": 16})
+    batch = read_batch(task, store, N)
+    level = torch.linspace(-1, 1, N).exp()
+    noise = level[:, None].expand(batch["noise"].shape).contiguous()
+    draws = torch.Generator().manual_seed(1)
+    image = noise[..., None, None] * draw_interpolated_noise(batch["image"], draws)
+    sky = {**batch, "image": image.asinh(), "noise": noise}
+    network = LatentNetwork(_KnowsDepth(), 2)
+    with torch.no_grad():
+        assert torch.equal(network.shift_of_depth(noise), torch.zeros(N, 2))
+        task._fit_depth(network, [sky])
+        codes = network.core.encode(sky["image"])
+        freed = codes - network.shift_of_depth(noise)
+        beyond = network.shift_of_depth(torch.stack([noise[-1], 100 * noise[-1]]))
+    slopes = [np.polyfit(level.log().numpy(), values[:, 0].numpy(), 1)[0] for values in (codes, freed)]
+    assert slopes[0] == pytest.approx(3, abs=0.3)
+    assert abs(slopes[1]) < 0.5
+    torch.testing.assert_close(beyond[0], beyond[1])
+
+
+def test_depth_stays_in_the_codes_of_other_methods(store: Path) -> None:
+    acting = {name for name, method in METHODS.items() if method.removes_depth}
+    assert acting == {"structure"}
+
+
+@pytest.mark.parametrize("method", ["structure", "variational"])
+def test_figures_of_the_decoder_are_drawn_with_the_model(store: Path, tmp_path: Path, method: str) -> None:
+    settings = {**SMALL, "method": method, "beta": 1.0, "train": {"epochs": 1, "batch_size": 16}}
+    settings["nuisances"] = {"depth": 0, "blur": 0, "rotate": 0, "zoom": 0, "band_dropout": 0, "shift_pixels": 0}
+    files = [tmp_path / name / "model.safetensors" for name in ("a", "b")]
+    for seed, path in enumerate(files):
+        astrodl.train("latent", store, path.parent, settings=settings, seed=seed, progress=False)
+    astrodl.predict("latent", store, files[0], tmp_path / "p.h5", progress=False)
+    arguments = ("latent", store, tmp_path / "p.h5", None, tmp_path / "m.json")
+    with pytest.raises(StoreError, match=r"did not make the predictions .* give the models that did"):
+        astrodl.evaluate(*arguments, models=files[1])
+    astrodl.evaluate(*arguments, models=files[0], figures=tmp_path / "f")
+    found = {path.stem for path in (tmp_path / "f").glob("*.png")}
+    of_decoder = {"redrawn", "reconstruction", "traversals", "interpolations"}
+    of_prior = {"units", "generated", "generated_form"}
+    assert of_decoder <= found
+    assert (of_prior <= found) if method == "variational" else not (of_prior & found)

@@ -9,7 +9,7 @@ from torch import nn
 
 from astrodl.models.representation import LatentNetwork
 from astrodl.tasks.latent import summary
-from astrodl.tasks.latent.summary import fit_axes, fit_hubble, fit_map
+from astrodl.tasks.latent.summary import fit_axes, fit_hubble, fit_map, fit_response
 
 
 def test_axes_make_codes_white_with_the_largest_variance_first() -> None:
@@ -81,3 +81,11 @@ def test_a_map_of_few_objects_is_finite(monkeypatch: pytest.MonkeyPatch) -> None
     vectors = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
     fit_map(network, vectors, vectors[:, 0])
     assert torch.isfinite(network(vectors)).all()
+
+
+def test_the_response_is_that_of_a_linear_fit_and_zero_without_a_change() -> None:
+    draws = torch.Generator().manual_seed(0)
+    terms, slope = torch.randn(200, 2, generator=draws), torch.tensor([[1.0, -2.0, 0.0], [0.5, 0.0, 3.0]])
+    fitted = fit_response(terms, terms @ slope + 0.01 * torch.randn(200, 3, generator=draws))
+    torch.testing.assert_close(fitted.float(), slope, atol=0.01, rtol=0)
+    assert float(fit_response(torch.zeros(5, 2), torch.ones(5, 3)).abs().max()) == 0

@@ -86,6 +86,7 @@ rule evaluate:
         predictions=f"{RESULTS}/{{survey}}/{{task}}/predictions.h5",
         baseline=f"{RESULTS}/{{survey}}/{{task}}/baseline.json",
         history=histories,
+        models=models,
     output:
         metrics=f"{RESULTS}/{{survey}}/{{task}}/metrics.json",
         figures=report(
@@ -110,7 +111,8 @@ rule evaluate:
         "{wildcards.survey}: measure {wildcards.task} on the test split and draw its figures"
     shell:
         "astrodl evaluate {wildcards.task} {input.store:q} {input.predictions:q} --baseline {input.baseline:q}"
-        " --history {input.history:q} --settings {params.settings:q} --out {output.metrics:q} --figures {output.figures:q}"
+        " --history {input.history:q} --models {input.models:q} --settings {params.settings:q}"
+        " --out {output.metrics:q} --figures {output.figures:q}"
         " > {log:q} 2>&1"
 
 

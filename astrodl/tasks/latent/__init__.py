@@ -13,22 +13,23 @@ from torch import Tensor, nn
 from astrodl.baselines import latent as classical
 from astrodl.config import NuisanceSettings
 from astrodl.data.batches import Batch, Cutouts, Dataset
-from astrodl.data.nuisances import draw_view
+from astrodl.data.nuisances import draw_interpolated_noise, draw_view
 from astrodl.data.structure import count_numbers, fit_scaling, measure_structure
 from astrodl.data.views import make_views
 from astrodl.explanation.target import Quantity, Sky
 from astrodl.metrics.autoencoder import describe_units, measure_units
-from astrodl.models.representation import LatentNetwork
+from astrodl.models.representation import LatentNetwork, log_noise
 from astrodl.models.symmetries import N_SYMMETRIES, apply_symmetry
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Evaluation, Task
 from astrodl.tasks.catalog_columns import class_names, read_numbers
 from astrodl.tasks.inputs import fit_standardization, fit_units, select_columns, standardize
+from astrodl.tasks.latent.diagnosis import N_DIAGNOSED, draw_diagnosis
 from astrodl.tasks.latent.methods import METHODS, Method
 from astrodl.tasks.latent.report import METRICS, describe_metrics, draw_figures, score
 from astrodl.tasks.latent.settings import LatentSettings, settings_of_colours
-from astrodl.tasks.latent.summary import fit_axes, fit_hubble, fit_map
+from astrodl.tasks.latent.summary import fit_axes, fit_hubble, fit_map, fit_response
 from astrodl.tasks.metric import Metric, Metrics
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ _N_FITTED = 4000
 """Training objects to which the scaling of the structure numbers is fitted, at most."""
 _LEAST_KNOWN = 10
 """Training objects with a measured concentration that decide in which direction the Hubble coordinate grows."""
+_DEPTHS = (0.01, 0.5, 0.99)
+"""Quantiles of the noise of training views: the range in which the response to it is used, and the typical depth."""
+_NOISIER = 2.0
+"""Noise of views by which that response is measured, in units of the noise that is there."""
 _N_NOISY = 4
 """Views with more noise, by which the error of a vector is estimated."""
 
@@ -160,6 +165,8 @@ class Latent(Task[LatentSettings, LatentNetwork]):
         batches = list(train.in_order(256))
         encoded = [self._encode(network, batch) for batch in batches]
         codes = torch.cat([views.mean(0) for views, _ in encoded])
+        if self.method.removes_depth:
+            codes = codes - network.shift_of_depth(self._fit_depth(network, batches))
         if self.method.variational:
             log_variance = 2 * torch.cat([width for _, width in encoded if width is not None]).log()
             print(f"latent: {describe_units(measure_units(codes.cpu(), log_variance.cpu()))}", file=sys.stderr)
@@ -167,12 +174,31 @@ class Latent(Task[LatentSettings, LatentNetwork]):
             centre, axes = fit_axes(codes.double().cpu().numpy())
             network.centre.copy_(torch.from_numpy(centre))
             network.axes.copy_(torch.from_numpy(axes))
-        vectors = network.standardise(codes)
+        vectors = network.standardise(codes)  # whose depth is off already
         first = vectors[:, 0]
         if self.context.size:
             first = vectors @ self._fit_hubble(network, vectors, batches)
         fit_map(network.map, vectors, first)
         return {}
+
+    def _fit_depth(self, network: LatentNetwork, batches: list[Batch]) -> Tensor:
+        """Fit how codes respond to more noise in the views; return the noise of all, (N, bands)."""
+        noise, fitted, n_fitted = torch.cat([batch["noise"] for batch in batches]), [], 0
+        generator = torch.Generator().manual_seed(0)
+        logarithm = log_noise(noise)
+        network.depth_range.copy_(logarithm.double().quantile(torch.tensor(_DEPTHS).to(logarithm.double())))
+        for batch in batches:
+            image, error = batch["image"], batch["noise"][..., None, None]
+            added = (_NOISIER**2 - 1) ** 0.5 * error * draw_interpolated_noise(image, generator)
+            with self._fast(image):
+                codes = [self.method.encode(network.core, view)[0] for view in (image, (image.sinh() + added).asinh())]
+            depths = [network.depth_terms(log_noise(level * batch["noise"])) for level in (1, _NOISIER)]
+            fitted.append((depths[1] - depths[0], codes[1] - codes[0]))
+            n_fitted += len(image)
+            if n_fitted >= _N_FITTED:
+                break
+        network.depth_response.copy_(fit_response(*(torch.cat(parts) for parts in zip(*fitted, strict=True))))
+        return noise
 
     def _fit_hubble(self, network: LatentNetwork, vectors: Tensor, batches: list[Batch]) -> Tensor:
         structure = np.concatenate([batch["structure"].double().cpu().numpy() for batch in batches])
@@ -215,13 +241,13 @@ class Latent(Task[LatentSettings, LatentNetwork]):
         as that in the view is added. The noise patterns are the same for every object.
         """
         codes, width = self._encode(network, batch)
-        vectors = network.standardise(codes.mean(0))
+        vectors = network.standardise(codes.mean(0), self._depth(batch))
         if width is not None:
             errors, hubble_error = width, (width.square() @ network.hubble.square()).sqrt()
         else:
             shifts = self._shift_by_noise(network, batch, codes) @ network.axes
             errors, hubble_error = shifts.square().mean(0).sqrt(), (shifts @ network.hubble).square().mean(0).sqrt()
-        decoded = network.decode(vectors).float()
+        decoded = network.decode(vectors, self._depth(batch)).float()
         chi2 = ((batch["image"] - decoded) / _errors(batch)).square().flatten(1).mean(1)
         predicted = {"latent": vectors, "latent_error": errors, "map": network.map(vectors), "chi2": chi2}
         if self.context.size:
@@ -230,7 +256,11 @@ class Latent(Task[LatentSettings, LatentNetwork]):
 
     def embed(self, network: LatentNetwork, batch: Batch) -> Tensor:
         """Return the vectors along the fitted axes, averaged over the views as predictions are."""
-        return network.standardise(self._encode(network, batch)[0].mean(0))
+        return network.standardise(self._encode(network, batch)[0].mean(0), self._depth(batch))
+
+    def _depth(self, batch: Batch) -> Tensor | None:
+        """Return the noise of the views, if vectors are freed of it."""
+        return batch["noise"] if self.method.removes_depth else None
 
     def _shift_by_noise(self, network: LatentNetwork, batch: Batch, codes: Tensor) -> Tensor:
         """Return by how much codes (views, B, D) move under noise patterns, each in another view: (patterns, B, D)."""
@@ -245,7 +275,10 @@ class Latent(Task[LatentSettings, LatentNetwork]):
                 view = number % len(codes)
                 turned = apply_symmetry(noisy, self._symmetries[view])
                 shifts.append(self.method.encode(network.core, turned)[0] - codes[view])
-        return torch.stack(shifts)
+        moved = torch.stack(shifts)
+        if (noise := self._depth(batch)) is not None:  # vectors of noisier views are corrected for it
+            moved = moved - (network.shift_of_depth(2**0.5 * noise) - network.shift_of_depth(noise))
+        return moved
 
     def quantities(self) -> tuple[Quantity, ...]:
         """Return the coordinates of the vector and, of images, the Hubble coordinate."""
@@ -330,8 +363,22 @@ class Latent(Task[LatentSettings, LatentNetwork]):
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
-        """Draw galaxies along the Hubble coordinate and on the map, and the map coloured by class and structure."""
-        return draw_figures(store, indices, predictions, truth)
+        """Draw galaxies along Hubble coordinate and map, the map by class and structure, and what the decoder draws."""
+        drawn = draw_figures(store, indices, predictions, truth)
+        if evaluation.models and store.has_images:
+            drawn |= self.diagnose(evaluation.models[0].network, store, indices, predictions)
+        return drawn
+
+    def diagnose(
+        self, network: LatentNetwork, store: Reader, indices: np.ndarray, predictions: Arrays
+    ) -> "dict[str, Figure]":
+        """Draw what the decoder makes of vectors of a thousand objects at most; see `draw_diagnosis`."""
+        chosen = np.unique(np.linspace(0, len(indices) - 1, min(len(indices), N_DIAGNOSED)).astype(int))
+        inputs = self.inputs(self.read(store, indices[chosen]))
+        error = _errors({name: torch.from_numpy(array) for name, array in inputs.items()}).numpy()
+        some = {name: predictions[name][chosen] for name in ("latent", "latent_error", "hubble")}
+        bands = tuple(self.context.bands)
+        return draw_diagnosis(network, some, inputs, error, bands, prior=self.method.variational)
 
 
 def _make_views(

@@ -46,6 +46,8 @@ class Method(ABC):
     """Random changes of the training views, by default."""
     two_views: ClassVar[bool] = False
     """Whether the loss compares two random views of an object."""
+    removes_depth: ClassVar[bool] = False
+    """Whether the response of codes to more noise is measured and taken off."""
     variational: ClassVar[bool] = False
     """Whether the code has a prior, so that its scale and its width mean something."""
 
@@ -191,6 +193,7 @@ class Structure(Pooled):
     """The code must give, by a linear map, the structure numbers of the view without nuisances."""
 
     nuisances = _NONE.model_copy(update={"mirror": True, "quarter_turns": True, "shift_pixels": 1.0, "noise": 0.7})
+    removes_depth = True  # noise has texture
 
     def make_head(self, dimensions: int) -> nn.Module:
         """Make a linear layer."""

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["fit_axes", "fit_hubble", "fit_map"]
+__all__ = ["fit_axes", "fit_hubble", "fit_map", "fit_response"]
 
 _Array = NDArray[np.float64]
 _N_NEIGHBOURS = 15
@@ -40,6 +40,26 @@ def fit_axes(codes: ArrayLike) -> tuple[_Array, _Array]:
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(variance))])
     least = max(1e-6 * variance[0], 1e-12)
     return centre, vectors / np.sqrt(np.maximum(variance, least))
+
+
+def fit_response(terms: Tensor, response: Tensor) -> Tensor:
+    """Fit how codes respond to a change of depth, by least squares.
+
+    Parameters
+    ----------
+    terms : (N, K) tensor
+        Change of the terms of the depth of each view.
+    response : (N, D) tensor
+        Change of its code.
+
+    Returns
+    -------
+    (K, D) tensor
+        ``terms @ fitted`` is the typical change of a code; zero for terms that do not change.
+    """
+    terms, response = terms.double().cpu(), response.double().cpu()
+    gram = terms.T @ terms + 1e-6 * len(terms) * torch.eye(terms.shape[1], dtype=torch.float64)
+    return torch.linalg.solve(gram, terms.T @ response)
 
 
 def fit_hubble(vectors: ArrayLike, profile: ArrayLike, texture: ArrayLike, concentration: ArrayLike) -> _Array:
