@@ -56,7 +56,7 @@ class Tables(Study):
         parts = [
             f"{plan.n_objects:,} simulated galaxies (`candels`), {len(self.rows):,} of the test split, {plan.epochs} "
             f"epochs in batches of 16; mean and standard deviation over {len(plan.seeds)} seeds. Written by `python "
-            "benchmarks/studies/clumps.py FOLDER --record`.",
+            f"benchmarks/studies/clumps.py FOLDER --seeds {len(plan.seeds)} --record`.",
             self.headline(),
             self.ratios(),
             self.limits_of_ratio(),
