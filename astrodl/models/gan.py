@@ -54,7 +54,7 @@ class Critic(nn.Module):
                     spectral_norm(layer)
 
     @torch.no_grad()
-    def clip(self, limit: float) -> None:
+    def clip_weights(self, limit: float) -> None:
         """Clip all weights to plus or minus `limit` (Arjovsky et al. 2017, arXiv:1701.07875)."""
         for parameter in self.parameters():
             parameter.clamp_(-limit, limit)

@@ -69,8 +69,7 @@ class Ellipsoid(nn.Module):
         self.axes: Tensor
 
     def fill(self, vectors: Tensor) -> None:
-        """Take mean and covariance of the reference vectors, (N, D); one percent of a unit is added to each
-        variance."""
+        """Take mean and covariance of the reference vectors, (N, D); 0.01 is added to the variance of each axis."""
         wide = vectors.double()
         centred = wide - wide.mean(0)
         covariance = centred.T @ centred / max(1, len(wide) - 1)
@@ -139,8 +138,7 @@ def _mean_distance(vectors: Tensor, references: Tensor) -> Tensor:
 
 
 def _nearest(vectors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
-    """Return distances to the nearest references, without the one that is the object, and their indices, (N, k)
-    each."""
+    """Return distances to the nearest references but the object itself, and their indices, (N, k) each."""
     k = max(0, min(_K, len(references) - 1))
     found = []
     for start in range(0, len(vectors), _BLOCK):

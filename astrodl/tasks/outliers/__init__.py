@@ -18,8 +18,9 @@ from astrodl.errors import ConfigError
 from astrodl.explanation.numerical import differentiate
 from astrodl.explanation.target import Quantity
 from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
-from astrodl.models.gan import EncoderGAN
+from astrodl.models.gan import Critic, EncoderGAN
 from astrodl.models.neighbours import MAX_REFERENCES
+from astrodl.photometry.artefacts import ARTEFACTS, find_artefacts
 from astrodl.products import Column
 from astrodl.store import SPLITS, Reader
 from astrodl.tasks.bands import shared_features
@@ -34,7 +35,7 @@ from astrodl.tasks.inputs import (
 )
 from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.outliers.adversarial import METHODS
-from astrodl.tasks.outliers.health import measure_health
+from astrodl.tasks.outliers.health import COLLAPSED, draw_galaxies, judge_galaxies, measure_health
 from astrodl.tasks.outliers.references import fit_references, measure_distances
 from astrodl.tasks.outliers.report import draw_figures, score_ranking
 from astrodl.tasks.outliers.residual import REGIONS, compare_images, compare_vectors
@@ -51,7 +52,8 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     """Neighbours in features and structure, and a GAN with a joint encoder.
 
     The network is that of Storey-Fisher et al. (2021, MNRAS 508, 2946) and f-AnoGAN (Schlegl et al. 2019). The
-    generator makes noise-free images. The known sky noise is added before they reach the critic."""
+    generator makes noise-free images. The known sky noise is added before they reach the critic.
+    """
 
     name = "outliers"
     title = "Outliers"
@@ -135,7 +137,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return constants | fit_units(store, train) if store.has_images else constants
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
-        """Return normalised images, sky noise in units of the softening, standardised features, structure numbers."""
+        """Return normalised images, sky noise in units of the softening, features, structure numbers, artefact flag."""
         softening, constants = np.asarray(self.context.normalization.softening, np.float32), self.context.constants
         sky = np.nan_to_num(cutouts.sky_sigma / softening, nan=0.0)
         chosen = select_columns(cutouts.features, constants["features"])
@@ -144,7 +146,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
             return {"image": features, "features": features}
         views, _ = make_views(cutouts.images, cutouts.sky_sigma, units=constants.get("units"))
         structure = torch.cat(list(measure_structure(views).values()), 1).numpy()
-        return {**super().inputs(cutouts), "sky": sky.astype(np.float32), "features": features, "structure": structure}
+        artefact = find_artefacts(cutouts.images, cutouts.sky_sigma).astype(np.float32)
+        measured = {"features": features, "structure": structure, "artefact": artefact}
+        return {**super().inputs(cutouts), "sky": sky.astype(np.float32), **measured}
 
     def build(self) -> EncoderGAN:
         """Build generator, encoder and critic."""
@@ -204,7 +208,8 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         """Return the loss of the critic, the distance of its mean values, and what holds it back."""
         settings, method, real = self.settings, METHODS[self.settings.method], batch["image"]
         if method.clip:
-            network.critic.clip(settings.weight_limit)
+            assert isinstance(network.critic, Critic)
+            network.critic.clip_weights(settings.weight_limit)
         with torch.no_grad():
             fake = self._noisy(network.generator(self._latents(network, real)), batch["sky"])
         values = network.critic(real), network.critic(fake)
@@ -218,7 +223,8 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         """Return the reconstruction loss, and on the same held-out objects the health of the adversarial training.
 
         `distance` is the difference of the critic's mean value of real and generated galaxies, `gradient` the mean norm
-        of its gradient between them, `diversity` the scatter of generated galaxies over that of reconstructed ones."""
+        of its gradient between them, `diversity` the scatter of generated galaxies over that of reconstructed ones.
+        """
         real = batch["image"]
         decoded = network(real)
         terms = {"loss": self._reconstruction(real, decoded)}
@@ -259,7 +265,10 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         measured_of = [self._measure(network, batch) for batch in batches]
         residuals, light, distances = (np.concatenate(column) for column in zip(*measured_of, strict=True))
         measured = (residuals, light, distances)
-        constants = surprise.fit_score(*measured, n_regions=self._n_regions) | {"n_references": n_references}
+        constants: dict[str, Any] = surprise.fit_score(*measured, n_regions=self._n_regions)
+        constants["n_references"] = n_references
+        if self.context.size and self.settings.generator:
+            constants["generated"] = self._judge(network, train if validation is None else validation)
         held_out = np.arange(len(residuals)) >= len(train)
         if not held_out.any():
             warnings.warn(
@@ -268,6 +277,19 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
             )
             return constants
         return constants | surprise.fit_ranks(*measured, held_out, self._weights, n_regions=self._n_regions)
+
+    def _judge(self, network: EncoderGAN, held_out: Dataset) -> dict[str, Any]:
+        """Compare generated galaxies with real ones; warn of a collapsed generator."""
+        judged = judge_galaxies(
+            draw_galaxies(network, held_out.in_order(128), self.context.normalization), self.context.bands
+        )
+        if judged["diversity"] < COLLAPSED:
+            warnings.warn(
+                f"outliers: the generator has collapsed: its galaxies scatter {judged['diversity']:.2f} times as much "
+                f"as those it redraws (healthy: above {COLLAPSED}); train longer, or choose another method",
+                stacklevel=3,
+            )
+        return judged
 
     def _measure(self, network: EncoderGAN, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Measure residuals, flux and peak, and the distances to neighbours of a batch."""
@@ -295,10 +317,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         parts = surprise.measure_surprise(*self._measure(network, batch), constants, n_regions=self._n_regions)
         score = parts @ self._weights
         percentile = surprise.percentile(score, constants)
-        return {
-            name: torch.from_numpy(values)
-            for name, values in {"score": score, "percentile": percentile, "parts": parts}.items()
-        }
+        found = {"score": score, "percentile": percentile, "parts": parts}
+        passed = {"artefact": batch["artefact"]} if "artefact" in batch else {}
+        return {name: torch.from_numpy(values) for name, values in found.items()} | passed
 
     def embed(self, network: EncoderGAN, batch: Batch) -> Tensor:
         """Return the code of the image as it is, as `predict` does; it depends on the orientation."""
@@ -347,6 +368,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         parts = predictions["parts"]
         reason = np.where(self._weights > 0, parts * self._weights, -np.inf).argmax(1).astype(np.int16)
         kept = {name: predictions[name] for name in ("score", "percentile")}
+        if "artefact" in predictions:
+            flag = predictions["artefact"]
+            kept["artefact"] = np.where(np.isfinite(flag), flag, 0).astype(np.int16)
         return {**kept, **{name: parts[:, number] for number, name in enumerate(self._parts)}, "reason": reason}
 
     def columns(self, predictions: Arrays) -> list[Column]:
@@ -355,6 +379,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         ranked = "fraction of validation objects with a lower score"
         counted = [part for part in self._parts if part in self.settings.parts]
         reasons = np.where(np.isfinite(score), np.array(self._parts)[predictions["reason"]], "")
+        bits = ", ".join(f"{bit} ({name})" for name, bit in ARTEFACTS.items())
         about = {part: f"surprise (nats) of the {what}" for part, what in PARTS.items()}
         return [
             Column(
@@ -367,6 +392,10 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
             Column("outliers_percentile", rank, None, ranked, "stat.rank"),
             Column("outliers_reason", reasons, None, "part of the score with the largest surprise", "meta.code"),
             *(Column(f"outliers_{part}", predictions[part], None, about[part], "stat.value") for part in self._parts),
+            *(
+                Column("outliers_artefact", predictions["artefact"], None, f"artefact, sum of {bits}", "meta.code.qual")
+                for _ in range("artefact" in predictions)
+            ),
         ]
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
@@ -395,7 +424,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
         """Draw ranked sheet, score against signal-to-noise ratio, and histogram, curves and kinds of known oddities."""
-        return draw_figures(store, indices, predictions, truth, evaluation)
+        return draw_figures(store, indices, predictions, truth, evaluation, self._parts)
 
 
 TASK = Outliers

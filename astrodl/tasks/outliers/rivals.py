@@ -44,5 +44,5 @@ def score_images(
             scaled = fill_missing(normalization.apply(read(store, indices[start : start + _BLOCK]).images))
             blocks.append(functional.avg_pool2d(torch.from_numpy(scaled), 2).flatten(1).numpy())
         parts.append(np.concatenate(blocks))
-    codes, residual = baselines.principal_components(*parts)
+    codes, residual = baselines.principal_components(parts[0], parts[1])
     return {"pca_residual": residual, "pca_knn": baselines.knn_distance(*codes)}
