@@ -248,8 +248,8 @@ def draw_generated(folders: dict[str, Path], n_each: int = 10) -> str:
 def real() -> str:
     """Rank real objects that experts found interesting, or could not classify."""
     rows = []
-    for survey in runs_of("real"):
-        folder = Path("real", survey)
+    for survey in ("hsc", "zoo"):
+        folder = Path(survey, "default")
         report = study.read_json(folder / "seed0" / "metrics.json")
         rivals = study.read_json(folder / "baseline.json")["baselines"]
         for name, entries in ({"score": report["network"]} | rivals).items():
