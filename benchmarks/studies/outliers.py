@@ -1,5 +1,6 @@
 """Tables and figures of the study in docs/tasks/outliers.md; outliers.yaml lists the trainings."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +44,8 @@ Scores = list[Floats]
 
 def outliers() -> str:
     """Compare the score with the best rivals; say what each part adds, and where the score errs."""
-    (runs,) = runs_of("outliers").values()
+    (found,) = runs_of("outliers").values()
+    runs = [run for run in found if (run / "predictions.h5").exists()]
     predicted = [study.read_test(run, "main")[0] for run in runs]
     truth = study.read_test(runs[0], "main")[1]["oddity"]
     rivals = read_rivals("outliers")
@@ -57,6 +59,7 @@ def outliers() -> str:
         "has the standard deviation over seeds in brackets.\n"
     )
     parts = [about, headline({**scores, **{name: [values] for name, values in rivals.items()}}, is_odd)]
+    parts += ["\n**Differences**, of the same objects and draws.\n", differences(scores, rivals, is_odd)]
     parts += ["\n**AUC of each kind**\n", by_kind(scores, rivals, truth)]
     parts += ["\n**What each part adds**\n", leave_one_out(predicted, is_odd)]
     with open_store(TEST) as store:
@@ -73,7 +76,7 @@ def outliers() -> str:
 
 def _sums(predicted: list[Arrays], parts: tuple[str, ...]) -> Scores:
     """Add up parts of the score, for each seed; only once where they are the same for all seeds."""
-    sums = [np.sum([each[part] for part in parts], axis=0, dtype=np.float64) for each in predicted]
+    sums = [np.stack([each[part] for part in parts]).astype(np.float64).sum(0) for each in predicted]
     return sums if "residual" in parts else sums[:1]
 
 
@@ -95,6 +98,28 @@ def headline(scores: dict[str, Scores], is_odd: NDArray[np.bool_]) -> str:
     """Write a row per method and a column per metric."""
     rows = ([name, *(_entry(values, is_odd, metric) for metric in METRICS)] for name, values in scores.items())
     return study.table(["method", *METRICS], rows)
+
+
+def differences(scores: dict[str, Scores], rivals: dict[str, Floats], is_odd: NDArray[np.bool_]) -> str:
+    """Write what the score gains on the best rival, and the GAN on the score, with paired bootstrap errors."""
+    rows = []
+    for metric in ("AUC", "average precision"):
+        statistic = METRICS[metric]
+        best = max(rivals, key=lambda name: statistic(rivals[name], is_odd))
+        plain, full = scores["score"][0], scores["score with the GAN"]
+        pairs = {f"score minus {best}": ([plain], rivals[best]), "score with the GAN minus score": (full, plain)}
+        pairs[f"score with the GAN minus {best}"] = (full, rivals[best])
+        for name, (first, second) in pairs.items():
+            values = [statistic(score, is_odd) - statistic(second, is_odd) for score in first]
+            error = bootstrap(partial(_difference, statistic), first[0], second, is_odd, n_draws=200)[1]
+            spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+            ratio = np.mean([statistic(score, is_odd) for score in first]) / statistic(second, is_odd)
+            rows.append([metric, name, f"{np.mean(values):+.3f} ± {error:.3f}", spread, f"{ratio:.2f}"])
+    return study.table(["metric", "difference", "mean and error", "deviation over seeds", "ratio"], rows)
+
+
+def _difference(statistic: Callable[..., float], first: Floats, second: Floats, is_odd: NDArray[np.bool_]) -> float:
+    return statistic(first, is_odd) - statistic(second, is_odd)
 
 
 def by_kind(scores: dict[str, Scores], rivals: dict[str, Floats], truth: NDArray[np.str_]) -> str:

@@ -14,18 +14,16 @@ from astrodl.calibration import surprise
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.structure import count_numbers, measure_structure
 from astrodl.data.views import make_views
-from astrodl.errors import ConfigError
 from astrodl.explanation.numerical import differentiate
 from astrodl.explanation.target import Quantity
 from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
 from astrodl.models.gan import Critic, EncoderGAN
 from astrodl.models.neighbours import MAX_REFERENCES
-from astrodl.photometry.artefacts import ARTEFACTS, find_artefacts
+from astrodl.photometry.artefacts import find_artefacts
 from astrodl.products import Column
-from astrodl.store import SPLITS, Reader
+from astrodl.store import Reader
 from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, refuse_augmentation, refuse_settings
-from astrodl.tasks.catalog_columns import name_kinds
 from astrodl.tasks.inputs import (
     fit_standardization,
     fit_units,
@@ -35,7 +33,9 @@ from astrodl.tasks.inputs import (
 )
 from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.outliers.adversarial import METHODS
+from astrodl.tasks.outliers.columns import make_columns
 from astrodl.tasks.outliers.health import COLLAPSED, draw_galaxies, judge_galaxies, measure_health
+from astrodl.tasks.outliers.kinds import leave_out, read_oddities
 from astrodl.tasks.outliers.references import fit_references, measure_distances
 from astrodl.tasks.outliers.report import draw_figures, score_ranking
 from astrodl.tasks.outliers.residual import REGIONS, compare_images, compare_vectors
@@ -111,22 +111,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         ConfigError
             The store has no object of a kind in `exclude`.
         """
-        if not settings.exclude:
-            return indices
-        if not store.has_column(settings.target):
-            raise ConfigError(
-                f"tasks.outliers.exclude: {store.path} has no column '{settings.target}' (tasks.outliers.target) with "
-                "the kinds; name the column that has them, or leave exclude out"
-            )
-        kinds = name_kinds(store.column(settings.target))
-        known = sorted(set(kinds.tolist()) - {""})
-        if unknown := sorted(set(settings.exclude) - set(known)):
-            raise ConfigError(
-                f"tasks.outliers.exclude: '{unknown[0]}' is not in column '{settings.target}' of {store.path} (has "
-                f"{', '.join(known[:20]) or 'none'}); correct the name"
-            )
-        is_test = store.split[indices] == SPLITS.index("test")
-        return indices[is_test | ~np.isin(kinds[indices], settings.exclude)]
+        return leave_out(settings, store, indices)
 
     @classmethod
     def fit_constants(cls, settings: OutlierSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
@@ -375,37 +360,11 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
 
     def columns(self, predictions: Arrays) -> list[Column]:
         """Return the score, its rank among the validation objects, the part that raised it most, and all parts."""
-        score, rank = predictions["score"], predictions["percentile"]
-        ranked = "fraction of validation objects with a lower score"
-        counted = [part for part in self._parts if part in self.settings.parts]
-        reasons = np.where(np.isfinite(score), np.array(self._parts)[predictions["reason"]], "")
-        bits = ", ".join(f"{bit} ({name})" for name, bit in ARTEFACTS.items())
-        about = {part: f"surprise (nats) of the {what}" for part, what in PARTS.items()}
-        return [
-            Column(
-                "outliers_score",
-                score,
-                None,
-                f"sum of the surprise (nats) of {', '.join(counted)}",
-                "stat.value",
-            ),
-            Column("outliers_percentile", rank, None, ranked, "stat.rank"),
-            Column("outliers_reason", reasons, None, "part of the score with the largest surprise", "meta.code"),
-            *(Column(f"outliers_{part}", predictions[part], None, about[part], "stat.value") for part in self._parts),
-            *(
-                Column("outliers_artefact", predictions["artefact"], None, f"artefact, sum of {bits}", "meta.code.qual")
-                for _ in range("artefact" in predictions)
-            ),
-        ]
+        return make_columns(predictions, self._parts, [part for part in self._parts if part in self.settings.parts])
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Read the kind of oddity, empty for none; only those of `exclude` where it is given."""
-        column = self.settings.target
-        if not store.has_column(column):
-            return {}
-        kinds = name_kinds(store.column(column, indices))
-        excluded = self.settings.exclude
-        return {"oddity": np.where(np.isin(kinds, excluded), kinds, "") if excluded else kinds}
+        return read_oddities(self.settings, store, indices)
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
         """Score the ranking of known oddities."""
