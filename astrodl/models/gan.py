@@ -1,13 +1,14 @@
-"""Wasserstein GAN with an encoder."""
+"""Generator, encoder and critic of a generative adversarial network."""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from astrodl.models.autoencoders import Decoder, Encoder, dense_network, last_side
 from astrodl.models.blocks import MLP, ConvBlock, initialize
-from astrodl.models.neighbours import NeighbourDistances
+from astrodl.models.neighbours import Ellipsoid, NeighbourDistances
 
 __all__ = ["N_COMPONENTS", "Critic", "EncoderGAN"]
 
@@ -18,16 +19,45 @@ N_COMPONENTS = 32
 class Critic(nn.Module):
     """Score how real images look: (B, bands, S, S) -> (B,).
 
-    It has no batch norm, because the gradient penalty is per object (Gulrajani et al. 2017, arXiv:1704.00028).
+    By default it has no batch norm, because a gradient penalty is per object (Gulrajani et al. 2017, arXiv:1704.00028).
+
+    Parameters
+    ----------
+    in_channels, size, widths
+        Bands, side of the images, channels after each halving.
+    norm
+        Normalisation; `batch` makes it the discriminator of a DCGAN (Radford et al. 2016, arXiv:1511.06434), with leaky
+        ReLU, and none in its first layer.
+    spectral
+        Divide each weight by its largest singular value, by power iteration (Miyato et al. 2018, arXiv:1802.05957).
     """
 
-    def __init__(self, in_channels: int, *, size: int, widths: tuple[int, ...]):
+    def __init__(
+        self, in_channels: int, *, size: int, widths: tuple[int, ...], norm: str = "group", spectral: bool = False
+    ):
         super().__init__()
-        channels = (in_channels, *widths)
-        self.trunk = nn.Sequential(*(ConvBlock(a, b, stride=2, norm="group") for a, b in pairwise(channels)))
+        channels, convolutional = (in_channels, *widths), norm == "batch"
+        norms = ["none" if convolutional and not i else norm for i in range(len(widths))]
+        act = "leaky_relu" if convolutional else "relu"
+        self.trunk = nn.Sequential(
+            *(
+                ConvBlock(a, b, stride=2, norm=kind, act=act)
+                for (a, b), kind in zip(pairwise(channels), norms, strict=True)
+            )
+        )
         side = last_side(size, len(widths))
         self.head = nn.Sequential(MLP(widths[-1] * side * side, (64,)), nn.Linear(64, 1))
         initialize(self)
+        if spectral:
+            for layer in list(self.modules()):
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    spectral_norm(layer)
+
+    @torch.no_grad()
+    def clip_weights(self, limit: float) -> None:
+        """Clip all weights to plus or minus `limit` (Arjovsky et al. 2017, arXiv:1701.07875)."""
+        for parameter in self.parameters():
+            parameter.clamp_(-limit, limit)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the score of each image."""
@@ -39,7 +69,7 @@ class EncoderGAN(nn.Module):
 
     With a size of zero it is an autoencoder of vectors, (B, in_channels), without critic. `neighbours` measures how far
     an object is from training objects in `n_features` features and in the principal components of `n_structure`
-    structure numbers, which are fitted after the training.
+    structure numbers, and `ellipsoid` how far from their mean in features; they are fitted after the training.
     """
 
     def __init__(
@@ -53,11 +83,14 @@ class EncoderGAN(nn.Module):
         n_features: int = 0,
         n_structure: int = 0,
         n_references: int = 0,
+        critic_norm: str = "group",
+        spectral: bool = False,
     ):
         super().__init__()
         self.latent = latent
         n_axes = min(N_COMPONENTS, n_structure)
         self.neighbours = NeighbourDistances(n_references, (n_features, n_axes) if n_structure else (n_features,))
+        self.ellipsoid = Ellipsoid(n_features)
         self.register_buffer("structure_centre", torch.zeros(n_structure))
         self.register_buffer("structure_axes", torch.zeros(n_structure, n_axes))
         self.generator: nn.Module
@@ -71,7 +104,7 @@ class EncoderGAN(nn.Module):
             return
         self.generator = Decoder(latent, in_channels, size=size, widths=widths[::-1])
         self.encoder = Encoder(in_channels, latent, size=size, widths=widths)
-        self.critic = Critic(in_channels, size=size, widths=critic_widths)
+        self.critic = Critic(in_channels, size=size, widths=critic_widths, norm=critic_norm, spectral=spectral)
 
     def forward(self, image: Tensor) -> Tensor:
         """Reconstruct images through the latent space."""

@@ -211,6 +211,7 @@ def ranked_sheet(
     score: ArrayLike,
     oddity: Sequence[str] | ArrayLike | None = None,
     *,
+    notes: Sequence[str] | None = None,
     n_top: int = 30,
     n_total: int | None = None,
     heading: str = "Highest outlier scores",
@@ -225,6 +226,8 @@ def ranked_sheet(
         Scores of the objects in `rgb`; NaN is left out.
     oddity : sequence of n str, optional
         Kind of each known oddity, "" for ordinary objects.
+    notes : sequence of n str, optional
+        A line below each score, such as the reason.
     n_top : int
         Largest number of objects.
     n_total : int, optional
@@ -232,13 +235,17 @@ def ranked_sheet(
     """
     images, values = np.asarray(rgb), np.asarray(score, dtype=float)
     kinds = np.asarray(oddity, dtype=str) if oddity is not None else np.full(len(values), "")
+    below = np.full(len(values), "") if notes is None else np.asarray(notes, dtype=str)
     order = [int(i) for i in np.argsort(-values, kind="stable") if np.isfinite(values[i])][:n_top]
     text = add_count(heading, len(order), n_total=n_total or len(values))
     if oddity is not None:
         text += f", {sum(kinds[i] != '' for i in order)} known oddities framed"
     return contact_sheet(
         images[order],
-        [f"{rank + 1}: {values[i]:.3g}\n{wrap_label(kinds[i])}".rstrip() for rank, i in enumerate(order)],
+        [
+            "\n".join(line for line in (f"{rank + 1}: {values[i]:.3g}", below[i], wrap_label(kinds[i])) if line)
+            for rank, i in enumerate(order)
+        ],
         heading=text,
         frames=[ODD if kinds[i] else None for i in order],
     )

@@ -50,7 +50,7 @@ LABELS = {"few_and_rare": few_and_rare, "handedness": handedness}
 def write_settings(name: str, section: dict[str, Any], out: Path) -> None:
     """Write the settings of `astrodl ingest`; a simulated survey lies in the folder `simulated` beside them."""
     if "data" in section:
-        write_json(out, {"survey": name, "data": section["data"]})
+        write_json(out, {"survey": name, "data": section["data"], "split": section.get("split", {})})
         return
     folder = out.parent / "simulated"
     data = data_settings(SimulateSettings(**section["simulate"]), folder)
@@ -60,7 +60,7 @@ def write_settings(name: str, section: dict[str, Any], out: Path) -> None:
         table.write(folder / "labels.fits", overwrite=True)
         columns = {column: column for column in table.colnames if column not in ("object_id", "ra", "dec")}
         data = data.model_copy(update={"catalog": "labels.fits", "columns": columns})
-    write_json(out, {"survey": "candels", "data": data.model_dump(mode="json")})
+    write_json(out, {"survey": "candels", "data": data.model_dump(mode="json"), "split": section.get("split", {})})
 
 
 def write_test_store(store: Path, out: Path, n_test: int | None) -> None:

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.covariance import EmpiricalCovariance
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from astrodl.data.structure import fit_scaling
-from astrodl.models.neighbours import NeighbourDistances, choose_ordinary, fit_components
+from astrodl.models.neighbours import Ellipsoid, NeighbourDistances, choose_ordinary, fit_components
 
 
 def vectors(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -23,6 +24,25 @@ def test_distances_are_those_of_scikit_learn() -> None:
     np.testing.assert_allclose(network([objects])[:, 0].exp(), expected, rtol=1e-4)
     of_others = NearestNeighbors(n_neighbors=30).fit(references).kneighbors()[0].mean(1)  # without the object itself
     np.testing.assert_allclose(network([references])[:, 0].exp(), of_others, rtol=1e-4)
+
+
+def test_the_excess_is_how_much_farther_neighbours_are_than_from_one_another() -> None:
+    references, objects = vectors(200, 3), 3 * vectors(20, 3, seed=1)
+    network = NeighbourDistances(0, [3])
+    network.fill([references])
+    search = NearestNeighbors(n_neighbors=30).fit(references)
+    own = np.log(search.kneighbors()[0].mean(1))
+    distance, index = search.kneighbors(objects)
+    expected = np.log(distance.mean(1)) - own[index].mean(1)
+    np.testing.assert_allclose(network([objects])[:, 1], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_mahalanobis_distance_is_that_of_scikit_learn() -> None:
+    references = vectors(500, 4) @ torch.diag(torch.tensor([1.0, 2.0, 5.0, 9.0]))
+    network = Ellipsoid(4)
+    network.fill(references)
+    expected = 0.5 * np.log(EmpiricalCovariance().fit(references.numpy()).mahalanobis(references.numpy()))
+    np.testing.assert_allclose(network(references)[:, 0], expected, atol=0.02)
 
 
 def test_saved_references_are_read_back() -> None:

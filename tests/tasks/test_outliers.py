@@ -12,6 +12,9 @@ from astrodl import distributed
 from astrodl.errors import ConfigError
 from astrodl.store import open_store
 from astrodl.tasks.outliers import Outliers
+from astrodl.tasks.outliers.adversarial import METHODS
+from astrodl.tasks.outliers.health import COLLAPSED, measure_health
+from astrodl.tasks.outliers.settings import DEFAULT_PARTS, PARTS
 from tests.small_task import make_task, read_cutouts, read_split, small_settings, train_model
 
 
@@ -61,13 +64,55 @@ def test_a_trained_model_gives_parts_score_and_reason(store: Path, tmp_path: Pat
         cutouts = model.task.read(reader, np.arange(20))
     raw = model.raw(cutouts)
     found = model.task.finish(raw)
-    parts = np.stack([found["residual"], found["features"], found["structure"]])
+    parts = np.stack([found[part] for part in DEFAULT_PARTS])
     np.testing.assert_allclose(found["score"], parts.sum(0), rtol=1e-5)
-    assert (found["reason"] == parts.argmax(0)).all()
     columns = {column.name: column.values for column in model.task.columns(found)}
-    assert set(columns["outliers_reason"]) <= {"residual", "features", "structure"}
+    assert (columns["outliers_reason"] == np.array(DEFAULT_PARTS)[parts.argmax(0)]).all()
+    assert {f"outliers_{part}" for part in (*PARTS, "artefact")} <= columns.keys()
+    generated = model.task.context.constants["generated"]
+    assert generated["diversity"] > 0
 
 
 def test_excluded_kinds_that_do_not_exist_are_refused(store: Path) -> None:
     with pytest.raises(ConfigError, match=r"tasks.outliers.exclude"):
         make_task("outliers", store, {**small_settings("outliers"), "exclude": ["nothing"]})
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("spectral_norm", [False, True])
+def test_every_method_moves_critic_and_generator(method: str, spectral_norm: bool, store: Path) -> None:
+    task = make_task(
+        "outliers", store, {**small_settings("outliers"), "method": method, "spectral_norm": spectral_norm}
+    )
+    network, batch = task.build().train(), read_split(task, store, "train").batch(torch.arange(8))
+    for phase in task.phases:
+        network.zero_grad()
+        loss, terms = task.loss(network, batch, phase, 1.0)
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert sum(float(parameter.grad.abs().sum()) for parameter in task.parameters(network, phase)) > 0
+    assert ("information" in terms) == (method == "infogan")
+    if method == "wgan":
+        assert max(float(parameter.detach().abs().max()) for parameter in network.critic.parameters()) <= 0.01 + 1e-7
+
+
+def test_losses_of_the_methods_are_those_of_the_papers() -> None:
+    real, fake = torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 1.0])
+    cross_entropy = -(torch.sigmoid(real).log().mean() + (1 - torch.sigmoid(fake)).log().mean())
+    torch.testing.assert_close(METHODS["gan"].critic(real, fake), cross_entropy)
+    torch.testing.assert_close(METHODS["gan"].realism(fake), torch.sigmoid(fake).log().mean())
+    assert METHODS["wgan"].critic(real, fake) == -1.0  # minus the distance of the means
+    assert METHODS["wgan_gp"].realism(fake) == 0.0
+
+
+def test_health_sees_a_collapsed_generator_and_the_gradient_of_a_linear_critic() -> None:
+    critic = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 1), torch.nn.Flatten(0))
+    with torch.no_grad():
+        critic[1].weight.fill_(0.5)
+    real, alike = torch.randn(40, 3, 2, 2), torch.ones(40, 3, 2, 2)
+    drawn, noisy = torch.randn(40, 3, 2, 2), torch.zeros(40, 3, 2, 2)
+    healthy = {name: float(value.detach()) for name, value in measure_health(critic, real, real, drawn, noisy).items()}
+    assert 0.7 < healthy["diversity"] < 1.4
+    assert healthy["gradient"] == pytest.approx(0.5 * 12**0.5)
+    assert healthy["distance"] == pytest.approx(6 * float(real.mean()), abs=1e-4)
+    assert measure_health(critic, real, real, alike, alike)["diversity"] == 0 < COLLAPSED

@@ -1,4 +1,4 @@
-"""Outliers: a Wasserstein GAN with an encoder; galaxies that it reconstructs badly have high scores."""
+"""Outliers: what is rare in measured features, structure, and in what an adversarial network cannot redraw."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -10,24 +10,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from astrodl import distributed
-from astrodl.baselines import outliers as baselines
 from astrodl.calibration import surprise
 from astrodl.data.batches import Batch, Cutouts, Dataset
-from astrodl.data.structure import count_numbers, fit_scaling, measure_structure
+from astrodl.data.structure import count_numbers, measure_structure
 from astrodl.data.views import make_views
-from astrodl.errors import ConfigError
 from astrodl.explanation.numerical import differentiate
 from astrodl.explanation.target import Quantity
 from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
-from astrodl.models.gan import N_COMPONENTS, EncoderGAN
-from astrodl.models.neighbours import MAX_REFERENCES, choose_ordinary, fit_components
+from astrodl.models.gan import Critic, EncoderGAN
+from astrodl.models.neighbours import MAX_REFERENCES
+from astrodl.photometry.artefacts import find_artefacts
 from astrodl.products import Column
-from astrodl.store import SPLITS, Reader
+from astrodl.store import Reader
 from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, refuse_augmentation, refuse_settings
-from astrodl.tasks.catalog_columns import name_kinds
 from astrodl.tasks.inputs import (
-    fill_missing,
     fit_standardization,
     fit_units,
     scale_free_features,
@@ -35,8 +32,14 @@ from astrodl.tasks.inputs import (
     standardize,
 )
 from astrodl.tasks.metric import Metric, Metrics
+from astrodl.tasks.outliers.adversarial import METHODS
+from astrodl.tasks.outliers.columns import make_columns
+from astrodl.tasks.outliers.health import COLLAPSED, draw_galaxies, judge_galaxies, measure_health
+from astrodl.tasks.outliers.kinds import leave_out, read_oddities
+from astrodl.tasks.outliers.references import fit_references, measure_distances
 from astrodl.tasks.outliers.report import draw_figures, score_ranking
-from astrodl.tasks.outliers.residual import REGIONS, describe_residual
+from astrodl.tasks.outliers.residual import REGIONS, compare_images, compare_vectors
+from astrodl.tasks.outliers.rivals import score_features, score_images
 from astrodl.tasks.outliers.settings import PARTS, OutlierSettings, Part
 
 if TYPE_CHECKING:
@@ -44,14 +47,12 @@ if TYPE_CHECKING:
 
 __all__ = ["TASK", "Outliers"]
 
-_N_IMAGES = 4000
-"""Training images to which the principal components of the baselines are fitted, at most."""
-
 
 class Outliers(Task[OutlierSettings, EncoderGAN]):
-    """WGAN-GP with a joint encoder (Storey-Fisher et al. 2021, MNRAS 508, 2946; f-AnoGAN, Schlegl et al. 2019).
+    """Neighbours in features and structure, and a GAN with a joint encoder.
 
-    The generator makes noise-free images. The known sky noise is added before they reach the critic.
+    The network is that of Storey-Fisher et al. (2021, MNRAS 508, 2946) and f-AnoGAN (Schlegl et al. 2019). The
+    generator makes noise-free images. The known sky noise is added before they reach the critic.
     """
 
     name = "outliers"
@@ -83,9 +84,23 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         """Return the settings of an autoencoder of the photometry, without critic."""
         refuse_augmentation(cls.name, settings)
         refuse_settings(
-            cls.name, settings, ("critic", "generator", "penalty", "adversarial", "widths", "critic_widths")
+            cls.name,
+            settings,
+            (
+                "method",
+                "spectral_norm",
+                "critic",
+                "generator",
+                "penalty",
+                "weight_limit",
+                "information",
+                "adversarial",
+                "widths",
+                "critic_widths",
+            ),
         )
-        return settings.model_copy(update={"parts": tuple(part for part in settings.parts if part != "structure")})
+        kept = tuple(part for part in settings.parts if not part.startswith("structure"))
+        return settings.model_copy(update={"parts": kept or ("features",)})
 
     @classmethod
     def labelled(cls, settings: OutlierSettings, store: Reader, indices: np.ndarray) -> np.ndarray:
@@ -96,22 +111,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         ConfigError
             The store has no object of a kind in `exclude`.
         """
-        if not settings.exclude:
-            return indices
-        if not store.has_column(settings.target):
-            raise ConfigError(
-                f"tasks.outliers.exclude: {store.path} has no column '{settings.target}' (tasks.outliers.target) with "
-                "the kinds; name the column that has them, or leave exclude out"
-            )
-        kinds = name_kinds(store.column(settings.target))
-        known = sorted(set(kinds.tolist()) - {""})
-        if unknown := sorted(set(settings.exclude) - set(known)):
-            raise ConfigError(
-                f"tasks.outliers.exclude: '{unknown[0]}' is not in column '{settings.target}' of {store.path} (has "
-                f"{', '.join(known[:20]) or 'none'}); correct the name"
-            )
-        is_test = store.split[indices] == SPLITS.index("test")
-        return indices[is_test | ~np.isin(kinds[indices], settings.exclude)]
+        return leave_out(settings, store, indices)
 
     @classmethod
     def fit_constants(cls, settings: OutlierSettings, store: Reader, train: np.ndarray) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return constants | fit_units(store, train) if store.has_images else constants
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
-        """Return normalised images, sky noise in units of the softening, standardised features, structure numbers."""
+        """Return normalised images, sky noise in units of the softening, features, structure numbers, artefact flag."""
         softening, constants = np.asarray(self.context.normalization.softening, np.float32), self.context.constants
         sky = np.nan_to_num(cutouts.sky_sigma / softening, nan=0.0)
         chosen = select_columns(cutouts.features, constants["features"])
@@ -131,7 +131,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
             return {"image": features, "features": features}
         views, _ = make_views(cutouts.images, cutouts.sky_sigma, units=constants.get("units"))
         structure = torch.cat(list(measure_structure(views).values()), 1).numpy()
-        return {**super().inputs(cutouts), "sky": sky.astype(np.float32), "features": features, "structure": structure}
+        artefact = find_artefacts(cutouts.images, cutouts.sky_sigma).astype(np.float32)
+        measured = {"features": features, "structure": structure, "artefact": artefact}
+        return {**super().inputs(cutouts), "sky": sky.astype(np.float32), **measured}
 
     def build(self) -> EncoderGAN:
         """Build generator, encoder and critic."""
@@ -153,6 +155,8 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
             n_features=n_features,
             n_structure=sum(count_numbers(n_bands)),
             n_references=n_references,
+            critic_norm=METHODS[settings.method].norm,
+            spectral=settings.spectral_norm,
         )
 
     def parameters(self, network: EncoderGAN, phase: str) -> Iterable[nn.Parameter]:
@@ -163,14 +167,10 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return [*network.generator.parameters(), *network.encoder.parameters()]
 
     def loss(self, network: EncoderGAN, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return reconstruction loss with normal codes, Wasserstein distance with gradient penalty, or both."""
-        real = batch["image"]
+        """Return the loss of the critic, or the reconstruction loss with normal codes, with or without the critic's."""
         if phase == "critic":
-            with torch.no_grad():
-                fake = self._noisy(network.generator(self._latents(network, real)), batch["sky"])
-            distance = network.critic(real).mean() - network.critic(fake).mean()
-            penalty = gradient_penalty(network.critic, real, fake)
-            return self.settings.penalty * penalty - distance, {"distance": distance, "penalty": penalty}
+            return self._critic_loss(network, batch)
+        real = batch["image"]
         codes = network.encoder(real)
         decoded = network.generator(codes)
         reconstruction = self._reconstruction(real, decoded)
@@ -178,15 +178,45 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         loss = reconstruction + self.settings.moments * moments
         terms = {"reconstruction": reconstruction, "moments": moments}
         if phase == "generator":
-            drawn = network.generator(distributed.randn_like(codes))
-            realism = network.critic(self._noisy(torch.cat([decoded, drawn]), batch["sky"].repeat(2, 1))).mean()
-            loss = loss - self.settings.adversarial * min(1.0, 2 * done) * realism
-            terms["realism"] = realism
+            method, latents = METHODS[self.settings.method], distributed.randn_like(codes)
+            drawn = network.generator(latents)
+            noisy = self._noisy(torch.cat([decoded, drawn]), batch["sky"].repeat(2, 1))
+            terms["realism"] = method.realism(network.critic(noisy))
+            loss = loss - self.settings.adversarial * min(1.0, 2 * done) * terms["realism"]
+            if method.information:
+                read = network.encoder(noisy[len(decoded) :])
+                terms["information"] = -functional.mse_loss(read.float(), latents.float())
+                loss = loss - self.settings.information * terms["information"]
+        return loss, terms
+
+    def _critic_loss(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of the critic, the distance of its mean values, and what holds it back."""
+        settings, method, real = self.settings, METHODS[self.settings.method], batch["image"]
+        if method.clip:
+            assert isinstance(network.critic, Critic)
+            network.critic.clip_weights(settings.weight_limit)
+        with torch.no_grad():
+            fake = self._noisy(network.generator(self._latents(network, real)), batch["sky"])
+        values = network.critic(real), network.critic(fake)
+        loss, terms = method.critic(*values), {"distance": values[0].mean() - values[1].mean()}
+        if method.penalty:
+            terms["penalty"] = gradient_penalty(network.critic, real, fake)
+            loss = settings.penalty * terms["penalty"] + loss
         return loss, terms
 
     def validate(self, network: EncoderGAN, batch: Batch) -> dict[str, Tensor]:
-        """Return the reconstruction loss."""
-        return {"loss": self._reconstruction(batch["image"], network(batch["image"]))}
+        """Return the reconstruction loss, and on the same held-out objects the health of the adversarial training.
+
+        `distance` is the difference of the critic's mean value of real and generated galaxies, `gradient` the mean norm
+        of its gradient between them, `diversity` the scatter of generated galaxies over that of reconstructed ones.
+        """
+        real = batch["image"]
+        decoded = network(real)
+        terms = {"loss": self._reconstruction(real, decoded)}
+        if not self.context.size or not self.settings.generator:
+            return terms
+        drawn = network.generator(torch.randn(len(real), network.latent, device=real.device))
+        return terms | measure_health(network.critic, real, decoded, drawn, self._noisy(drawn, batch["sky"]))
 
     def _latents(self, network: EncoderGAN, real: Tensor) -> Tensor:
         """Return codes of generated galaxies: half are encoded galaxies, half are drawn from the prior."""
@@ -216,11 +246,14 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         objects, which the network was not trained on.
         """
         batches = [batch for part in (train, validation) if part is not None for batch in part.in_order(128)]
-        n_references = self._fit_neighbours(network, train)
+        n_references = fit_references(network, train, len(self.context.bands))
         measured_of = [self._measure(network, batch) for batch in batches]
         residuals, light, distances = (np.concatenate(column) for column in zip(*measured_of, strict=True))
         measured = (residuals, light, distances)
-        constants = surprise.fit_score(*measured, n_regions=self._n_regions) | {"n_references": n_references}
+        constants: dict[str, Any] = surprise.fit_score(*measured, n_regions=self._n_regions)
+        constants["n_references"] = n_references
+        if self.context.size and self.settings.generator:
+            constants["generated"] = self._judge(network, train if validation is None else validation)
         held_out = np.arange(len(residuals)) >= len(train)
         if not held_out.any():
             warnings.warn(
@@ -230,34 +263,29 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
             return constants
         return constants | surprise.fit_ranks(*measured, held_out, self._weights, n_regions=self._n_regions)
 
-    def _fit_neighbours(self, network: EncoderGAN, train: Dataset) -> int:
-        """Keep the vectors of ordinary training objects; return their number."""
-        step = -(-len(train) // MAX_REFERENCES)
-        batches = [
-            {name: tensor[::step] for name, tensor in batch.items() if name in ("features", "structure")}
-            for batch in train.in_order(128 * step)
-        ]
-        chosen = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-        if "structure" in chosen:
-            structure = chosen["structure"]
-            centre, scale = fit_scaling(structure, count_numbers(len(self.context.bands)))
-            network.structure_centre.copy_(centre)
-            network.structure_axes.copy_(fit_components(structure, centre, scale, N_COMPONENTS))
-        spaces = _neighbour_spaces(network, chosen)
-        kept = choose_ordinary(spaces)
-        network.neighbours.fill([vectors[kept] for vectors in spaces])
-        return len(kept)
+    def _judge(self, network: EncoderGAN, held_out: Dataset) -> dict[str, Any]:
+        """Compare generated galaxies with real ones; warn of a collapsed generator."""
+        judged = judge_galaxies(
+            draw_galaxies(network, held_out.in_order(128), self.context.normalization), self.context.bands
+        )
+        if judged["diversity"] < COLLAPSED:
+            warnings.warn(
+                f"outliers: the generator has collapsed: its galaxies scatter {judged['diversity']:.2f} times as much "
+                f"as those it redraws (healthy: above {COLLAPSED}); train longer, or choose another method",
+                stacklevel=3,
+            )
+        return judged
 
     def _measure(self, network: EncoderGAN, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Measure residuals, flux and peak, and the distances to neighbours of a batch."""
-        tensors = (*self._residuals(network, batch), network.neighbours(_neighbour_spaces(network, batch)))
+        tensors = (*self._residuals(network, batch), measure_distances(network, batch))
         residuals, light, distances = (tensor.double().cpu().numpy() for tensor in tensors)
         return residuals, light, distances
 
     @property
     def _parts(self) -> tuple[Part, ...]:
         """Parts that are measured."""
-        return PARTS if self.context.size else ("residual", "features")
+        return tuple(part for part in PARTS if self.context.size or not part.startswith("structure"))
 
     @property
     def _weights(self) -> np.ndarray:
@@ -274,10 +302,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         parts = surprise.measure_surprise(*self._measure(network, batch), constants, n_regions=self._n_regions)
         score = parts @ self._weights
         percentile = surprise.percentile(score, constants)
-        return {
-            name: torch.from_numpy(values)
-            for name, values in {"score": score, "percentile": percentile, "parts": parts}.items()
-        }
+        found = {"score": score, "percentile": percentile, "parts": parts}
+        passed = {"artefact": batch["artefact"]} if "artefact" in batch else {}
+        return {name: torch.from_numpy(values) for name, values in found.items()} | passed
 
     def embed(self, network: EncoderGAN, batch: Batch) -> Tensor:
         """Return the code of the image as it is, as `predict` does; it depends on the orientation."""
@@ -290,7 +317,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         """
         numbers, light = self._residuals(network, batch)
         n = numbers.shape[1]
-        distances = network.neighbours(_neighbour_spaces(network, batch)).double().cpu().numpy()
+        distances = measure_distances(network, batch).double().cpu().numpy()
 
         def parts(values: np.ndarray) -> np.ndarray:
             return surprise.measure_surprise(
@@ -302,33 +329,20 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     def quantities(self) -> tuple[Quantity, ...]:
         """Return the score, and its part that depends on the pixels, the residual."""
         weights = torch.from_numpy(self._weights)
+        residual = Quantity("residual", "nats", "surprise of the residual", lambda p, fixed: p["parts"][:, 0])
+        if "residual" not in self.settings.parts:  # measurements are no function of the image here
+            return (residual,)
         return (
             Quantity("score", "nats", "outlier score", lambda p, fixed: p["parts"] @ weights.to(p["parts"])),
-            Quantity("residual", "nats", "surprise of the residual", lambda p, fixed: p["parts"][:, 0]),
+            residual,
         )
 
     def _residuals(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2).
-
-        Without images, those of each feature, and the mean of all in place of flux and peak.
-        """
-        if not self.context.size:
-            residual = (batch["image"] - network(batch["image"]).float()).abs().clamp_min(1e-4).log()
-            mean = batch["image"].mean(1)
-            return residual, torch.stack([5 + 2 * mean, torch.full_like(mean, 2.0)], dim=1)
-        stretch = self.context.normalization.stretch
+        """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2)."""
         decoded = network(batch["image"]).float()
-        sky = batch["sky"][..., None, None].clamp_min(1e-6)
-        real_linear, linear = ((image * stretch).clamp(-12, 12).sinh() / sky for image in (batch["image"], decoded))
-        # photon noise grows with the galaxy, and so does what a generator misses: 5 % of the light
-        bright = linear.clamp_min(0)
-        # `fill_missing` sets missing pixels to exactly zero: they have no residual
-        residual = (real_linear - linear) * (batch["image"] != 0)
-        numbers = describe_residual(residual / (1 + 0.1 * bright + (0.05 * bright) ** 2).sqrt())
-        light = real_linear.mean(1)
-        smooth = functional.avg_pool2d(light, 3, 1, 1)
-        flux = smooth.clamp_min(0).sum((-2, -1))
-        return numbers, torch.stack([flux.clamp_min(1).log(), smooth.amax((-2, -1)).clamp_min(0.1).log()], dim=1)
+        if not self.context.size:
+            return compare_vectors(batch["image"], decoded)
+        return compare_images(batch["image"], decoded, batch["sky"], self.context.normalization.stretch)
 
     @property
     def _n_regions(self) -> int:
@@ -339,40 +353,18 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         parts = predictions["parts"]
         reason = np.where(self._weights > 0, parts * self._weights, -np.inf).argmax(1).astype(np.int16)
         kept = {name: predictions[name] for name in ("score", "percentile")}
+        if "artefact" in predictions:
+            flag = predictions["artefact"]
+            kept["artefact"] = np.where(np.isfinite(flag), flag, 0).astype(np.int16)
         return {**kept, **{name: parts[:, number] for number, name in enumerate(self._parts)}, "reason": reason}
 
     def columns(self, predictions: Arrays) -> list[Column]:
         """Return the score, its rank among the validation objects, the part that raised it most, and all parts."""
-        score, rank = predictions["score"], predictions["percentile"]
-        ranked = "fraction of validation objects with a lower score"
-        counted = [part for part in self._parts if part in self.settings.parts]
-        reasons = np.where(np.isfinite(score), np.array(self._parts)[predictions["reason"]], "")
-        about = {
-            "residual": "surprise (nats) of the residual image",
-            "features": "surprise (nats) of the distance to neighbours in features",
-            "structure": "surprise (nats) of the distance to neighbours in structure",
-        }
-        return [
-            Column(
-                "outliers_score",
-                score,
-                None,
-                f"sum of the surprise (nats) of {', '.join(counted)}",
-                "stat.value",
-            ),
-            Column("outliers_percentile", rank, None, ranked, "stat.rank"),
-            Column("outliers_reason", reasons, None, "part of the score with the largest surprise", "meta.code"),
-            *(Column(f"outliers_{part}", predictions[part], None, about[part], "stat.value") for part in self._parts),
-        ]
+        return make_columns(predictions, self._parts, [part for part in self._parts if part in self.settings.parts])
 
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Read the kind of oddity, empty for none; only those of `exclude` where it is given."""
-        column = self.settings.target
-        if not store.has_column(column):
-            return {}
-        kinds = name_kinds(store.column(column, indices))
-        excluded = self.settings.exclude
-        return {"oddity": np.where(np.isin(kinds, excluded), kinds, "") if excluded else kinds}
+        return read_oddities(self.settings, store, indices)
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
         """Score the ranking of known oddities."""
@@ -382,42 +374,16 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         self, train_store: Reader, train: np.ndarray, test_store: Reader, test: np.ndarray
     ) -> dict[str, tuple[Arrays, Arrays]]:
         """Score with classical methods on the measured features, and on principal components of the images."""
-        x, y = shared_features(scale_free_features, train_store, train, test_store, test)
-        found = {
-            "isolation_forest": baselines.isolation_forest(x, y),
-            "knn": baselines.knn_distance(x, y),
-            "knn_whitened": baselines.knn_distance(*baselines.whiten(x, y)),
-            "one_class_svm": baselines.one_class_svm(x, y),
-            "local_outlier_factor": baselines.local_outlier_factor(x, y),
-        }
+        found = score_features(*shared_features(scale_free_features, train_store, train, test_store, test))
         if self.context.size:
-            fitted = train[:: -(-len(train) // _N_IMAGES)]
-            of_train, of_test = (self._small_images(*part) for part in ((train_store, fitted), (test_store, test)))
-            codes, residual = baselines.principal_components(of_train, of_test)
-            found |= {"pca_residual": residual, "pca_knn": baselines.knn_distance(*codes)}
+            found |= score_images(self.read, self.context.normalization, (train_store, train), (test_store, test))
         return {name: ({"score": score}, {}) for name, score in found.items()}
-
-    def _small_images(self, store: Reader, indices: np.ndarray) -> np.ndarray:
-        """Read normalised images, averaged over pairs of pixels, flattened."""
-        parts = []
-        for start in range(0, len(indices), 256):
-            images = self.read(store, indices[start : start + 256]).images
-            scaled = torch.from_numpy(fill_missing(self.context.normalization.apply(images)))
-            parts.append(functional.avg_pool2d(scaled, 2).flatten(1).numpy())
-        return np.concatenate(parts)
 
     def figures(
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
         """Draw ranked sheet, score against signal-to-noise ratio, and histogram, curves and kinds of known oddities."""
-        return draw_figures(store, indices, predictions, truth, evaluation)
-
-
-def _neighbour_spaces(network: EncoderGAN, batch: Batch) -> list[Tensor]:
-    """Return the vectors in which neighbours are sought: features, and components of the structure numbers."""
-    if "structure" not in batch:
-        return [batch["features"]]
-    return [batch["features"], (batch["structure"] - network.structure_centre) @ network.structure_axes]
+        return draw_figures(store, indices, predictions, truth, evaluation, self._parts)
 
 
 TASK = Outliers

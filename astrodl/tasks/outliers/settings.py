@@ -1,5 +1,6 @@
 """Settings of the outliers."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -7,11 +8,21 @@ from pydantic import Field
 from astrodl.config import Fraction, TaskSettings, TrainSettings
 from astrodl.tasks.catalog_columns import ClassName
 
-__all__ = ["PARTS", "OutlierSettings", "OutlierTraining", "Part"]
+__all__ = ["DEFAULT_PARTS", "PARTS", "Method", "OutlierSettings", "OutlierTraining", "Part"]
 
-Part = Literal["residual", "features", "structure"]
-PARTS: tuple[Part, ...] = ("residual", "features", "structure")
-"""Parts of the score: residual of the redrawn image, neighbours in measured features, neighbours in structure."""
+Method = Literal["gan", "dcgan", "wgan", "wgan_gp", "infogan"]
+Part = Literal["residual", "features", "structure", "features_density", "structure_density", "mahalanobis"]
+PARTS: Mapping[Part, str] = {
+    "residual": "residual image",
+    "features": "distance to neighbours in features",
+    "structure": "distance to neighbours in structure",
+    "features_density": "density in features, relative to that of the neighbours",
+    "structure_density": "density in structure, relative to that of the neighbours",
+    "mahalanobis": "Mahalanobis distance in features",
+}
+"""Parts of the score that are measured, with what is rare."""
+DEFAULT_PARTS: tuple[Part, ...] = ("features", "structure", "features_density", "structure_density")
+"""Parts that the score adds up: chosen on training and validation objects of simulated surveys."""
 
 
 class OutlierTraining(TrainSettings):
@@ -28,6 +39,13 @@ class OutlierTraining(TrainSettings):
 class OutlierSettings(TaskSettings):
     """Outliers."""
 
+    method: Method = "wgan_gp"
+    """Adversarial loss: `gan` (Goodfellow et al. 2014, non-saturating), `dcgan` (the same with batch norm and leaky
+    ReLU in the critic, Radford et al. 2016), `wgan` (Wasserstein distance with clipped weights, Arjovsky et al. 2017),
+    `wgan_gp` (with a gradient penalty, Gulrajani et al. 2017), `infogan` (`gan` whose codes can be read off the images,
+    Chen et al. 2016). `train.ema` averages the weights that are kept."""
+    spectral_norm: bool = False
+    """Divide each weight of the critic by its largest singular value (Miyato et al. 2018)."""
     latent: Annotated[int, Field(ge=1)] = 32
     """Number of latent dimensions."""
     autoencoder: Annotated[int, Field(ge=0)] = 12
@@ -37,12 +55,16 @@ class OutlierSettings(TaskSettings):
     generator: Annotated[int, Field(ge=1)] = 1
     """Adversarial updates of generator and encoder per cycle."""
     penalty: Annotated[float, Field(ge=0)] = 10.0
-    """Weight of the gradient penalty."""
+    """Weight of the gradient penalty (`wgan_gp`)."""
+    weight_limit: Annotated[float, Field(gt=0)] = 0.01
+    """Largest weight of the critic (`wgan`)."""
+    information: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of the squared error of the codes that the encoder reads off generated galaxies (`infogan`)."""
     adversarial: Annotated[float, Field(ge=0)] = 0.01
     """Weight of the critic's value beside the reconstruction."""
     moments: Annotated[float, Field(ge=0)] = 0.1
     """Weight of the penalty that keeps the distribution of the codes standard normal."""
-    parts: Annotated[tuple[Part, ...], Field(min_length=1)] = PARTS
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)] = DEFAULT_PARTS
     """Parts whose surprise the score adds up; all are measured, and columns of the catalogue."""
     exclude: tuple[ClassName, ...] = ()
     """Kinds in the column `target` that training and validation leave out, and that alone count as oddities then."""

@@ -1,0 +1,289 @@
+"""Tables and figures of the study in docs/tasks/outliers.md; outliers.yaml lists the trainings."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import feedback
+import numpy as np
+import study
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from astrodl import open_store
+from astrodl.metrics import outliers as metrics_of
+from astrodl.metrics.bootstrap import bootstrap
+from astrodl.photometry.artefacts import ARTEFACTS, find_artefacts
+from astrodl.pipeline.page_columns import open_sources
+from astrodl.plots.autoencoder import generated_sheet
+from astrodl.plots.images import balance_bands, contact_sheet, lupton_rgb, order_screen_channels
+from astrodl.plots.outliers import recall_by_kind
+from astrodl.store import Reader
+from astrodl.tasks.base import Arrays
+from astrodl.tasks.colour import colour
+from astrodl.tasks.outliers.health import draw_galaxies
+from astrodl.tasks.outliers.report import N_TOP, choose_top
+from astrodl.tasks.outliers.residual import standardize_residual
+from astrodl.tasks.outliers.settings import DEFAULT_PARTS, PARTS
+
+Floats = NDArray[np.float64]
+TEST = Path("surveys/main/test.h5")
+runs_of = partial(study.read_runs, __file__)
+METRICS = {
+    "AUC": metrics_of.auc,
+    "average precision": metrics_of.average_precision,
+    "precision in top 1 %": lambda s, t: metrics_of.recall_top(s, t, 0.01) * t.sum() / max(1, round(0.01 * len(s))),
+    "recall in top 1 %": lambda s, t: metrics_of.recall_top(s, t, 0.01),
+    "precision in top 5 %": lambda s, t: metrics_of.recall_top(s, t, 0.05) * t.sum() / max(1, round(0.05 * len(s))),
+    "recall in top 5 %": lambda s, t: metrics_of.recall_top(s, t, 0.05),
+}
+Scores = list[Floats]
+"""Scores of the test objects, one array for each seed, or a single one where a seed changes nothing."""
+
+
+def outliers() -> str:
+    """Compare the score with the best rivals; say what each part adds, and where the score errs."""
+    (found,) = runs_of("outliers").values()
+    runs = [run for run in found if (run / "predictions.h5").exists()]
+    predicted = [study.read_test(run, "main")[0] for run in runs]
+    truth = study.read_test(runs[0], "main")[1]["oddity"]
+    rivals = read_rivals("outliers")
+    scores: dict[str, Scores] = {"score": _sums(predicted, DEFAULT_PARTS)}
+    scores["score with the GAN"] = _sums(predicted, (*DEFAULT_PARTS, "residual"))
+    scores["GAN alone"] = _sums(predicted, ("residual",))
+    is_odd = truth != ""
+    about = (
+        f"{study.count_training(runs[0], 'main'):,} training and {len(truth):,} test objects with {is_odd.sum()} "
+        f"oddities, {len(runs)} seeds of the network. Bootstrap errors of the test objects; what a seed changes also "
+        "has the standard deviation over seeds in brackets.\n"
+    )
+    parts = [about, headline({**scores, **{name: [values] for name, values in rivals.items()}}, is_odd)]
+    parts += ["\n**Differences**, of the same objects and draws.\n", differences(scores, rivals, is_odd)]
+    parts += ["\n**AUC of each kind**\n", by_kind(scores, rivals, truth)]
+    parts += ["\n**What each part adds**\n", leave_one_out(predicted, is_odd)]
+    with open_store(TEST) as store:
+        parts += ["\n**Rank correlation of the score**\n", correlations(scores, rivals, store)]
+        parts += ["\n**Labels**\n", labels(store, runs[0])]
+        parts += ["\n**Artefact flag**\n", flags(store, truth)]
+        parts += [gallery(store, runs[0], predicted[0], truth)]
+    figure = recall_by_kind(scores["score"][0], truth, baselines=rivals)
+    parts += [study.show("Recall of each kind in the top 5 %", "outliers-study-kinds.png", figure)]
+    if Path("mergers/default/seed0/predictions.h5").exists():
+        parts += ["\n**Mergers**\n", mergers()]
+    return "\n".join(parts)
+
+
+def _sums(predicted: list[Arrays], parts: tuple[str, ...]) -> Scores:
+    """Add up parts of the score, for each seed; only once where they are the same for all seeds."""
+    sums = [np.stack([each[part] for part in parts]).astype(np.float64).sum(0) for each in predicted]
+    return sums if "residual" in parts else sums[:1]
+
+
+def read_rivals(part: str) -> dict[str, Floats]:
+    """Read the scores of the classical methods."""
+    report = study.read_json(Path(part, "default", "baseline.json"))["predictions"]
+    return {name.replace("_", " "): np.asarray(arrays["score"]) for name, arrays in report.items()}
+
+
+def _entry(scores: Scores, is_odd: NDArray[np.bool_], metric: str, digits: int = 3) -> str:
+    """Write the mean of a metric over seeds with its bootstrap error, and the spread over seeds."""
+    values = [float(METRICS[metric](score, is_odd)) for score in scores]
+    error = bootstrap(METRICS[metric], scores[0], is_odd, n_draws=200)[1]
+    spread = f" ({np.std(values, ddof=1):.{digits}f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f} ± {error:.{digits}f}{spread}"
+
+
+def headline(scores: dict[str, Scores], is_odd: NDArray[np.bool_]) -> str:
+    """Write a row per method and a column per metric."""
+    rows = ([name, *(_entry(values, is_odd, metric) for metric in METRICS)] for name, values in scores.items())
+    return study.table(["method", *METRICS], rows)
+
+
+def differences(scores: dict[str, Scores], rivals: dict[str, Floats], is_odd: NDArray[np.bool_]) -> str:
+    """Write what the score gains on the best rival, and the GAN on the score, with paired bootstrap errors."""
+    rows = []
+    for metric in ("AUC", "average precision"):
+        statistic = METRICS[metric]
+        best = max(rivals, key=lambda name: statistic(rivals[name], is_odd))
+        plain, full = scores["score"][0], scores["score with the GAN"]
+        pairs = {f"score minus {best}": ([plain], rivals[best]), "score with the GAN minus score": (full, plain)}
+        pairs[f"score with the GAN minus {best}"] = (full, rivals[best])
+        for name, (first, second) in pairs.items():
+            values = [statistic(score, is_odd) - statistic(second, is_odd) for score in first]
+            error = bootstrap(partial(_difference, statistic), first[0], second, is_odd, n_draws=200)[1]
+            spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+            ratio = np.mean([statistic(score, is_odd) for score in first]) / statistic(second, is_odd)
+            rows.append([metric, name, f"{np.mean(values):+.3f} ± {error:.3f}", spread, f"{ratio:.2f}"])
+    return study.table(["metric", "difference", "mean and error", "deviation over seeds", "ratio"], rows)
+
+
+def _difference(statistic: Callable[..., float], first: Floats, second: Floats, is_odd: NDArray[np.bool_]) -> float:
+    return statistic(first, is_odd) - statistic(second, is_odd)
+
+
+def by_kind(scores: dict[str, Scores], rivals: dict[str, Floats], truth: NDArray[np.str_]) -> str:
+    """Write the AUC of each kind against ordinary objects, beside the rival that is best at it."""
+    rows = []
+    for kind in np.unique(truth[truth != ""]):
+        chosen = (truth == kind) | (truth == "")
+        is_odd = truth[chosen] != ""
+        found = {name: metrics_of.auc(values[chosen], is_odd) for name, values in rivals.items()}
+        best = max(found, key=lambda name: found[name])
+        cells = [_entry([score[chosen] for score in values], is_odd, "AUC") for values in scores.values()]
+        cells.append(f"{_entry([rivals[best][chosen]], is_odd, 'AUC')}, {best}")
+        rows.append([kind.replace("_", " "), str(is_odd.sum()), *cells])
+    return study.table(["kind", "n", *scores, "best rival of this kind"], rows)
+
+
+def leave_one_out(predicted: list[Arrays], is_odd: NDArray[np.bool_]) -> str:
+    """Write what is left without each part, and with each other one."""
+    chosen: dict[str, tuple[str, ...]] = {"score": DEFAULT_PARTS}
+    for part in PARTS:
+        if part in DEFAULT_PARTS:
+            chosen[f"without {PARTS[part]}"] = tuple(each for each in DEFAULT_PARTS if each != part)
+        else:
+            chosen[f"with {PARTS[part]}"] = (*DEFAULT_PARTS, part)
+    chosen |= {f"{PARTS[part]} alone": (part,) for part in PARTS}
+    kept = ("AUC", "average precision", "precision in top 1 %")
+    rows = (
+        [name, *(_entry(_sums(predicted, parts), is_odd, metric) for metric in kept)] for name, parts in chosen.items()
+    )
+    return study.table(["parts", *kept], rows)
+
+
+def correlations(scores: dict[str, Scores], rivals: dict[str, Floats], store: Reader) -> str:
+    """Write the rank correlation of scores with what they should not depend on."""
+    measured = {name: store.features([name])[:, 0] for name in ("snr", "r50_arcsec")}
+    against = {"S/N": measured["snr"], "half-light radius": measured["r50_arcsec"], "z": np.asarray(store.column("z"))}
+    rows = []
+    for name, values in (scores | {name: [score] for name, score in rivals.items()}).items():
+        found = [
+            [spearmanr(score, other, nan_policy="omit").statistic for score in values] for other in against.values()
+        ]
+        rows.append([name, *(study.mean_and_spread([float(each) for each in column], 2) for column in found)])
+    return study.table(["method", *against], rows)
+
+
+def _rank_correlation(first: Floats, second: Floats) -> float:
+    return float(spearmanr(first, second, nan_policy="omit").statistic)
+
+
+def labels(store: Reader, run: Path) -> str:
+    """Write what labels of an oracle add, beside a random order."""
+    wanted = store.column("oddity") != ""
+    sources = open_sources(store, [run / "predictions.h5"])
+    rows = [["random", *[f"{wanted.mean():.2f}"] * len(feedback.TOPS), "–", f"{1 / wanted.mean():.1f}"]]
+    for row in feedback.measure(store, sources, wanted):
+        precision = float(row[1].split(" ")[0])
+        rows.append([*row, f"{1 / precision:.1f}" if precision else "–"])
+    head = ["labels", *(f"precision in top {100 * top:g} %" for top in feedback.TOPS), "found while labelling"]
+    return study.table([*head, "objects inspected per find in top 1 %"], rows)
+
+
+def flags(store: Reader, truth: NDArray[np.str_]) -> str:
+    """Write the share of objects with each artefact."""
+    found = np.concatenate(
+        [
+            find_artefacts(store.images(rows), store.sky_sigma[rows])
+            for rows in np.array_split(np.arange(len(store)), 40)
+        ]
+    )
+    rows = []
+    for kind in np.unique(truth):
+        flag = found[truth == kind]
+        shares = (f"{(flag & bit > 0).mean():.3f}" for bit in ARTEFACTS.values())
+        rows.append([str(kind).replace("_", " ") or "ordinary", str(len(flag)), *shares])
+    return study.table(["kind", "n", *ARTEFACTS], rows)
+
+
+def gallery(store: Reader, run: Path, predicted: Arrays, truth: NDArray[np.str_]) -> str:
+    """Draw the objects of highest score, each beside its residual image."""
+    model, score = study.load(run), _sums([predicted], DEFAULT_PARTS)[0]
+    top, _ = choose_top(store, np.arange(len(score)), score)
+    inputs = {name: torch.from_numpy(array) for name, array in model.task.inputs(model.task.read(store, top)).items()}
+    with torch.no_grad():
+        decoded = model.network(inputs["image"]).float()
+    stretch = model.task.context.normalization.stretch
+    residual, _ = standardize_residual(inputs["image"], decoded, inputs["sky"], stretch)
+    channels = order_screen_channels(store.bands)
+    shown = (residual[:, channels].numpy() / 10 + 0.4).clip(0, 1)
+    third = np.array_split(np.arange(len(channels)), 3)
+    pictures = np.stack([shown[:, part].mean(1) for part in third], axis=-1)
+    reason = [max(DEFAULT_PARTS, key=lambda part: predicted[part][i]) for i in top]
+    titles = [f"{rank + 1}: {score[i]:.1f}\n{reason[rank]}\n{truth[i]}".rstrip() for rank, i in enumerate(top)]
+    both = np.stack([colour(store, top), pictures], axis=1).reshape(-1, *pictures.shape[1:])
+    texts = [text for title in titles for text in (title, "residual")]
+    figure = contact_sheet(both, texts, n_columns=10, heading=f"The {N_TOP} objects of highest score, and residuals")
+    return study.show("Objects of highest score beside their residuals", "outliers-study-gallery.png", figure)
+
+
+def mergers() -> str:
+    """Say how many mergers are found by a network and references that saw none."""
+    predicted, truth = study.read_test(Path("mergers/default/seed0"), "main")
+    is_odd = truth["oddity"] != ""
+    scores = {"score": _sums([predicted], DEFAULT_PARTS), "GAN alone": _sums([predicted], ("residual",))}
+    if Path("mergers/default/baseline.json").exists():
+        scores |= {name: [values] for name, values in read_rivals("mergers").items()}
+    kept = ("AUC", "recall in top 5 %", "precision in top 5 %")
+    rows = [[name, *(_entry(values, is_odd, metric) for metric in kept)] for name, values in scores.items()]
+    return f"{is_odd.sum()} mergers of {len(is_odd):,} test objects.\n\n" + study.table(["method", *kept], rows)
+
+
+def family() -> str:
+    """Compare the adversarial networks: health on held-out galaxies, and what their residuals find."""
+    rows, tiles = [], {}
+    for name, folders in runs_of("family").items():
+        run = folders[0]
+        last, judged = study.read_history(run)[-1]["validation"], study.load(run).task.context.constants["generated"]
+        predicted, truth = study.read_test(run, "main")
+        tests = judged["tests"]
+        colours = [value[0] for key, value in tests.items() if key.startswith("colour_")]
+        form = [tests.get(key, [np.nan])[0] for key in ("r50_arcsec", "r50_pixels", "concentration") if key in tests]
+        health = [last["loss"], last["distance"], last["gradient"], judged["diversity"], judged.get("frechet", np.nan)]
+        values = [*health, judged.get("frechet_real", np.nan), *form, np.mean(colours) if colours else np.nan]
+        auc = metrics_of.auc(predicted["residual"], truth["oddity"] != "")
+        rows.append([name, *(f"{value:.3g}" for value in values), f"{auc:.3f}"])
+        tiles[name] = run
+    head = ["method", "reconstruction", "critic distance", "gradient norm", "diversity", "Frechet", "Frechet of real"]
+    head += ["KS of size", "KS of concentration", "mean KS of colours", "AUC of the residual"]
+    return study.table(head, rows) + "\n" + draw_generated(tiles)
+
+
+def draw_generated(folders: dict[str, Path], n_each: int = 10) -> str:
+    """Draw real galaxies and galaxies of each method."""
+    pictures, real = [], None
+    for folder in folders.values():
+        model = study.load(folder)
+        with open_store(TEST) as store:
+            cutouts = model.task.read(store, np.arange(n_each))
+            channels = order_screen_channels(store.bands)
+        batch = {name: torch.from_numpy(array) for name, array in model.task.inputs(cutouts).items()}
+        with torch.no_grad():
+            drawn = draw_galaxies(model.network, [batch], model.task.context.normalization, n_each)
+        real = (drawn["real"][:, channels], drawn["sky_sigma"][:, channels])
+        pictures.append(drawn["generated"][:, channels])
+    assert real is not None
+    sky = np.concatenate([real[1]] * (1 + len(pictures)))
+    rgb = lupton_rgb(np.concatenate([real[0], *pictures]), sky, band_factors=balance_bands(real[0]))
+    figure = generated_sheet(rgb[:n_each], rgb[n_each:], heading=f"Real, then {', '.join(folders)}")
+    return study.show("Real and generated galaxies, a row for each method", "outliers-study-generated.png", figure)
+
+
+def real() -> str:
+    """Rank real objects that experts found interesting, or could not classify."""
+    rows = []
+    for survey in ("hsc", "zoo"):
+        folder = Path(survey, "default")
+        report = study.read_json(folder / "seed0" / "metrics.json")
+        rivals = study.read_json(folder / "baseline.json")["baselines"]
+        for name, entries in ({"score": report["network"]} | rivals).items():
+            cells = [
+                f"{entries[key]['value']:.3f} ± {entries[key]['error']:.3f}" for key in ("auc", "average_precision")
+            ]
+            rows.append([survey, str(report["n_objects"]), name.replace("_", " "), *cells])
+    return study.table(["set", "test objects", "method", "AUC", "average precision"], rows)
+
+
+if __name__ == "__main__":
+    study.main({"outliers": outliers, "family": family, "real": real})
