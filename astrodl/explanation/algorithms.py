@@ -31,7 +31,7 @@ LRP_EPSILON = 1e-2
 """Number that keeps the epsilon rule from dividing by sums that cancel."""
 
 FIRST_SEGMENTS = 16
-"""Equal segments that a path of integrated gradients is divided into at first."""
+"""Segments that a path of integrated gradients is divided into at first; they grow with the distance from the sky."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ def integrated_gradients(call: Call) -> Tensor:
     react to the first light that rises from the noise much faster than to the rest, and equal steps miss it.
     """
     n_first = min(call.options.steps, FIRST_SEGMENTS)
-    nodes = torch.linspace(0, 1, n_first + 1, device=call.images.device)[:, None].expand(-1, len(call.images))
+    places = torch.linspace(0, 1, n_first + 1, device=call.images.device) ** 3
+    nodes = places[:, None].expand(-1, len(call.images))
     start, width = nodes[:-1], nodes.diff(dim=0)
     change = _along(call, nodes).diff(dim=0)
     parts = _integrate(call, start, width)

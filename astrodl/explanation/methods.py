@@ -214,7 +214,7 @@ def _attribute_part(
         element = draw % orientations
         turned = inputs.turn(element)
         turned_fixed = _turn_fixed(fixed, element, inputs)
-        sky = turned.replace(turned.sky_image(turned.noise(generator)))
+        sky = turned.replace(turned.baseline(turned.noise(generator)))
         arguments = explained.bind(turned, turned_fixed, method.frame, raw=method.raw)
         call = Call(
             explained,

@@ -14,7 +14,7 @@ from astrodl.errors import ConfigError, DataError
 from astrodl.explanation.methods import METHODS, Attribution, Options, allowed, attribute
 from astrodl.explanation.shares import RADIUS_EDGES, band_share, radius_share
 from astrodl.explanation.target import Explained, Inputs
-from astrodl.explanation.trust import FAILS_ABOVE, map_similarity, randomize
+from astrodl.explanation.trust import FAILS_ABOVE, map_similarity, maps_of_shuffled
 from astrodl.pipeline.objects import labelled
 from astrodl.pipeline.suitability import check_models
 from astrodl.plots.explanation import attribution_sheet
@@ -31,7 +31,7 @@ __all__ = ["Explanation", "explain", "find_objects"]
 N_DRAWN = 6
 """Test objects that are explained by default, and most objects of a sheet."""
 N_RANDOMIZED = 16
-"""Most objects on which the method is compared with that of a network of shuffled weights."""
+"""Most objects on which the method is compared with that of networks of shuffled weights."""
 
 
 @dataclass(frozen=True)
@@ -238,14 +238,13 @@ def _explain(
 def _similarity(
     model: Model, explained: Explained, inputs: Inputs, found: Attribution, method: str, options: Options
 ) -> float:
-    """Return the mean similarity of maps to those of the network with all weights shuffled."""
+    """Return the mean similarity of maps to those of networks with all weights shuffled."""
     few = slice(0, N_RANDOMIZED)
-    (shuffled,) = randomize(explained, inputs.rows(few), n_stages=1)
     fixed = explained.fix(inputs.rows(few))
-    other = attribute(
-        shuffled, inputs.rows(few), method, options=options, orientations=n_orientations(model.task), fixed=fixed
+    others, rows, _ = maps_of_shuffled(
+        explained, inputs.rows(few), method, options=options, orientations=n_orientations(model.task), fixed=fixed
     )
-    each = map_similarity(found.maps[few], other.maps)
+    each = map_similarity(found.maps[rows], others)
     return float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
 
 

@@ -20,7 +20,7 @@ ONE_DRAW = Options(draws=1)
 
 
 def first_sky(inputs):
-    return inputs.sky_image(inputs.noise(torch.Generator().manual_seed(0)))
+    return inputs.baseline(inputs.noise(torch.Generator().manual_seed(0)))
 
 
 def drawn(network: nn.Module) -> nn.Module:
@@ -97,7 +97,7 @@ def test_the_integral_from_the_sky_to_the_image_is_minus_that_of_the_way_back() 
     arguments = explained.bind(inputs, explained.fix(inputs), "network")
     ends = inputs.image, first_sky(inputs)
     there, back = (
-        integrated_gradients(Call(explained, *order, arguments, Options(), inputs.sky.known))
+        integrated_gradients(Call(explained, *order, arguments, Options(steps=256), inputs.sky.known))
         for order in (ends, ends[::-1])
     )
     np.testing.assert_allclose(there, -back, atol=2e-2 * float(there.abs().max()))

@@ -1,7 +1,7 @@
 """Outliers: a Wasserstein GAN with an encoder; galaxies that it reconstructs badly have high scores."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from astrodl.baselines import outliers as baselines
 from astrodl.calibration import surprise
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.structure import count_numbers, fit_scaling, measure_structure
-from astrodl.data.views import make_views
+from astrodl.data.views import SOFTENING, canonicalize, make_views
 from astrodl.errors import ConfigError
 from astrodl.explanation.numerical import differentiate
 from astrodl.explanation.target import Quantity
@@ -284,27 +284,45 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return network.encoder(batch["image"])
 
     def predict_with_gradients(self, network: EncoderGAN, batch: Batch) -> dict[str, Tensor]:
-        """Return the surprise of each part, (B, P), with gradients by differences in the numbers of the residual.
+        """Return the surprise of each part, (B, P), with gradients to the image.
 
-        Distances to neighbours depend on measurements, which are no function of the image here.
+        Structure is measured from the image, as `inputs` does. Features stay as they were measured before the network,
+        which is no function of the image here. From the numbers to the surprise, gradients are differences.
         """
         numbers, light = self._residuals(network, batch)
         n = numbers.shape[1]
-        distances = network.neighbours(_neighbour_spaces(network, batch)).double().cpu().numpy()
+        if "structure" in batch:
+            batch = {**batch, "structure": self._measure_structure(batch)}
+        distances = network.neighbours(_neighbour_spaces(network, batch))
 
         def parts(values: np.ndarray) -> np.ndarray:
-            return surprise.measure_surprise(
-                values[:, :n], values[:, n:], distances, self.context.constants, n_regions=self._n_regions
-            )
+            measured = np.split(values, (n, n + 2), axis=1)
+            return surprise.measure_surprise(*measured, self.context.constants, n_regions=self._n_regions)
 
-        return {"parts": differentiate(parts, torch.cat([numbers, light], dim=1))}
+        return {"parts": differentiate(parts, torch.cat([numbers, light, distances], dim=1))}
+
+    def expected_image(self, network: EncoderGAN, batch: Batch) -> Tensor:
+        """Return the redrawn images: sky without a galaxy is odder than any galaxy."""
+        return network(batch["image"]).float()
+
+    def _measure_structure(self, batch: Batch) -> Tensor:
+        """Measure the structure numbers of the images of a batch, in units of the softening."""
+        softening = batch["sky"].new_tensor(self.context.normalization.softening)
+        linear = (batch["image"] * self.context.normalization.stretch).sinh() * softening[:, None, None]
+        views, _ = canonicalize(linear, batch["sky"] * softening, units=self.context.constants.get("units"))
+        return torch.cat(list(measure_structure(torch.arcsinh(views / SOFTENING)).values()), 1)
 
     def quantities(self) -> tuple[Quantity, ...]:
-        """Return the score, and its part that depends on the pixels, the residual."""
+        """Return the score, and its parts that depend on the pixels: residual and structure."""
         weights = torch.from_numpy(self._weights)
+
+        def part(i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
+            return lambda predicted, fixed: predicted["parts"][:, i]
+
+        about = {"residual": "surprise of the residual", "structure": "surprise of the distance in structure"}
         return (
             Quantity("score", "nats", "outlier score", lambda p, fixed: p["parts"] @ weights.to(p["parts"])),
-            Quantity("residual", "nats", "surprise of the residual", lambda p, fixed: p["parts"][:, 0]),
+            *(Quantity(name, "nats", about[name], part(i)) for i, name in enumerate(self._parts) if name in about),
         )
 
     def _residuals(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, Tensor]:

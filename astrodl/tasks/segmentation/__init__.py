@@ -24,6 +24,7 @@ from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.segmentation import clumps, ratio, scoring
 from astrodl.tasks.segmentation.labels import Labels, draw_centres, labelled_bands, missing_label
 from astrodl.tasks.segmentation.point_spread import describe_psf, fit_psf_scaling
+from astrodl.tasks.segmentation.quantities import list_quantities
 from astrodl.tasks.segmentation.settings import SegmentationSettings, SegmentationTraining
 
 if TYPE_CHECKING:
@@ -286,21 +287,8 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         return self._on_device["bt_edges", device]
 
     def quantities(self) -> tuple[Quantity, ...]:
-        """Return bulge-to-total ratio, logit of the most probable clump pixel, and expected area of the clumps."""
-        centres = torch.tensor(ratio.bin_centres(self.settings.n_bins))
-        return (
-            Quantity(
-                "bt", "B/T", "bulge-to-total flux ratio", lambda p, fixed: p["bt_bins"] @ centres.to(p["bt_bins"])
-            ),
-            Quantity(
-                "clump",
-                "nats",
-                "logit of the most probable clump pixel",
-                lambda p, fixed: torch.logit((p["clump"] * fixed[:, 0]).sum((-2, -1)), 1e-6),
-                fix=lambda p: (p["clump"] == p["clump"].amax((-2, -1), keepdim=True)).float()[:, None],
-            ),
-            Quantity("clump_area", "pixels", "expected area of the clumps", lambda p, fixed: p["clump"].sum((-2, -1))),
-        )
+        """Return bulge-to-total ratio, logit of the most probable clump pixel, number and area of the clumps."""
+        return list_quantities(ratio.bin_centres(self.settings.n_bins), self.context.constants)
 
     def finish(self, predictions: Arrays) -> Arrays:
         """Find the clumps; summarise the distribution of the ratio."""
