@@ -43,7 +43,7 @@ from astrodl.tasks.model import Model
 FLIP = 4
 """A reflection, see `apply_symmetry`."""
 RIVALS = ("brightest", "random")
-N_RESIDUAL = 48
+N_RESIDUAL = 16
 """Objects whose completeness residual is measured."""
 MIN_SEPARATION = 4
 """Smallest distance in pixels of the two nuclei of a merger."""
