@@ -137,10 +137,10 @@ rule explain:
         mem_mb=growing(4000),
         runtime=growing(60),
     message:
-        "{wildcards.survey}: explain {wildcards.task} by maps of some test objects"
+        "{wildcards.survey}: explain {wildcards.task} by maps of some test objects and what the network looks for"
     # The first model: maps of several networks would have to be averaged.
     shell:
-        "astrodl explain {input.models[0]:q} {input.store:q} --out {output:q} --threads {threads} > {log:q} 2>&1"
+        "astrodl explain {input.models[0]:q} {input.store:q} --out {output:q} --units --threads {threads} > {log:q} 2>&1"
 
 
 rule shares:
