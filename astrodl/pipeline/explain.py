@@ -178,7 +178,7 @@ def _write(made: Explanation, out: FilePath, rgb: np.ndarray) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with replacing_hdf5(folder / "attributions.h5") as file:
         file.attrs.update(
-            format="astrodl-attributions", task=made.task, target=made.target, unit=made.unit, method=made.method,
+            format="astrodl-attributions", task=made.task, target=made.target, unit=made.map_unit, method=made.method,
             similarity=made.similarity, bands=list(made.bands),
         )  # fmt: skip
         file["object_id"] = made.object_id.astype("S")
@@ -196,7 +196,7 @@ def _write(made: Explanation, out: FilePath, rgb: np.ndarray) -> None:
             f"{name}  {chosen or made.target} {value:.3g}"
             for name, chosen, value in zip(made.object_id[drawn], made.chosen[drawn], made.value[drawn], strict=True)
         ],
-        unit=made.unit,
+        unit=made.map_unit,
         heading=f"{made.task}: {made.target.replace('_', ' ')} by {title}",
         warning=made.warning,
     )

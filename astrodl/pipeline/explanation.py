@@ -29,7 +29,7 @@ class Explanation:
     object_id : (N,) array
         Identifiers; numbers from 0 for images in memory.
     maps : (N, bands, y, x) array
-        Attributions in `unit` per pixel; (N, 1, y, x) for a method that does not know bands.
+        Attributions in `map_unit` per pixel; (N, 1, y, x) for a method that does not know bands.
     value, change, residual : (N,) array
         The predicted number; its difference from that of the baselines; sum of the maps minus what it should be (NaN
         for methods whose sum has no meaning).
@@ -58,6 +58,11 @@ class Explanation:
     radius_share: np.ndarray
     chosen: np.ndarray
     similarity: float = float("nan")
+
+    @property
+    def map_unit(self) -> str:
+        """Unit of the maps: that of the number, or for slopes of the number per sigma of the sky noise."""
+        return f"{self.unit} per sky sigma" if METHODS[self.method].is_slope else self.unit
 
     @property
     def warning(self) -> str:

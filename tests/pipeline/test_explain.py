@@ -153,7 +153,7 @@ def test_explain_writes_maps_shares_and_a_sheet(
     with h5py.File(tmp_path / "attributions.h5") as file:
         np.testing.assert_array_equal(file["maps"], made.maps)
         assert file.attrs["method"] == made.method
-        assert file.attrs["unit"] == "redshift"
+        assert file.attrs["unit"] == "redshift per sky sigma"  # SmoothGrad is a slope
     table = Table.read(tmp_path / "shares.fits")
     np.testing.assert_allclose(table["photoz_band_share"], made.band_share, rtol=1e-6)
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")

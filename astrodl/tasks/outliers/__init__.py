@@ -55,6 +55,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     """
 
     name = "outliers"
+    explained_by = ("input_x_gradient",)
     title = "Outliers"
     Settings = OutlierSettings
     metrics = (
@@ -296,8 +297,10 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         distances = network.neighbours(_neighbour_spaces(network, batch))
 
         def parts(values: np.ndarray) -> np.ndarray:
-            measured = np.split(values, (n, n + 2), axis=1)
-            return surprise.measure_surprise(*measured, self.context.constants, n_regions=self._n_regions)
+            residuals, light, others = np.split(values, (n, n + 2), axis=1)
+            return surprise.measure_surprise(
+                residuals, light, others, self.context.constants, n_regions=self._n_regions
+            )
 
         return {"parts": differentiate(parts, torch.cat([numbers, light, distances], dim=1))}
 

@@ -37,6 +37,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
     """U-Net that detects clumps and divides the light of each pixel among bulge, disk and clumps."""
 
     name = "segmentation"
+    explained_by = ("input_x_gradient",)
     title = "Clumps, bulge and disk"
     Settings = SegmentationSettings
     metrics = (
