@@ -54,8 +54,8 @@ def explain(
     """Attribute a predicted number to the pixels of each band, and test whether the maps depend on the network.
 
     Images are compared with noise of the sky of their own depth, and the maps of several noise draws, each with another
-    orientation of the image, are averaged. The maps of a network whose weights are shuffled are compared with them: a
-    method whose maps stay the same shows the image and not the network, and a warning says so.
+    orientation of the image, are averaged. A method whose maps are those of networks with shuffled weights shows the
+    image and not the network: a warning says so.
 
     Parameters
     ----------
@@ -75,10 +75,8 @@ def explain(
         Sky images as baselines.
     steps : int
         Segments of the path of integrated gradients.
-    batch_size : int
-        Images that pass the network at a time.
-    seed : int
-        Seed of the noise.
+    batch_size, seed : int
+        Images that pass the network at a time; seed of the noise.
     device : str
         auto, cpu or cuda, where `model` is a path.
     sky_sigma, unit
@@ -111,15 +109,22 @@ def explain(
         names, radius = np.arange(len(cutouts)), half_light_radius(cutouts, None)
         rgb = lupton_rgb(cutouts.images[:N_DRAWN], cutouts.sky_sigma[:N_DRAWN])
     else:
-        with open_store(data) as store:
-            check_models(store, model.task.name, [model], [path], force=True)
-            rows = find_objects(model, store, ids)
-            cutouts, names, rgb = model.task.read(store, rows), store.object_id[rows], colour(store, rows[:N_DRAWN])
-            radius = half_light_radius(cutouts, store)
+        cutouts, names, radius, rgb = _read(model, path, data, ids)
     made = _explain(model, explained, cutouts, names, radius, method, options)
     if out is not None:
         _write(made, out, rgb)
     return made
+
+
+def _read(
+    model: Model, path: FilePath, data: FilePath, ids: Sequence[str] | None
+) -> tuple[Cutouts, np.ndarray, np.ndarray, np.ndarray]:
+    """Read objects of a store with identifiers, half-light radii in pixels, and colour images of the first of them."""
+    with open_store(data) as store:
+        check_models(store, model.task.name, [model], [path], force=True)
+        rows = find_objects(model, store, ids)
+        cutouts = model.task.read(store, rows)
+        return cutouts, store.object_id[rows], half_light_radius(cutouts, store), colour(store, rows[:N_DRAWN])
 
 
 def choose_method(model: Model, explained: Explained) -> str:
