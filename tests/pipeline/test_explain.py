@@ -81,13 +81,21 @@ def test_parts_of_the_outlier_score_are_those_of_the_prediction(
     np.testing.assert_allclose(inputs.expected, redrawn, atol=1e-5)
 
 
-def test_the_number_of_clumps_is_the_sum_of_the_probabilities_of_the_peaks() -> None:
+def test_numbers_of_clumps_are_those_of_their_pixels_and_peaks() -> None:
     quantities = {quantity.name: quantity for quantity in list_quantities([0.25, 0.75], {"clump_logit": [2.0, -1.0]})}
     centre = torch.zeros(2, 8, 8)
     centre[0, 2, 2], centre[0, 2, 3], centre[0, 6, 6] = 0.8, 0.5, 0.3
     found = quantities["clump_count"].of({"centre": centre}, torch.zeros(2, 1))
     expected = sum(1 / (1 + np.exp(1 - 2 * np.log(p / (1 - p)))) for p in (0.8, 0.3))
     np.testing.assert_allclose(found, [expected, 0], rtol=1e-5)
+    logit = torch.zeros(1, 8, 8)
+    logit[0, 1, 1] = 40.0  # its probability is one
+    logit.requires_grad_()
+    predicted = {"clump_logit": logit}
+    number = quantities["clump"].of(predicted, quantities["clump"].fix(predicted))
+    assert number.item() == 40
+    number.sum().backward()
+    assert logit.grad.sum() == logit.grad[0, 1, 1] == 1
     ratio = quantities["bt"].of({"bt_bins": torch.tensor([[1.0, 0.0], [0.5, 0.5]])}, torch.zeros(2, 1))
     np.testing.assert_allclose(ratio, [0.25, 0.5])
 

@@ -287,6 +287,16 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             self._on_device["bt_edges", device] = torch.tensor(ratio.bin_edges(self.settings.n_bins), device=device)
         return self._on_device["bt_edges", device]
 
+    def predict_with_gradients(self, network: DecompositionUNet, batch: Batch) -> dict[str, Tensor]:
+        """Predict one orientation, with the logits of the clump mask: probabilities close to one have no gradient."""
+        outputs: list[dict[str, Tensor]] = []
+        hook = network.register_forward_hook(lambda module, arguments, output: outputs.append(output))
+        try:
+            predicted = self.predict(network, batch)
+        finally:
+            hook.remove()
+        return {**predicted, "clump_logit": outputs[0]["clump"].float()}
+
     def quantities(self) -> tuple[Quantity, ...]:
         """Return bulge-to-total ratio, logit of the most probable clump pixel, number and area of the clumps."""
         return list_quantities(ratio.bin_centres(self.settings.n_bins), self.context.constants)

@@ -33,11 +33,11 @@ def list_quantities(centres: Sequence[float], constants: Mapping[str, Any]) -> t
         return predicted["bt_bins"] @ ratios.to(predicted["bt_bins"])
 
     def brightest(predicted: Mapping[str, Tensor]) -> Tensor:
-        clump = predicted["clump"]
-        return (clump == clump.amax((-2, -1), keepdim=True)).float()[:, None]
+        logit = predicted["clump_logit"]
+        return (logit == logit.amax((-2, -1), keepdim=True)).float()[:, None]
 
     def pixel(predicted: Mapping[str, Tensor], fixed: Tensor) -> Tensor:
-        return torch.logit((predicted["clump"] * fixed[:, 0]).sum((-2, -1)), _CLIP)
+        return (predicted["clump_logit"] * fixed[:, 0]).sum((-2, -1))
 
     def count(predicted: Mapping[str, Tensor], fixed: Tensor) -> Tensor:
         height = predicted["centre"]
