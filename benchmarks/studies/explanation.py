@@ -4,7 +4,6 @@ python explanation.py MODEL STORE --target z_mean --record
 """
 
 import argparse
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +57,6 @@ COLUMNS = {
     "stability": ("other noise", 2),
     "flip": ("flipped", 2),
     "residual": ("completeness residual, 95 %", 4),
-    "seconds": ("s per 100 images", 1),
 }
 
 
@@ -127,11 +125,9 @@ def find_companion(bulge: np.ndarray) -> np.ndarray:
 
 def judge(trial: Trial, method: str) -> tuple[dict[str, np.ndarray | float], np.ndarray]:
     """Return the numbers of each object, and the maps."""
-    start = time.perf_counter()
     made = attribute(
         trial.explained, trial.inputs, method, options=trial.options, orientations=trial.orientations, fixed=trial.fixed
     )
-    seconds = time.perf_counter() - start
     few, maps = trial.first(trial.n_few), made.maps
     flipped = torch.from_numpy(few.maps(method, inputs=few.inputs.turn(FLIP)).copy())
     noisy = few.maps(method, inputs=with_noise(few.inputs))
@@ -141,7 +137,6 @@ def judge(trial: Trial, method: str) -> tuple[dict[str, np.ndarray | float], np.
         "similarity_top": compare_with_shuffled(few, method, first, 1 / 3),
         "stability": rank_correlation(first, noisy),
         "flip": rank_correlation(first, undo_symmetry(flipped, FLIP).numpy()),
-        "seconds": 100 * seconds / len(maps),
     }
     if METHODS[method].sums_to:
         some, usual = trial.first(N_RESIDUAL), Options()
@@ -195,8 +190,6 @@ def summarize(numbers: dict[str, dict], maps: dict[str, np.ndarray], masks: np.n
                 row["agreement"] = bootstrap(np.nanmean, np.nanmean(each[np.isfinite(each).any(1)], axis=0))
         if "residual" in found and np.isfinite(found["residual"]).any():
             row["residual"] = bootstrap(lambda residual: np.nanquantile(residual, 0.95), found["residual"])
-        if "seconds" in found:
-            row["seconds"] = (found["seconds"], np.nan)
         table[name] = row
     return table
 
@@ -253,7 +246,7 @@ def main() -> None:
     for method in allowed(explained):
         if method not in args.without:
             numbers[method], maps[method] = judge(trial, method)
-            print(method, f"{numbers[method]['seconds']:.1f} s per 100", flush=True)
+            print(method, flush=True)
     table = summarize(numbers, maps, masks)
     name = f"explain-{model.task.name}-{target}"
     failed = [method for method, row in table.items() if row.get("similarity", (0, 0))[0] >= FAILS_ABOVE]
