@@ -40,6 +40,8 @@ class Quantity:
         monotonic function of one: what rules for layers start from.
     names : sequence of str, optional
         Names of what `fix` chooses by number, such as classes.
+    explained_by : sequence of str, optional
+        Best methods, where they are other than those of the task.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Quantity:
     fix: Callable[[Predictions], Tensor] | None = None
     raw: Callable[[nn.Module, dict[str, Tensor], Tensor], Tensor] | None = None
     names: Sequence[str] = ()
+    explained_by: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,9 @@ def _read(
 
 
 def choose_method(model: Model, explained: Explained) -> str:
-    """Return the best method of the task that network and number allow."""
-    return next(name for name in model.task.explained_by if name in allowed(explained))
+    """Return the best method of number or task that network and number allow."""
+    wanted = explained.quantity.explained_by or model.task.explained_by
+    return next(name for name in wanted if name in allowed(explained))
 
 
 def find_objects(model: Model, store: Reader, ids: Sequence[str] | None, n_objects: int = N_DRAWN) -> np.ndarray:

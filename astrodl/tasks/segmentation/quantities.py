@@ -50,7 +50,9 @@ def list_quantities(centres: Sequence[float], constants: Mapping[str, Any]) -> t
 
     return (
         Quantity("bt", "B/T", "bulge-to-total flux ratio", bulge_to_total),
-        Quantity("clump", "nats", "logit of the most probable clump pixel", pixel, fix=brightest),
+        Quantity(
+            "clump", "nats", "logit of the most probable clump pixel", pixel, brightest, explained_by=("gradient",)
+        ),
         Quantity("clump_count", "clumps", "expected number of clumps: sum of the probabilities of all peaks", count),
         Quantity("clump_area", "pixels", "expected area of the clumps", area),
     )
