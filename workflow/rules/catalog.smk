@@ -17,7 +17,9 @@ rule catalog:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        shares=lambda wildcards, input: ["--shares", *input.shares] if input.shares else [],
+        shares=lambda wildcards, input: (
+            ["--shares", *input.shares] if input.shares else []
+        ),
     message:
         "{wildcards.survey}: write the catalogue"
     shell:
