@@ -7,6 +7,7 @@ from typing import Any
 import astrodl
 from astrodl.cli.arguments import add_machine, add_task, add_threads, add_verb, count, index
 from astrodl.cli.settings import add_settings, read_task
+from astrodl.errors import ConfigError
 
 __all__ = ["VERBS"]
 
@@ -158,12 +159,21 @@ def add_explain(verbs: Any) -> None:
     verb.add_argument("--method", metavar="NAME", help="attribution method (default: the best one of the task)")
     verb.add_argument("--target", metavar="NAME", help="predicted number (default: the first one of the task)")
     verb.add_argument("--ids", metavar="ID", nargs="+", help="objects (default: some test objects)")
-    verb.add_argument("--draws", metavar="N", type=count, default=4, help="noise images as baselines (default: 4)")
+    verb.add_argument(
+        "--draws", metavar="N", type=count, help="noise images as baselines (default: 4; 1 with --shares)"
+    )
     verb.add_argument(
         "--steps", metavar="N", type=count, default=64, help="steps of integrated gradients (default: 64)"
     )
     verb.add_argument("--seed", metavar="K", type=index, default=0, help="seed of the noise (default: 0)")
-    verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of maps, shares and sheet")
+    made = verb.add_mutually_exclusive_group(required=True)
+    made.add_argument("--out", metavar="DIR", type=Path, help="folder of maps, shares and sheet")
+    made.add_argument(
+        "--shares",
+        metavar="FILE",
+        type=Path,
+        help="only write the shares of bands and annuli of all objects to this FITS table, for `astrodl catalog`",
+    )
     verb.add_argument(
         "--units", action="store_true", help="also draw what the units of the network look for, in a minute or two"
     )
@@ -181,9 +191,12 @@ def _explain(args: argparse.Namespace) -> None:
     from astrodl.device import choose_device
 
     choose_device(args.device, args.threads)
+    if args.shares is not None:
+        _write_shares(args)
+        return
     astrodl.explain(
-        args.model, args.store, args.out, method=args.method, target=args.target, ids=args.ids, draws=args.draws,
-        steps=args.steps, seed=args.seed, device=args.device,
+        args.model, args.store, args.out, method=args.method, target=args.target, ids=args.ids,
+        draws=args.draws or 4, steps=args.steps, seed=args.seed, device=args.device,
     )  # fmt: skip
     if args.units:
         from astrodl.pipeline.units import draw_units
@@ -191,11 +204,25 @@ def _explain(args: argparse.Namespace) -> None:
         draw_units(args.model, args.store, args.out, device=args.device)
 
 
+def _write_shares(args: argparse.Namespace) -> None:
+    from astrodl.pipeline.shares import write_shares
+
+    if args.ids or args.units:
+        raise ConfigError("--shares: is of all objects, without figures; leave out --ids and --units, or give --out")
+    write_shares(
+        args.model, args.store, args.shares, method=args.method or "input_x_gradient", target=args.target,
+        draws=args.draws or 1, steps=args.steps, seed=args.seed, device=args.device,
+    )  # fmt: skip
+
+
 def add_catalog(verbs: Any) -> None:
     """Add `catalog`."""
     verb = add_verb(verbs, _catalog)
     verb.add_argument("store", metavar="STORE", type=Path, help="store.h5 that `astrodl ingest` wrote")
     verb.add_argument("predictions", metavar="PREDICTIONS", type=Path, nargs="+", help="predictions.h5 of a task")
+    verb.add_argument(
+        "--shares", metavar="TABLE", type=Path, nargs="+", default=(), help="tables of `astrodl explain --shares`"
+    )
     verb.add_argument("--out", metavar="FILE", type=Path, required=True, help="catalogue to write (FITS)")
 
 
@@ -204,7 +231,7 @@ def _catalog(args: argparse.Namespace) -> None:
 
     astrodl catalog store.h5 photoz.h5 morphology.h5 --out catalog.fits
     """
-    astrodl.catalog(args.store, args.predictions, args.out)
+    astrodl.catalog(args.store, args.predictions, args.out, shares=args.shares)
 
 
 def add_product(verbs: Any) -> None:

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["canonicalize", "make_views"]
+__all__ = ["SOFTENING", "canonicalize", "make_views"]
+
+SOFTENING = 0.1
+"""Surface brightness, in units of the mean of the view, above which the scaling of views turns logarithmic."""
 
 
 def canonicalize(
@@ -77,7 +80,7 @@ def make_views(
     units: Sequence[float] | None = None,
     size: int = 32,
     extent: float = 3.0,
-    softening: float = 0.1,
+    softening: float = SOFTENING,
 ) -> tuple[Tensor, Tensor]:
     """Make canonical views, scaled by arsinh, of images in memory.
 

@@ -31,7 +31,7 @@ LRP_EPSILON = 1e-2
 """Number that keeps the epsilon rule from dividing by sums that cancel."""
 
 FIRST_SEGMENTS = 16
-"""Equal segments that a path of integrated gradients is divided into at first."""
+"""Segments that a path of integrated gradients is divided into at first; they grow with the distance from the sky."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,13 @@ def integrated_gradients(call: Call) -> Tensor:
 
     The change of the number over a segment is known from its ends, and with it the error of each segment. Those of the
     largest errors are divided into three, of which the middle one keeps its gradient, until there are `steps`. Networks
-    react to the first light that rises from the noise much faster than to the rest, and equal steps miss it.
+    react to the first light that rises from the noise much faster than to the rest, and equal steps miss it. The error
+    that is left in a segment is divided among its pixels in proportion to the modulus of their contributions, none of
+    which changes its sign.
     """
     n_first = min(call.options.steps, FIRST_SEGMENTS)
-    nodes = torch.linspace(0, 1, n_first + 1, device=call.images.device)[:, None].expand(-1, len(call.images))
+    places = torch.linspace(0, 1, n_first + 1, device=call.images.device) ** 3
+    nodes = places[:, None].expand(-1, len(call.images))
     start, width = nodes[:-1], nodes.diff(dim=0)
     change = _along(call, nodes).diff(dim=0)
     parts = _integrate(call, start, width)
@@ -128,7 +131,9 @@ def integrated_gradients(call: Call) -> Tensor:
         start = torch.cat([start.scatter(0, worst, first + third), first, first + 2 * third])
         width = torch.cat([width.scatter(0, worst, third), third, third])
         change = torch.cat([change.scatter(0, worst, middle), below, above])
-    return parts.sum(0)
+    error, size = change - parts.sum((2, 3, 4)), parts.abs()
+    factor = (error / size.sum((2, 3, 4)).clamp_min(1e-30)).clamp(-1, 1)  # where it is larger, the residual says so
+    return (parts + factor[..., None, None, None] * size).sum(0)
 
 
 def _integrate(call: Call, start: Tensor, width: Tensor) -> Tensor:

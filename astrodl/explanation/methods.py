@@ -26,8 +26,8 @@ class Attribution:
     Attributes
     ----------
     maps : (N, C, H, W) float32 array
-        Attribution per band and pixel, in the unit of the number; C is 1 for a method that does not know bands. Zero
-        where there is no data.
+        Attribution per band and pixel, in the unit of the number, and per sigma of the sky noise for slopes; C is 1 for
+        a method that does not know bands. Zero where there is no data.
     value : (N,) array
         The predicted number, averaged over the orientations used.
     change : (N,) array
@@ -57,6 +57,8 @@ class Method:
     sums_to : str
         What the sum of the maps is: `change` of the number from that of the sky, the `value` of an output of the
         network, or nothing.
+    is_slope : bool
+        Whether its maps are the change of the number for one standard deviation of sky noise in a pixel.
     raw : bool
         Whether it explains an output of the network itself, and needs a rule for every layer.
     cost : callable
@@ -70,14 +72,16 @@ class Method:
     run: Callable[[Call], Tensor]
     reference: str
     sums_to: str = ""
+    is_slope: bool = False
     raw: bool = False
     cost: Callable[[Options], int] = lambda options: 1
 
 
 METHODS: Mapping[str, Method] = {
-    "gradient": Method("gradient", "flux", run.gradient, "Simonyan et al. 2014, arXiv:1312.6034"),
+    "gradient": Method("gradient", "flux", run.gradient, "Simonyan et al. 2014, arXiv:1312.6034", is_slope=True),
     "smooth_gradient": Method(
-        "SmoothGrad", "flux", run.smooth_gradient, "Smilkov et al. 2017, arXiv:1706.03825", cost=lambda o: o.samples
+        "SmoothGrad", "flux", run.smooth_gradient, "Smilkov et al. 2017, arXiv:1706.03825", is_slope=True,
+        cost=lambda o: o.samples,
     ),
     "input_x_gradient": Method(
         "input × gradient", "flux", run.input_x_gradient, "Shrikumar et al. 2016, arXiv:1605.01713"
@@ -94,9 +98,12 @@ METHODS: Mapping[str, Method] = {
     ),
     "lrp": Method("LRP", "network", run.lrp, "Bach et al. 2015, PLoS ONE 10, e0130140", raw=True),
     "guided_backpropagation": Method(
-        "guided backpropagation", "flux", run.guided_backpropagation, "Springenberg et al. 2015, arXiv:1412.6806"
+        "guided backpropagation", "flux", run.guided_backpropagation, "Springenberg et al. 2015, arXiv:1412.6806",
+        is_slope=True,
     ),
-    "deconvolution": Method("deconvolution", "flux", run.deconvolution, "Zeiler & Fergus 2014, arXiv:1311.2901"),
+    "deconvolution": Method(
+        "deconvolution", "flux", run.deconvolution, "Zeiler & Fergus 2014, arXiv:1311.2901", is_slope=True
+    ),
     "grad_cam": Method("Grad-CAM", "network", run.grad_cam, "Selvaraju et al. 2017, arXiv:1610.02391"),
     "occlusion": Method("occlusion", "network", run.occlusion, "Zeiler & Fergus 2014, arXiv:1311.2901"),
     "band_ablation": Method("ablation per band", "network", run.band_ablation, "Zeiler & Fergus 2014, arXiv:1311.2901"),
@@ -214,7 +221,7 @@ def _attribute_part(
         element = draw % orientations
         turned = inputs.turn(element)
         turned_fixed = _turn_fixed(fixed, element, inputs)
-        sky = turned.replace(turned.sky_image(turned.noise(generator)))
+        sky = turned.replace(turned.baseline(turned.noise(generator)))
         arguments = explained.bind(turned, turned_fixed, method.frame, raw=method.raw)
         call = Call(
             explained,

@@ -11,8 +11,10 @@ from astrodl.models.apertures import ApertureResNet, LearnedApertures
 from astrodl.models.architectures.base import Trunk
 from astrodl.models.blocks import MLP, BatchNorm2d, ConvBlock, Dropout, ResidualBlock
 from astrodl.models.cnn import CompactResNet
+from astrodl.models.gan import EncoderGAN
 from astrodl.models.hybrid import HybridNetwork
 from astrodl.models.redshift import RedshiftNetwork
+from astrodl.models.representation import LatentNetwork
 from astrodl.models.space import FeatureSpace
 from astrodl.models.style import Pooling
 from astrodl.models.unet import UNet
@@ -32,7 +34,8 @@ def refuse_layers(method: str, network: nn.Module) -> str | None:
     `guided_backpropagation` and `deconvolution` change the gradient of ReLU alone. `lrp` and `deeplift` need a rule for
     every layer: they have one for the sums of residual blocks and for layer norms, but none for products, softmax over
     pixels, or group norm.
-    `grad_cam` needs a map whose mean gradient is not zero: a softmax over the pixels makes it zero.
+    `grad_cam` needs a map whose mean gradient is not zero: a softmax over the pixels makes it zero. The number has to
+    depend on the image through it, and it has to be made once.
     """
     modules = list(network.modules())
     if method in ("guided_backpropagation", "deconvolution"):
@@ -44,6 +47,8 @@ def refuse_layers(method: str, network: nn.Module) -> str | None:
     if method == "grad_cam":
         if any(isinstance(module, LearnedApertures) for module in modules):
             return "needs maps that are pooled, and those of LearnedApertures pass a softmax over the pixels"
+        if isinstance(network, EncoderGAN | LatentNetwork):
+            return "needs a last map that all depends on, and the network compares images or averages views of them"
         return None if last_maps(network) is not None else "needs convolutions, and the network has none"
     if method in ("lrp", "deeplift"):
         known = (*_CONTAINERS, *_LINEAR, *_SELECTING, Pooling, ResidualBlock, FeatureSpace, nn.LayerNorm)

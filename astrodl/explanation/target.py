@@ -38,6 +38,10 @@ class Quantity:
     raw : callable, optional
         Computes an output of the network itself (B,) from network, batch and fixed values, where the number is a
         monotonic function of one: what rules for layers start from.
+    names : sequence of str, optional
+        Names of what `fix` chooses by number, such as classes.
+    explained_by : sequence of str, optional
+        Best methods, where they are other than those of the task.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Quantity:
     of: Callable[[Predictions, Tensor], Tensor]
     fix: Callable[[Predictions], Tensor] | None = None
     raw: Callable[[nn.Module, dict[str, Tensor], Tensor], Tensor] | None = None
+    names: Sequence[str] = ()
+    explained_by: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -78,19 +84,28 @@ class Sky:
 class Inputs:
     """A batch of a network with its sky, in one orientation.
 
+    Parameters
+    ----------
+    batch : dict of str to tensor
+        Inputs of the network.
+    sky : Sky
+    expected : (B, C, H, W) tensor, optional
+        Noise-free images, in the scale of the network, that baselines are noisy versions of; by default empty sky.
+
     Attributes
     ----------
     image : (B, C, H, W) tensor
         Image that the network takes.
     others : dict of str to tensor
         All other inputs, which are kept.
-    sky : Sky
+    sky, expected
+        As given.
     """
 
-    def __init__(self, batch: Mapping[str, Tensor], sky: Sky):
+    def __init__(self, batch: Mapping[str, Tensor], sky: Sky, expected: Tensor | None = None):
         self.image = batch["image"]
         self.others = {name: tensor for name, tensor in batch.items() if name != "image"}
-        self.sky = sky
+        self.sky, self.expected = sky, expected
 
     def __len__(self) -> int:
         return len(self.image)
@@ -103,25 +118,28 @@ class Inputs:
     def rows(self, chosen: slice | Tensor) -> "Inputs":
         """Select objects."""
         sky = Sky(self.sky.sigma[chosen], self.sky.stretch, self.sky.known[chosen])
-        return Inputs({name: tensor[chosen] for name, tensor in self.batch.items()}, sky)
+        expected = None if self.expected is None else self.expected[chosen]
+        return Inputs({name: tensor[chosen] for name, tensor in self.batch.items()}, sky, expected)
 
     def turn(self, element: int) -> "Inputs":
         """Apply a symmetry of the square to all maps."""
         batch = {name: apply_symmetry(t, element) if t.ndim == 4 else t for name, t in self.batch.items()}
-        return Inputs(batch, Sky(self.sky.sigma, self.sky.stretch, apply_symmetry(self.sky.known, element)))
+        sky = Sky(self.sky.sigma, self.sky.stretch, apply_symmetry(self.sky.known, element))
+        return Inputs(batch, sky, None if self.expected is None else apply_symmetry(self.expected, element))
 
     def replace(self, image: Tensor) -> "Inputs":
         """Give the objects another image."""
-        return Inputs({**self.others, "image": image}, self.sky)
+        return Inputs({**self.others, "image": image}, self.sky, self.expected)
 
     def noise(self, generator: torch.Generator) -> Tensor:
         """Draw an image of the sky alone in units of its noise, one for all objects: (1, C, H, W)."""
         drawn = torch.randn((1, *self.image.shape[1:]), generator=generator)
         return drawn.to(self.image.device)
 
-    def sky_image(self, noise: Tensor) -> Tensor:
-        """Return images of the sky (B, C, H, W) for noise in units of its own; unknown pixels keep their value."""
-        return torch.where(self.sky.known, self.sky.from_flux(noise), self.image)
+    def baseline(self, noise: Tensor) -> Tensor:
+        """Return baselines (B, C, H, W) for noise in units of that of the sky; unknown pixels keep their value."""
+        flux = noise if self.expected is None else self.sky.to_frame(self.expected, "flux") + noise
+        return torch.where(self.sky.known, self.sky.from_flux(flux), self.image)
 
 
 class Explained(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from astrodl.explanation.methods import Options, attribute
 from astrodl.explanation.rules import without_inplace
 from astrodl.explanation.shares import smooth_maps
 from astrodl.explanation.target import Explained, Inputs
@@ -16,12 +17,14 @@ from astrodl.losses import ssim
 __all__ = [
     "FAILS_ABOVE",
     "FRACTIONS",
+    "N_SHUFFLES",
     "area_share",
     "brightness",
     "deletion",
     "energy_inside",
     "insertion",
     "map_similarity",
+    "maps_of_shuffled",
     "randomize",
     "rank_correlation",
     "with_noise",
@@ -29,6 +32,8 @@ __all__ = [
 
 FAILS_ABOVE = 0.3
 """Structural similarity of maps of the trained and of a random network above which a method fails."""
+N_SHUFFLES = 8
+"""Networks with shuffled weights that a method is compared with."""
 FRACTIONS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 """Fractions of the pixels that are removed or shown."""
 
@@ -60,6 +65,58 @@ def randomize(explained: Explained, inputs: Inputs, *, n_stages: int = 3, seed: 
                 parameter.data = parameter.data.flatten()[order].view_as(parameter)
         _measure_batch_norms(explained.with_network(network), inputs)
         yield explained.with_network(copy.deepcopy(network))
+
+
+def maps_of_shuffled(
+    explained: Explained,
+    inputs: Inputs,
+    method: str,
+    *,
+    options: Options | None = None,
+    orientations: int = 1,
+    fixed: Tensor | None = None,
+    n_shuffles: int = N_SHUFFLES,
+    depth: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return maps by a method of networks whose weights are shuffled, each of some of the objects.
+
+    Some shuffled networks look at the same pixels as the trained one by chance, so that a single one says little. The
+    k-th of the networks explains the objects k, k + K, ..., which costs as much as one network for all.
+
+    Parameters
+    ----------
+    explained : Explained
+    inputs : Inputs
+        Objects, which are used again where there are fewer than networks.
+    method, options, orientations, fixed
+        As for `attribute`.
+    n_shuffles : int
+        Number of networks K.
+    depth : float
+        Fraction of the layers that are shuffled, from the output.
+
+    Returns
+    -------
+    maps : (M, C, H, W) array
+        Maps of the shuffled networks.
+    rows : (M,) array
+        Row of the object of each map; M is the number of objects, or `n_shuffles` if that is larger.
+    network : (M,) array
+        Number of the network of each map.
+    """
+    fixed = explained.fix(inputs) if fixed is None else fixed
+    maps, rows, numbers = [], [], []
+    n_stages = max(1, round(1 / depth))
+    for k in range(n_shuffles):
+        chosen = torch.arange(k, max(len(inputs), n_shuffles), n_shuffles) % len(inputs)
+        shuffled = next(iter(randomize(explained, inputs, n_stages=n_stages, seed=k)))
+        made = attribute(
+            shuffled, inputs.rows(chosen), method, options=options, orientations=orientations, fixed=fixed[chosen]
+        )
+        maps.append(made.maps)
+        rows.append(chosen.numpy())
+        numbers.append(np.full(len(chosen), k))
+    return np.concatenate(maps), np.concatenate(rows), np.concatenate(numbers)
 
 
 @torch.no_grad()
@@ -151,7 +208,7 @@ def _perturb(
     """Return |f(x) - f(x')| at each of `FRACTIONS`, where all bands of a pixel are replaced by noise realisations."""
     fixed = explained.fix(inputs) if fixed is None else fixed
     value = explained.evaluate(inputs, fixed)
-    sky = inputs.sky_image(inputs.noise(torch.Generator().manual_seed(seed)))
+    sky = inputs.baseline(inputs.noise(torch.Generator().manual_seed(seed)))
     size = torch.from_numpy(np.abs(maps.sum(1, dtype=np.float64))).flatten(1).to(inputs.image.device)
     rank = size.argsort(dim=1, descending=True, stable=True).argsort(dim=1).view(len(size), 1, *maps.shape[-2:])
     found = []

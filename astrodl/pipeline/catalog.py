@@ -12,6 +12,7 @@ from astrodl.calibration.training_range import INPUT_FLAGS
 from astrodl.errors import StoreError
 from astrodl.pipeline.input_columns import input_columns, object_identifiers, text_widths
 from astrodl.pipeline.predictions import Predictions
+from astrodl.pipeline.shares import Shares, open_shares
 from astrodl.pipeline.suitability import list_files, require_other_output
 from astrodl.products import Column, name_safely, stream_catalog
 from astrodl.products.write import RESERVED
@@ -25,7 +26,13 @@ BLOCK = 4096
 """Objects in memory at a time."""
 
 
-def catalog(store: FilePath, predictions: Sequence[FilePath] | FilePath, out: FilePath) -> Path:
+def catalog(
+    store: FilePath,
+    predictions: Sequence[FilePath] | FilePath,
+    out: FilePath,
+    *,
+    shares: Sequence[FilePath] | FilePath = (),
+) -> Path:
     """Join the predictions of all tasks into one FITS catalogue, block by block.
 
     Parameters
@@ -36,6 +43,8 @@ def catalog(store: FilePath, predictions: Sequence[FilePath] | FilePath, out: Fi
         One predictions file per task.
     out : path
         Catalogue to write.
+    shares : path, or sequence of path
+        Tables of `astrodl explain --shares`, at most one per task, whose shares of bands and annuli become columns.
 
     Returns
     -------
@@ -45,22 +54,23 @@ def catalog(store: FilePath, predictions: Sequence[FilePath] | FilePath, out: Fi
     Raises
     ------
     StoreError
-        Predictions were made from another store, or two are of one task.
+        Predictions or shares were made from another store, or two are of one task.
 
     Examples
     --------
     >>> astrodl.catalog("store.h5", ["photoz.h5", "morphology.h5"], "catalog.fits")  # doctest: +SKIP
     """
-    predictions = list_files(predictions)
-    require_other_output(out, store, *predictions)
+    predictions, shares = list_files(predictions), list_files(shares)
+    require_other_output(out, store, *predictions, *shares)
     with open_store(store) as reader:
         sources = [(predicted, predicted.task()) for predicted in map(Predictions, map(Path, predictions))]
         check_sources(reader, sources)
+        explained = open_shares(reader, shares)
         header = _provenance(reader, sources)
         widths = text_widths(reader, BLOCK)
         with stream_catalog(Path(out), len(reader), header, widths={"object_id": widths["object_id"]}) as table:
             for start in range(0, max(len(reader), 1), BLOCK):
-                table.write(join_columns(reader, sources, widths, start, min(start + BLOCK, len(reader))))
+                table.write(join_columns(reader, sources, widths, start, min(start + BLOCK, len(reader)), explained))
     return Path(out)
 
 
@@ -87,7 +97,12 @@ def _provenance(reader: Reader, sources: Sequence[tuple[Predictions, AnyTask]]) 
 
 
 def join_columns(
-    reader: Reader, sources: Sequence[tuple[Predictions, AnyTask]], widths: Mapping[str, int], start: int, stop: int
+    reader: Reader,
+    sources: Sequence[tuple[Predictions, AnyTask]],
+    widths: Mapping[str, int],
+    start: int,
+    stop: int,
+    shares: Sequence[Shares] = (),
 ) -> list[Column]:
     """Return the columns of the objects from `start` to `stop`; those of the input give way to equal names.
 
@@ -101,6 +116,8 @@ def join_columns(
         Number of characters of each column of text, as `text_widths` returns it.
     start, stop
         Range of objects.
+    shares
+        Shares of bands and annuli of tasks.
 
     Raises
     ------
@@ -116,6 +133,8 @@ def join_columns(
         held_out = "whether no network that predicted the object had been trained on it"
         values = predicted.held_out(start, stop)
         columns.append(Column(f"{task.name}_unseen", values, None, held_out, "meta.code.qual"))
+    for explained in shares:
+        columns += explained.columns(reader.block("object_id", start, stop))
     named = name_safely([*columns, *input_columns(reader, widths, start, stop)])
     return [*named[:n_own], *named[len(columns) :], *named[n_own : len(columns)]]
 

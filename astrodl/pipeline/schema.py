@@ -34,6 +34,9 @@ class SurveySettings(Section):
     explain: tuple[str, ...] = ()
     """Names of tasks whose predictions are explained in the report, by maps of some test objects; needs Captum (extra
     `explain`)."""
+    shares: tuple[str, ...] = ()
+    """Names of tasks for which the catalogue says which bands and annuli the prediction comes from, in the columns
+    `TASK_band_share` and `TASK_radius_share`; needs Captum."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "SurveySettings":

@@ -51,11 +51,16 @@ def pixel_problems(config: Any) -> list[str]:
 
 def explanation_problems(config: Any) -> list[str]:
     """List what keeps a survey from being explained: Captum is not installed."""
-    asked = [name for name, survey in config.surveys.items() if survey.explain]
+    asked = [
+        f"{name}.{key}"
+        for name, survey in config.surveys.items()
+        for key in ("explain", "shares")
+        if getattr(survey, key)
+    ]
     if not asked or find_spec("captum"):
         return []
     return [
-        f"surveys.{asked[0]}.explain: needs Captum, which is not installed; remove it, or run: "
+        f"surveys.{asked[0]}: needs Captum, which is not installed; remove it, or run: "
         "pip install 'astrodl-survey[explain]'"
     ]
 

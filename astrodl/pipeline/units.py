@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from astrodl.atomic import FilePath
+from astrodl.data.views import canonicalize
 from astrodl.explanation.features import (
     Number,
     exemplars,
@@ -18,15 +19,18 @@ from astrodl.explanation.features import (
     nearest_neighbours,
     pool_maps,
 )
+from astrodl.explanation.methods import METHODS, Options
 from astrodl.explanation.rules import last_maps, without_inplace
 from astrodl.explanation.target import Explained, Inputs
-from astrodl.pipeline.explain import find_objects
-from astrodl.plots.explanation import filter_sheet, panel_sheet
+from astrodl.pipeline.explain import choose_method, find_objects
+from astrodl.pipeline.explanation import Explanation, attribute_objects
+from astrodl.plots.explanation import filter_sheet, mean_map_sheet, panel_sheet
 from astrodl.plots.images import lupton_rgb, sheet_of_rows
 from astrodl.plots.style import save
 from astrodl.store import Reader, open_store
 from astrodl.tasks.colour import colour, survey_factors
 from astrodl.tasks.explained import find_quantity, prepare_inputs, single_view
+from astrodl.tasks.inputs import fit_units
 from astrodl.tasks.model import Model, load_model
 
 __all__ = ["draw_units"]
@@ -34,6 +38,12 @@ __all__ = ["draw_units"]
 N_OBJECTS = 256
 """Objects among which exemplars and neighbours are searched."""
 N_SHOWN = 8
+N_AVERAGED = 128
+"""Objects of the mean maps."""
+_EXTENT = 3.0
+"""Half of the side of canonical views in rms radii."""
+LEAST_OBJECTS = 5
+"""Objects that a mean map needs."""
 N_STARTS = 4
 
 
@@ -46,8 +56,8 @@ def draw_units(model: Model | FilePath, store: FilePath, out: FilePath, *, devic
     store : path
         Survey whose objects are shown.
     out : path
-        Folder of `filters.png`, `feature_maps.png`, `exemplars.png`, `neighbours.png` and `maximised.png`. A network
-        whose images are canonical views has no maximised galaxies.
+        Folder of `filters.png`, `feature_maps.png`, `exemplars.png`, `neighbours.png`, `mean_maps.png` and
+        `maximised.png`. A network whose images are canonical views has neither of the last two.
     device : str
         auto, cpu or cuda, where `model` is a path.
 
@@ -66,6 +76,8 @@ def draw_units(model: Model | FilePath, store: FilePath, out: FilePath, *, devic
         figures = {"filters": _filters(model), **_objects(model, explained, inputs, rgb)}
         if inputs.image.shape[-1] == model.task.context.size:
             figures["maximised"] = _maximised(model, inputs, reader, rows)
+            some = slice(0, len(rows), max(1, len(rows) // N_AVERAGED))
+            figures["mean_maps"] = _mean_maps(model, explained, inputs.rows(some), reader, rows[some])
     for name, figure in figures.items():
         save(figure, folder / f"{name}.png")
     return [folder / f"{name}.png" for name in figures]
@@ -109,6 +121,45 @@ def _objects(model: Model, explained: Explained, inputs: Inputs, rgb: np.ndarray
         heading=f"{title}: nearest neighbours of the first galaxy of each row in {last}",
     )
     return drawn
+
+
+def _mean_maps(model: Model, explained: Explained, inputs: Inputs, store: Reader, rows: np.ndarray) -> Figure:
+    """Draw mean canonical attributions of the objects of each class, or in thirds of the number."""
+    method = choose_method(model, explained)
+    unknown = np.full(len(rows), np.nan)
+    options = Options(draws=1)
+    made = attribute_objects(model, explained, inputs, store.object_id[rows], unknown, method, options)
+    groups = _groups(explained, made)
+    modulus = np.abs(made.maps).sum((1, 2, 3), keepdims=True)
+    images, sky = store.images(rows), store.sky_sigma[rows]
+    units = fit_units(store, rows).get("units")
+    views, noise = canonicalize(torch.from_numpy(images), torch.from_numpy(sky), units=units, extent=_EXTENT)
+    # with zero noise a band has no weight in centre, axes and size, so that the maps are turned and scaled as the image
+    both = np.concatenate([images, made.maps / np.maximum(modulus, 1e-30)], axis=1)
+    weights = np.concatenate([sky, np.zeros_like(made.maps[:, :, 0, 0])], axis=1)
+    units = None if units is None else [*units, *[1.0] * made.maps.shape[1]]
+    turned, _ = canonicalize(torch.from_numpy(both), torch.from_numpy(weights), units=units, extent=_EXTENT)
+    turned = turned[:, images.shape[1] :]
+    maps = (turned / turned.abs().sum((1, 2, 3), keepdim=True).clamp_min(1e-30)).numpy()
+    mean = [views[chosen].mean(0) for chosen in groups.values()]
+    depth = torch.stack([noise[chosen].mean(0) / len(chosen) ** 0.5 for chosen in groups.values()])
+    return mean_map_sheet(
+        lupton_rgb(torch.stack(mean).numpy(), depth.numpy()),
+        np.stack([maps[chosen].mean(0) for chosen in groups.values()]),
+        model.bands,
+        [f"{name} ({len(chosen)})" for name, chosen in groups.items()],
+        heading=f"{model.task.title}: mean attribution to {explained.quantity.about} by {METHODS[method].title}",
+        edge=_EXTENT,
+    )
+
+
+def _groups(explained: Explained, made: Explanation) -> dict[str, np.ndarray]:
+    """Return the objects of each class that the number is of, or the thirds of the number."""
+    if explained.quantity.names:
+        found = {name: np.flatnonzero(made.chosen == name) for name in explained.quantity.names}
+        return {name: rows for name, rows in found.items() if len(rows) >= LEAST_OBJECTS}
+    parts = np.array_split(np.argsort(made.value), 3)
+    return {f"{made.value[rows].min():.3g} to {made.value[rows].max():.3g}": rows for rows in parts}
 
 
 def _maximised(model: Model, inputs: Inputs, store: Reader, rows: np.ndarray) -> Figure:

@@ -25,7 +25,14 @@ from astrodl.plots.style import (
     new_figure,
 )
 
-__all__ = ["attribution_sheet", "band_share_curve", "deletion_curves", "filter_sheet", "panel_sheet"]
+__all__ = [
+    "attribution_sheet",
+    "band_share_curve",
+    "deletion_curves",
+    "filter_sheet",
+    "mean_map_sheet",
+    "panel_sheet",
+]
 
 _SMOOTHING = 1.0
 """Standard deviation in pixels of the Gaussian that maps are shown with."""
@@ -95,13 +102,69 @@ def _draw_overlay(axes: Axes, image: np.ndarray, one: np.ndarray, norm: Normaliz
 
 
 def _draw_bars(axes: Axes, sums: np.ndarray, bands: Sequence[str]) -> None:
-    colors = [DIVERGING(0.85) if value > 0 else DIVERGING(0.15) for value in sums]
-    axes.barh(np.arange(len(sums)), sums, color=colors, height=0.7)
+    axes.barh(np.arange(len(sums)), sums, color=_signs(sums), height=0.7)
     axes.axvline(0, color=INK, lw=0.8)
     axes.set_yticks(np.arange(len(sums)), bands, fontsize=7)
     axes.invert_yaxis()
     axes.tick_params(axis="x", labelsize=7)
     axes.grid(axis="y", visible=False)
+
+
+@apply_style
+def mean_map_sheet(
+    rgb: ArrayLike,
+    maps: ArrayLike,
+    bands: Sequence[str],
+    titles: Sequence[str],
+    *,
+    heading: str,
+    edge: float,
+) -> Figure:
+    """Draw mean galaxy, mean attribution, its sum in rings, and the share of each band for groups of objects.
+
+    Parameters
+    ----------
+    rgb : array of shape (groups, S, S, 3)
+        Mean canonical view of each group, in colour.
+    maps : array of shape (groups, bands, S, S)
+        Mean of the attributions of the objects, each divided by the sum of its modulus.
+    bands : sequence of str
+    titles : sequence of str
+        Name and number of objects of each group.
+    heading : str
+    edge : float
+        Half of the side of a view in rms radii.
+    """
+    colours, values = np.asarray(rgb, float), np.asarray(maps, float)
+    n, side = len(colours), values.shape[-1]
+    figure = new_figure(1.75 * n + 0.6, heading=heading)
+    panels = figure.subplots(n, 4, squeeze=False, gridspec_kw={"width_ratios": (1, 1, 1.25, 1.25)})
+    shown = values.sum(1)
+    limit = max(float(np.quantile(np.abs(shown), 0.995)), 1e-30)
+    y, x = np.indices((side, side))
+    radius = np.hypot(y - (side - 1) / 2, x - (side - 1) / 2) / (side / 2) * edge
+    rings = np.minimum((radius / edge * 8).astype(int), 8).ravel()
+    for row, image, one, each, title in zip(panels, colours, shown, values, titles, strict=True):
+        for axes in row[:2]:
+            axes.set_axis_off()
+        row[0].imshow(np.clip(image, 0, 1), origin="lower")
+        row[0].set_title(title, fontsize=8)
+        row[1].imshow(one, origin="lower", cmap=DIVERGING, vmin=-limit, vmax=limit)
+        sums = np.bincount(rings, one.ravel(), 9)[:8]
+        row[2].bar((np.arange(8) + 0.5) * edge / 8, sums, width=0.8 * edge / 8, color=_signs(sums))
+        row[2].axhline(0, color=INK, lw=0.8)
+        row[2].tick_params(labelsize=7)
+        _draw_bars(row[3], each.sum((1, 2)), bands)
+    panels[0][1].set_title("mean attribution", fontsize=8, color=MUTED)
+    panels[0][2].set_title("sum in rings", fontsize=8)
+    panels[0][3].set_title("sum per band", fontsize=8)
+    panels[-1][2].set_xlabel("radius (rms radii)", fontsize=8)
+    return figure
+
+
+def _signs(values: np.ndarray) -> list[tuple[float, ...]]:
+    """Return the colour of positive and negative numbers."""
+    return [DIVERGING(0.85) if value > 0 else DIVERGING(0.15) for value in values]
 
 
 @apply_style

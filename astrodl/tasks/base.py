@@ -287,6 +287,10 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
         """Predict a batch as `predict` does, so that gradients reach the image."""
         return self.predict(network, batch)
 
+    def expected_image(self, network: NetworkT, batch: Batch) -> Tensor | None:
+        """Return the noise-free images (B, bands, y, x) that images are compared with, or None for empty sky."""
+        return None
+
     def sky(self, batch: Batch, sky_sigma: Tensor) -> Sky:
         """Return the noise of the sky in the images of a batch, from that of the cutouts (B, bands)."""
         softening = sky_sigma.new_tensor(self.context.normalization.softening)

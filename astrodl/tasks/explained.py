@@ -56,7 +56,9 @@ def n_orientations(task: AnyTask) -> int:
 
 
 def prepare_inputs(model: Model, cutouts: Cutouts) -> Inputs:
-    """Return images of cutouts as the network takes them, with the noise of their sky."""
+    """Return images of cutouts as the network takes them, with their sky and what they are compared with."""
     (batch,) = ResidentDataset(model.task.inputs(cutouts), model.device).in_order(max(1, len(cutouts)))
     sigma = torch.from_numpy(np.require(cutouts.sky_sigma, np.float32, ["C", "W"])).to(model.device)
-    return Inputs(batch, model.task.sky(batch, sigma))
+    with torch.no_grad():
+        expected = model.task.expected_image(model.network, batch)
+    return Inputs(batch, model.task.sky(batch, sigma), expected)

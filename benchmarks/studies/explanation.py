@@ -1,13 +1,13 @@
-"""Test every attribution method on a task's test objects; writes the table of docs/explain.md and its figure.
+"""Test every attribution method on a task's test objects; `--record` writes the table into docs/explain.md.
 
-python explanation.py MODEL STORE --target z_mean --out photoz
+python explanation.py MODEL STORE --target z_mean --record
 """
 
 import argparse
-import time
 from pathlib import Path
 from typing import NamedTuple
 
+import copy_to_docs
 import numpy as np
 import study
 import torch
@@ -26,7 +26,7 @@ from astrodl.explanation.trust import (
     energy_inside,
     insertion,
     map_similarity,
-    randomize,
+    maps_of_shuffled,
     rank_correlation,
     with_noise,
 )
@@ -42,6 +42,11 @@ from astrodl.tasks.model import Model
 FLIP = 4
 """A reflection, see `apply_symmetry`."""
 RIVALS = ("brightest", "random")
+N_RESIDUAL = 16
+"""Objects whose completeness residual is measured."""
+MIN_SEPARATION = 4
+"""Smallest distance in pixels of the two nuclei of a merger."""
+DOCS = Path(__file__).parents[2] / "docs"
 COLUMNS = {
     "similarity": ("similarity, all weights shuffled", 2),
     "similarity_top": ("similarity, last third shuffled", 2),
@@ -51,8 +56,7 @@ COLUMNS = {
     "agreement": ("agreement", 2),
     "stability": ("other noise", 2),
     "flip": ("flipped", 2),
-    "residual": ("completeness residual, 95 %", 3),
-    "seconds": ("s per 100 images", 0),
+    "residual": ("completeness residual, 95 %", 4),
 }
 
 
@@ -67,8 +71,8 @@ class Trial(NamedTuple):
     orientations: int
     n_few: int
 
-    def few(self) -> "Trial":
-        part = slice(0, self.n_few)
+    def first(self, n: int) -> "Trial":
+        part = slice(0, n)
         return self._replace(inputs=self.inputs.rows(part), fixed=self.fixed[part], masks=self.masks[part])
 
     def maps(self, method: str, explained: Explained | None = None, inputs: Inputs | None = None) -> np.ndarray:
@@ -81,8 +85,9 @@ class Trial(NamedTuple):
 def read_masks(model: Model, target: str, store: Reader, rows: np.ndarray) -> np.ndarray:
     """Return the pixels where the answer lies by the truth of the simulation, (N, y, x); empty where it has none.
 
-    Clump pixels for a clump; pixels with mostly bulge light for B/T; light that is not the galaxy's (the oddity, or a
-    neighbour) of odd objects for the outlier score; else the pixels of the galaxy.
+    Clump pixels for clumps; pixels with mostly bulge light for B/T; light that is not the galaxy's (the oddity, or a
+    neighbour) of odd objects for the outlier score; the companion for the logit of a merger; else the pixels of the
+    galaxy.
     """
     size = model.task.settings.view if model.task.name == "latent" else model.task.context.size
     if model.task.name == "latent" or "bulge" not in store.label_names:
@@ -100,30 +105,55 @@ def read_masks(model: Model, target: str, store: Reader, rows: np.ndarray) -> np
         smooth = ndimage.uniform_filter(rest, (0, 3, 3)) * 3  # in units of its own noise
         odd = (store.column("oddity", rows).astype(str) != "")[:, None, None]
         return (smooth > np.hypot(5 * sigma, 0.15 * galaxy)) & odd
+    if target.endswith("_merger"):
+        return np.array([find_companion(bulge) for bulge in parts[:, 0]]) & (galaxy > sigma)
     return galaxy > sigma
+
+
+def find_companion(bulge: np.ndarray) -> np.ndarray:
+    """Return the pixels nearer to the second brightest nucleus than to the brightest; none where there is one alone."""
+    smooth = ndimage.gaussian_filter(bulge, 1.0)
+    size = 2 * MIN_SEPARATION + 1
+    y, x = np.nonzero((smooth == ndimage.maximum_filter(smooth, size)) & (smooth > 0.05 * smooth.max()))
+    order = smooth[y, x].argsort()[::-1]
+    if len(order) < 2:
+        return np.zeros(bulge.shape, bool)
+    grid = np.indices(bulge.shape)
+    first, second = (np.hypot(grid[0] - y[k], grid[1] - x[k]) for k in order[:2])
+    return second < first
 
 
 def judge(trial: Trial, method: str) -> tuple[dict[str, np.ndarray | float], np.ndarray]:
     """Return the numbers of each object, and the maps."""
-    start = time.perf_counter()
     made = attribute(
         trial.explained, trial.inputs, method, options=trial.options, orientations=trial.orientations, fixed=trial.fixed
     )
-    seconds = time.perf_counter() - start
-    few, maps = trial.few(), made.maps
-    stages = [few.maps(method, shuffled) for shuffled in randomize(few.explained, few.inputs, n_stages=3)]
+    few, maps = trial.first(trial.n_few), made.maps
     flipped = torch.from_numpy(few.maps(method, inputs=few.inputs.turn(FLIP)).copy())
     noisy = few.maps(method, inputs=with_noise(few.inputs))
     first = maps[: trial.n_few]
     found: dict[str, np.ndarray | float] = {
-        "similarity": map_similarity(first, stages[-1]),
-        "similarity_top": map_similarity(first, stages[0]),
+        "similarity": compare_with_shuffled(few, method, first, 1.0),
+        "similarity_top": compare_with_shuffled(few, method, first, 1 / 3),
         "stability": rank_correlation(first, noisy),
         "flip": rank_correlation(first, undo_symmetry(flipped, FLIP).numpy()),
-        "residual": np.abs(made.residual / made.change),
-        "seconds": 100 * seconds / len(maps),
     }
+    if METHODS[method].sums_to:
+        some, usual = trial.first(N_RESIDUAL), Options()
+        made = attribute(
+            some.explained, some.inputs, method, options=usual, orientations=trial.orientations, fixed=some.fixed
+        )
+        found["residual"] = np.abs(made.residual / made.change)
     return found | perturb(trial, maps), maps
+
+
+def compare_with_shuffled(trial: Trial, method: str, maps: np.ndarray, depth: float) -> np.ndarray:
+    """Return the similarity of each map to that of a shuffled network, another one for each object."""
+    others, rows, _ = maps_of_shuffled(
+        trial.explained, trial.inputs, method, options=trial.options, orientations=trial.orientations,
+        fixed=trial.fixed, n_shuffles=len(maps), depth=depth,
+    )  # fmt: skip
+    return map_similarity(maps[rows], others)
 
 
 def perturb(trial: Trial, maps: np.ndarray) -> dict[str, np.ndarray]:
@@ -160,8 +190,6 @@ def summarize(numbers: dict[str, dict], maps: dict[str, np.ndarray], masks: np.n
                 row["agreement"] = bootstrap(np.nanmean, np.nanmean(each[np.isfinite(each).any(1)], axis=0))
         if "residual" in found and np.isfinite(found["residual"]).any():
             row["residual"] = bootstrap(lambda residual: np.nanquantile(residual, 0.95), found["residual"])
-        if "seconds" in found:
-            row["seconds"] = (found["seconds"], np.nan)
         table[name] = row
     return table
 
@@ -180,27 +208,35 @@ def write(table: dict[str, dict]) -> str:
     return study.table(["method", *(title for title, _ in COLUMNS.values())], rows)
 
 
+def choose(model: Model, target: str, store: Reader, n_objects: int) -> np.ndarray:
+    """Return test objects: for outliers all odd ones and as many others, for the logit of mergers true mergers."""
+    test = find_objects(model, store, None, len(store))
+    if model.task.name == "outliers":
+        odd = store.column("oddity", test).astype(str) != ""
+        known, rest = test[odd][: n_objects // 2], test[~odd]
+        return np.sort(np.concatenate([known, rest[:: max(1, len(rest) // n_objects)][: n_objects - len(known)]]))
+    if target.endswith("_merger"):
+        return test[store.column("class", test).astype(str) == "merger"][:n_objects]
+    return find_objects(model, store, None, n_objects)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("store", type=Path)
     parser.add_argument("--target")
     parser.add_argument("--objects", type=int, default=200)
-    parser.add_argument("--few", type=int, default=24, help="objects for shuffled weights, other noise and flips")
+    parser.add_argument("--few", type=int, default=16, help="objects for shuffled weights, other noise and flips")
     parser.add_argument("--draws", type=int, default=1)
-    parser.add_argument("--out", type=Path, required=True, help="table (.md), numbers (.json) and figure (.png)")
+    parser.add_argument("--without", nargs="+", default=[], help="methods to leave out")
+    parser.add_argument("--record", action="store_true", help="copy the table into docs/explain.md")
     args = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model(args.model, device="cpu")
     explained = find_quantity(model, args.target)
     target = explained.quantity.name
     with open_store(args.store) as store:
-        rows = find_objects(model, store, None, args.objects)
-        if model.task.name == "outliers":  # all odd objects, and as many others
-            odd = store.column("oddity", rows).astype(str) != ""
-            test = find_objects(model, store, None, len(store))
-            more = test[store.column("oddity", test).astype(str) != ""][: args.objects // 2]
-            rows = np.sort(np.concatenate([more, rows[~odd][: args.objects - len(more)]]))
+        rows = choose(model, target, store, args.objects)
         inputs = prepare_inputs(model, model.task.read(store, rows))
         masks = read_masks(model, target, store, rows)
     options = Options(draws=args.draws)
@@ -208,19 +244,29 @@ def main() -> None:
     maps = {"brightest": brightness(inputs), "random": np.random.default_rng(0).standard_normal(inputs.image.shape)}
     numbers = {name: perturb(trial, rival) for name, rival in maps.items()}
     for method in allowed(explained):
-        numbers[method], maps[method] = judge(trial, method)
-        print(method, f"{numbers[method]['seconds']:.0f} s per 100", flush=True)
+        if method not in args.without:
+            numbers[method], maps[method] = judge(trial, method)
+            print(method, flush=True)
     table = summarize(numbers, maps, masks)
-    failed = [name for name, row in table.items() if row.get("similarity", (0, 0))[0] >= FAILS_ABOVE]
-    curves = {name: found["deletion_curve"] for name, found in numbers.items()}
+    name = f"explain-{model.task.name}-{target}"
+    failed = [method for method, row in table.items() if row.get("similarity", (0, 0))[0] >= FAILS_ABOVE]
+    curves = {method: found["deletion_curve"] for method, found in numbers.items()}
     heading = f"{model.task.name}: {target.replace('_', ' ')} when pixels are replaced, {len(rows)} test objects"
+    study.PAGES.mkdir(exist_ok=True)
     save(
         deletion_curves(FRACTIONS, curves, unit=explained.quantity.unit, heading=heading, failed=failed),
-        args.out.with_suffix(".png"),
+        study.PAGES / f"{name}.png",
     )
-    write_json(args.out.with_suffix(".json"), {"n_objects": len(rows), "target": target, "table": table})
-    write_text(args.out.with_suffix(".md"), write(table) + "\n")
-    print(write(table))
+    write_json(study.PAGES / f"{name}.json", {"n_objects": len(rows), "target": target, "table": table})
+    n_true = int(masks.any((1, 2)).sum())
+    caption = (
+        f"{len(rows)} test objects, {n_true} of them with pixels of known truth; similarity, other noise and flips on "
+    )
+    text = f"{write(table)}\n\n{caption}{min(args.few, len(rows))}."
+    write_text(study.PAGES / f"{name}.md", text + "\n")
+    print(text)
+    if args.record:
+        copy_to_docs.main(str(DOCS), f"explain.md={name}")
 
 
 if __name__ == "__main__":

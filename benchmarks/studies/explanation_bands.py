@@ -1,11 +1,12 @@
 """Which band a redshift comes from, against the band that holds the 4000 angstrom break.
 
-python explanation_bands.py MODEL STORE --limits 3500-4900 4700-7200 6900-8600 8000-10500 11000-17000 --out bands
+python explanation_bands.py MODEL STORE --limits 3500-4900 4700-7200 6900-8600 8000-10500 11000-17000 --record
 """
 
 import argparse
 from pathlib import Path
 
+import copy_to_docs
 import numpy as np
 import study
 import torch
@@ -14,6 +15,7 @@ from astrodl import load_model, open_store
 from astrodl.atomic import write_text
 from astrodl.explanation.methods import Options, attribute
 from astrodl.explanation.shares import band_share, break_wavelength
+from astrodl.explanation.trust import maps_of_shuffled
 from astrodl.metrics.bootstrap import bootstrap
 from astrodl.metrics.latent import spearman
 from astrodl.pipeline.explain import find_objects
@@ -21,7 +23,10 @@ from astrodl.plots.explanation import band_share_curve
 from astrodl.plots.style import save
 from astrodl.tasks.explained import find_quantity, n_orientations, prepare_inputs
 
-METHODS = ("integrated_gradients", "input_x_gradient", "band_ablation")
+METHODS = ("input_x_gradient", "smooth_gradient", "gradient_shap", "band_ablation")
+SHUFFLED = "input_x_gradient"
+"""Method whose shares are compared with those of networks with shuffled weights."""
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def main() -> None:
@@ -33,7 +38,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--objects", type=int, default=200)
     parser.add_argument("--steps", type=int, default=32)
-    parser.add_argument("--out", type=Path, required=True, help="table (.md) and figure (.png)")
+    parser.add_argument("--record", action="store_true", help="copy table and figure into docs/explain.md")
     args = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model(args.model, device="cpu")
@@ -54,18 +59,30 @@ def main() -> None:
             shares[method] = effect / effect.sum(1, keepdims=True)
         else:
             shares[method] = band_share(maps)
-        centre = shares[method] @ np.arange(len(limits))
-        correlation = bootstrap(spearman, centre, holds)
-        most = bootstrap(lambda share, band: np.mean(share.argmax(1) == band), shares[method], holds)
-        lines.append([method, *(f"{value:.2f} ± {error:.2f}" for value, error in (correlation, most))])
+        lines.append([method.replace("_", " "), *compare(shares[method], holds)])
+    options, orientations = Options(draws=1), n_orientations(model.task)
+    maps, order, _ = maps_of_shuffled(explained, inputs, SHUFFLED, options=options, orientations=orientations)
+    lines.append([f"{SHUFFLED.replace('_', ' ')}, shuffled weights", *compare(band_share(maps), holds[order])])
     edges = limits / 4000 - 1
     heading = f"Band that {args.target} comes from, {len(rows)} test galaxies"
-    save(band_share_curve(z, shares, model.bands, edges, heading=heading), args.out.with_suffix(".png"))
+    study.PAGES.mkdir(exist_ok=True)
+    name = f"explain-bands-{args.target}"
+    save(band_share_curve(z, shares, model.bands, edges, heading=heading), study.PAGES / f"{name}.png")
     text = study.table(
         ["method", "rank correlation of mean band and band of the break", "band of the break is largest"], lines
     )
-    write_text(args.out.with_suffix(".md"), text + "\n")
+    text = f"{text}\n\n{len(rows)} test galaxies.\n\n![Share of each band](images/{name}.png)"
+    write_text(study.PAGES / f"{name}.md", text + "\n")
     print(text)
+    if args.record:
+        copy_to_docs.main(str(DOCS), f"explain.md={name}")
+
+
+def compare(share: np.ndarray, holds: np.ndarray) -> list[str]:
+    """Return rank correlation with the band of the break, and how often that band is the largest, with errors."""
+    correlation = bootstrap(spearman, share @ np.arange(share.shape[1]), holds)
+    most = bootstrap(lambda each, band: np.mean(each.argmax(1) == band), share, holds)
+    return [f"{value:.2f} ± {error:.2f}" for value, error in (correlation, most)]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from astrodl.explanation.methods import METHODS, Options, attribute
 from astrodl.explanation.rules import SecantNorm, decompose
 from astrodl.models.blocks import MLP, BatchNorm2d, ConvBlock, ResidualBlock, fold_batch_norm
 from astrodl.models.cnn import CompactResNet
+from astrodl.models.gan import EncoderGAN
 from astrodl.models.hybrid import HybridNetwork
 from astrodl.models.style import Pooling
 from tests.explanation.small_networks import N_BANDS, SIZE, Linear, Quadratic, draw_inputs, explain_network
@@ -20,7 +21,7 @@ ONE_DRAW = Options(draws=1)
 
 
 def first_sky(inputs):
-    return inputs.sky_image(inputs.noise(torch.Generator().manual_seed(0)))
+    return inputs.baseline(inputs.noise(torch.Generator().manual_seed(0)))
 
 
 def drawn(network: nn.Module) -> nn.Module:
@@ -91,13 +92,24 @@ def test_integrated_gradients_agree_with_captum_at_many_equal_steps() -> None:
     np.testing.assert_allclose(found, expected.detach(), atol=2e-3 * float(expected.abs().max()))
 
 
+def test_integrated_gradients_add_up_also_with_few_steps() -> None:
+    network = drawn(nn.Sequential(ConvBlock(N_BANDS, 6), Pooling("mean"), nn.Linear(6, 1)))
+    inputs = draw_inputs()
+    few, many = (
+        attribute(explain_network(network), inputs, "integrated_gradients", options=Options(draws=1, steps=steps))
+        for steps in (24, 256)
+    )
+    np.testing.assert_allclose(few.residual, 0, atol=1e-4 * np.abs(few.maps).sum((1, 2, 3)).min())
+    np.testing.assert_allclose(few.maps, many.maps, atol=0.1 * np.abs(many.maps).max())
+
+
 def test_the_integral_from_the_sky_to_the_image_is_minus_that_of_the_way_back() -> None:
     inputs = draw_inputs()
     explained = explain_network(drawn(nn.Sequential(ConvBlock(N_BANDS, 6), Pooling("mean"), nn.Linear(6, 1))))
     arguments = explained.bind(inputs, explained.fix(inputs), "network")
     ends = inputs.image, first_sky(inputs)
     there, back = (
-        integrated_gradients(Call(explained, *order, arguments, Options(), inputs.sky.known))
+        integrated_gradients(Call(explained, *order, arguments, Options(steps=256), inputs.sky.known))
         for order in (ends, ends[::-1])
     )
     np.testing.assert_allclose(there, -back, atol=2e-2 * float(there.abs().max()))
@@ -171,6 +183,7 @@ def test_rules_for_relu_leave_a_network_of_positive_weights_alone(method: str) -
         ("guided_backpropagation", nn.Sequential(nn.Tanh()), "ReLU alone, and the network has Tanh"),
         ("deconvolution", nn.Sequential(nn.Linear(2, 2)), "needs ReLU"),
         ("grad_cam", nn.Sequential(nn.Linear(2, 2)), "needs convolutions"),
+        ("grad_cam", EncoderGAN(N_BANDS, 2, size=16, widths=(4, 8), critic_widths=(4, 8)), "needs a last map"),
     ],
 )
 def test_a_method_that_the_layers_do_not_allow_is_refused(method: str, network: nn.Module, reason: str) -> None:

@@ -3,9 +3,12 @@ import pytest
 import torch
 from torch import nn
 
+pytest.importorskip("captum", reason="captum is not installed")
+
+from astrodl.explanation.methods import Options, attribute
 from astrodl.explanation.numerical import differentiate
 from astrodl.explanation.shares import band_share, break_wavelength, radius_share, smooth_maps
-from astrodl.explanation.target import Sky
+from astrodl.explanation.target import Inputs, Sky
 from astrodl.explanation.trust import (
     FRACTIONS,
     area_share,
@@ -14,6 +17,7 @@ from astrodl.explanation.trust import (
     energy_inside,
     insertion,
     map_similarity,
+    maps_of_shuffled,
     randomize,
     rank_correlation,
     with_noise,
@@ -27,6 +31,17 @@ def test_flux_in_units_of_the_noise_and_scaled_images_are_inverse() -> None:
     sky = Sky(torch.tensor([[0.3], [1.5]])[..., None, None], 2.0, torch.ones(2, 1, 3, 3, dtype=torch.bool))
     flux = torch.linspace(-5, 500, 18).view(2, 1, 3, 3)
     torch.testing.assert_close(sky.to_frame(sky.from_flux(flux), "flux"), flux, rtol=1e-4, atol=1e-5)
+
+
+def test_baselines_are_sky_or_noisy_versions_of_what_is_expected() -> None:
+    inputs = draw_inputs()
+    noise = inputs.noise(torch.Generator().manual_seed(0))
+    sky = inputs.sky.to_frame(inputs.baseline(noise), "flux")
+    torch.testing.assert_close(sky, noise.expand_as(sky), rtol=1e-4, atol=1e-5)
+    expected = Inputs(inputs.batch, inputs.sky, inputs.sky.from_flux(torch.full_like(inputs.image, 7.0)))
+    for changed in (expected, expected.turn(3), expected.rows(slice(1, 3)), expected.replace(inputs.image)):
+        flux = changed.sky.to_frame(changed.baseline(noise), "flux")
+        torch.testing.assert_close(flux, 7 + noise.expand_as(flux), rtol=1e-4, atol=1e-4)
 
 
 def test_deletion_finds_the_pixels_that_count_first() -> None:
@@ -66,6 +81,39 @@ def test_maps_of_a_shuffled_network_differ_and_those_of_the_image_do_not() -> No
     noise = np.random.default_rng(0).standard_normal((2, *maps.shape))
     assert (map_similarity(*noise) < 0.2).all()
     assert np.isnan(map_similarity(np.ones_like(maps), maps)).all()
+
+
+@pytest.mark.parametrize("n_objects", [4, 2])
+def test_each_shuffled_network_explains_some_of_the_objects(n_objects: int) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(ConvBlock(N_BANDS, 4, norm="none"), Pooling("mean"), nn.Linear(4, 1))
+    explained, inputs = explain_network(network), draw_inputs(n_objects)
+    maps, rows, numbers = maps_of_shuffled(explained, inputs, "gradient", n_shuffles=3, options=Options(draws=1))
+    assert rows.tolist() == ([0, 3, 1, 2] if n_objects == 4 else [0, 1, 0])
+    assert numbers.tolist() == ([0, 0, 1, 2] if n_objects == 4 else [0, 1, 2])
+    for k, row in enumerate(rows):
+        (shuffled,) = randomize(explained, inputs, n_stages=1, seed=int(numbers[k]))
+        expected = attribute(shuffled, inputs.rows(slice(row, row + 1)), "gradient", options=Options(draws=1)).maps
+        np.testing.assert_allclose(maps[k], expected[0], atol=1e-6 * np.abs(expected).max())
+
+
+def test_a_part_of_the_layers_is_shuffled() -> None:
+    layers = [nn.Flatten(), nn.Linear(N_BANDS * SIZE**2, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1)]
+    explained, inputs = explain_network(nn.Sequential(*layers)), draw_inputs()
+    gradient = attribute(explained, inputs, "gradient").maps
+    third, _, _ = maps_of_shuffled(explained, inputs, "gradient", n_shuffles=1, depth=1 / 3)
+    everything, _, _ = maps_of_shuffled(explained, inputs, "gradient", n_shuffles=1)
+    # with the first layer left alone, the gradient stays in the span of its four rows
+    rows = layers[1].weight.detach().numpy() / np.cosh(0) * _slope(inputs)
+    for maps, is_inside in ((gradient, True), (third, True), (everything, False)):
+        residual = np.linalg.lstsq(rows[0].T, maps[0].ravel(), rcond=None)[1]
+        assert (residual < 1e-6 * np.square(maps[0]).sum()) == is_inside
+
+
+def _slope(inputs) -> np.ndarray:
+    """Return the derivative of the network's scale by the flux, (B, 1, pixels)."""
+    flux = inputs.sky.to_frame(inputs.image, "flux")
+    return (0.25 / (1 + (0.5 * flux) ** 2).sqrt()).flatten(1)[:, None].numpy()
 
 
 def test_layers_that_the_number_does_not_use_are_not_shuffled() -> None:

@@ -56,6 +56,15 @@ def test_only_surveys_with_the_task_latent_have_a_map(tmp_path: Path) -> None:
     assert f"astrodl map {inputs} --out results/a/map.html" in output
 
 
+def test_shares_are_columns_of_the_catalogue_where_a_survey_asks_for_them(tmp_path: Path) -> None:
+    surveys = {"a": {"simulate": {}, "shares": ["latent"]}, "b": {"simulate": {}}}
+    config = write_config(tmp_path / "config.yaml", surveys=surveys, tasks={"latent": {}})
+    output = run_workflow(tmp_path, config, "--dry-run", "--printshellcmds")
+    assert count_jobs(output)["shares"] == 1
+    assert "--out results/a/catalog.fits --shares results/a/latent/shares.fits" in output
+    assert "--out results/b/catalog.fits  >" in output
+
+
 def test_every_fold_and_seed_is_trained_in_its_own_job(tmp_path: Path) -> None:
     config = write_config(
         tmp_path / "config.yaml",

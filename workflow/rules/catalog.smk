@@ -5,6 +5,7 @@ rule catalog:
     input:
         store=f"{RESULTS}/{{survey}}/store.h5",
         predictions=predictions,
+        shares=shares,
     output:
         catalog=f"{RESULTS}/{{survey}}/catalog.fits",
     log:
@@ -15,10 +16,15 @@ rule catalog:
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
+    params:
+        shares=lambda wildcards, input: (
+            ["--shares", *input.shares] if input.shares else []
+        ),
     message:
         "{wildcards.survey}: write the catalogue"
     shell:
-        "astrodl catalog {input.store:q} {input.predictions:q} --out {output.catalog:q} > {log:q} 2>&1"
+        "astrodl catalog {input.store:q} {input.predictions:q} --out {output.catalog:q} {params.shares:q}"
+        " > {log:q} 2>&1"
 
 
 # A file of a task beside the catalogue, such as the redshift PDFs.

@@ -136,16 +136,17 @@ def check_survey(name):
 
 
 def check_explained(name):
-    explained = SURVEYS[name].get("explain") or ()
-    unknown = sorted(set(explained) - set(survey_tasks(name)))
-    if unknown:
-        stop(
-            f"surveys.{name}.explain: '{unknown[0]}' is not a task of the survey ({', '.join(survey_tasks(name))}); add it or remove it here"
-        )
-    if explained and (SURVEYS[name].get("data") or {}).get("layout") == "table":
-        stop(
-            f"surveys.{name}.explain: explanations are maps, and the survey has no images (data.layout table); remove it"
-        )
+    for key in ("explain", "shares"):
+        explained = SURVEYS[name].get(key) or ()
+        unknown = sorted(set(explained) - set(survey_tasks(name)))
+        if unknown:
+            stop(
+                f"surveys.{name}.{key}: '{unknown[0]}' is not a task of the survey ({', '.join(survey_tasks(name))}); add it or remove it here"
+            )
+        if explained and (SURVEYS[name].get("data") or {}).get("layout") == "table":
+            stop(
+                f"surveys.{name}.{key}: explanations are maps, and the survey has no images (data.layout table); remove it"
+            )
 
 
 def check_without_images(name):
@@ -306,6 +307,20 @@ def shard_predictions(wildcards):
     return [
         f"{RESULTS}/{wildcards.survey}/shards/{wildcards.shard}/{task}/predictions.h5"
         for task in survey_tasks(wildcards.survey)
+    ]
+
+
+def shares(wildcards):
+    return [
+        f"{RESULTS}/{wildcards.survey}/{task}/shares.fits"
+        for task in SURVEYS[wildcards.survey].get("shares") or ()
+    ]
+
+
+def shard_shares(wildcards):
+    return [
+        f"{RESULTS}/{wildcards.survey}/shards/{wildcards.shard}/{task}/shares.fits"
+        for task in SURVEYS[wildcards.survey].get("shares") or ()
     ]
 
 

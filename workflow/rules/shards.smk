@@ -76,10 +76,25 @@ use rule predict as predict_shard with:
         "{wildcards.survey}: predict {wildcards.task} of shard {wildcards.shard}"
 
 
+use rule shares as shares_shard with:
+    input:
+        store=f"{RESULTS}/{{survey}}/shards/{{shard}}/store.h5",
+        models=models,
+    output:
+        f"{RESULTS}/{{survey}}/shards/{{shard}}/{{task}}/shares.fits",
+    log:
+        f"{RESULTS}/{{survey}}/logs/shards/{{shard}}/shares-{{task}}.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/shards/{{shard}}/shares-{{task}}.tsv"
+    message:
+        "{wildcards.survey}: measure which bands and annuli the predictions of {wildcards.task} come from, in shard {wildcards.shard}"
+
+
 use rule catalog as catalog_shard with:
     input:
         store=f"{RESULTS}/{{survey}}/shards/{{shard}}/store.h5",
         predictions=shard_predictions,
+        shares=shard_shares,
     output:
         catalog=f"{RESULTS}/{{survey}}/shards/{{shard}}/catalog.fits",
     log:

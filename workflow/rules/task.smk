@@ -139,7 +139,29 @@ rule explain:
         mem_mb=growing(4000),
         runtime=growing(60),
     message:
-        "{wildcards.survey}: explain {wildcards.task} by maps of some test objects"
+        "{wildcards.survey}: explain {wildcards.task} by maps of some test objects and what the network looks for"
     # The first model: maps of several networks would have to be averaged.
     shell:
-        "astrodl explain {input.models[0]:q} {input.store:q} --out {output:q} --threads {threads} > {log:q} 2>&1"
+        "astrodl explain {input.models[0]:q} {input.store:q} --out {output:q} --units --threads {threads} > {log:q} 2>&1"
+
+
+rule shares:
+    input:
+        store=f"{RESULTS}/{{survey}}/store.h5",
+        models=models,
+    output:
+        f"{RESULTS}/{{survey}}/{{task}}/shares.fits",
+    log:
+        f"{RESULTS}/{{survey}}/logs/{{task}}/shares.log",
+    benchmark:
+        f"{RESULTS}/{{survey}}/benchmarks/{{task}}/shares.tsv"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=growing(4000),
+        runtime=growing(240),
+    message:
+        "{wildcards.survey}: measure which bands and annuli the predictions of {wildcards.task} come from"
+    # The first model, as for the maps.
+    shell:
+        "astrodl explain {input.models[0]:q} {input.store:q} --shares {output:q} --threads {threads} > {log:q} 2>&1"

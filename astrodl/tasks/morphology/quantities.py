@@ -40,7 +40,7 @@ def list_quantities(classes: Sequence[str], *, has_logits: bool) -> tuple[Quanti
         return predicted["probability"].gather(1, chosen)[:, 0]
 
     output = raw if has_logits else None
-    found = [Quantity("class", "nats", "logit of the most probable class", logit, best, output)]
+    found = [Quantity("class", "nats", "logit of the most probable class", logit, best, output, classes)]
     for k, name in enumerate(classes):
         found.append(Quantity(f"logit_{name}", "nats", f"logit of class {name}", logit, constant(k), output))
         found.append(Quantity(f"p_{name}", "probability", f"probability of class {name}", probability, constant(k)))

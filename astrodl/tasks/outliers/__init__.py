@@ -1,7 +1,7 @@
 """Outliers: what is rare in measured features, structure, and in what an adversarial network cannot redraw."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from astrodl import distributed
 from astrodl.calibration import surprise
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.structure import count_numbers, measure_structure
-from astrodl.data.views import make_views
+from astrodl.data.views import SOFTENING, canonicalize, make_views
 from astrodl.explanation.numerical import differentiate
 from astrodl.explanation.target import Quantity
 from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
@@ -56,6 +56,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     """
 
     name = "outliers"
+    explained_by = ("input_x_gradient",)
     title = "Outliers"
     Settings = OutlierSettings
     metrics = (
@@ -311,31 +312,49 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return network.encoder(batch["image"])
 
     def predict_with_gradients(self, network: EncoderGAN, batch: Batch) -> dict[str, Tensor]:
-        """Return the surprise of each part, (B, P), with gradients by differences in the numbers of the residual.
+        """Return the surprise of each part, (B, P), with gradients to the image.
 
-        Distances to neighbours depend on measurements, which are no function of the image here.
+        Structure is measured from the image, as `inputs` does. Features stay as they were measured before the network,
+        which is no function of the image here. From the numbers to the surprise, gradients are differences.
         """
         numbers, light = self._residuals(network, batch)
         n = numbers.shape[1]
-        distances = measure_distances(network, batch).double().cpu().numpy()
+        if "structure" in batch:
+            batch = {**batch, "structure": self._measure_structure(batch)}
+        distances = measure_distances(network, batch)
 
         def parts(values: np.ndarray) -> np.ndarray:
+            residuals, light, others = np.split(values, (n, n + 2), axis=1)
             return surprise.measure_surprise(
-                values[:, :n], values[:, n:], distances, self.context.constants, n_regions=self._n_regions
+                residuals, light, others, self.context.constants, n_regions=self._n_regions
             )
 
-        return {"parts": differentiate(parts, torch.cat([numbers, light], dim=1))}
+        return {"parts": differentiate(parts, torch.cat([numbers, light, distances], dim=1))}
+
+    def expected_image(self, network: EncoderGAN, batch: Batch) -> Tensor:
+        """Return the redrawn images: sky without a galaxy is odder than any galaxy."""
+        return network(batch["image"]).float()
+
+    def _measure_structure(self, batch: Batch) -> Tensor:
+        """Measure the structure numbers of the images of a batch, in units of the softening."""
+        softening = batch["sky"].new_tensor(self.context.normalization.softening)
+        linear = (batch["image"] * self.context.normalization.stretch).sinh() * softening[:, None, None]
+        views, _ = canonicalize(linear, batch["sky"] * softening, units=self.context.constants.get("units"))
+        return torch.cat(list(measure_structure(torch.arcsinh(views / SOFTENING)).values()), 1)
 
     def quantities(self) -> tuple[Quantity, ...]:
-        """Return the score, and its part that depends on the pixels, the residual."""
+        """Return the score, and its parts that depend on the pixels: residual and structure."""
         weights = torch.from_numpy(self._weights)
-        residual = Quantity("residual", "nats", "surprise of the residual", lambda p, fixed: p["parts"][:, 0])
-        if "residual" not in self.settings.parts:  # measurements are no function of the image here
-            return (residual,)
-        return (
-            Quantity("score", "nats", "outlier score", lambda p, fixed: p["parts"] @ weights.to(p["parts"])),
-            residual,
-        )
+
+        def part(i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
+            return lambda predicted, fixed: predicted["parts"][:, i]
+
+        seen = {i: name for i, name in enumerate(self._parts) if name.startswith(("residual", "structure"))}
+        parts = [Quantity(name, "nats", f"surprise of the {PARTS[name]}", part(i)) for i, name in seen.items()]
+        if not any(name in self.settings.parts for name in seen.values()):
+            return tuple(parts)  # measurements are no function of the image here
+        score = Quantity("score", "nats", "outlier score", lambda p, fixed: p["parts"] @ weights.to(p["parts"]))
+        return score, *parts
 
     def _residuals(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, Tensor]:
         """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2)."""

@@ -8,7 +8,7 @@ import numpy as np
 from astrodl.metrics import outliers as metrics_of
 from astrodl.photometry.artefacts import ARTEFACTS
 from astrodl.plots.outliers import detection_curves, ranked_sheet, recall_by_kind, score_histogram, score_trend
-from astrodl.splits.groups import friends_of_friends, unit_vectors
+from astrodl.splits.groups import friends_of_friends
 from astrodl.store import Reader
 from astrodl.tasks.base import Arrays, Evaluation
 from astrodl.tasks.colour import colour
@@ -85,8 +85,11 @@ def choose_top(store: Reader, indices: np.ndarray, score: np.ndarray) -> tuple[n
     scale, size = store.pixel_scale_arcsec, store.size
     if not (store.has_column("ra") and store.has_column("dec") and scale and size) or len(order) < 2:
         return order[:N_TOP], np.zeros(min(len(order), N_TOP), int)
-    position = [np.asarray(store.column(name, indices[order]), float) for name in ("ra", "dec")]
-    group = friends_of_friends(unit_vectors(*position), scale * size / 2)
+    position = np.array([np.asarray(store.column(name, indices[order]), float) for name in ("ra", "dec")])
+    known = np.flatnonzero(np.isfinite(position).all(0))
+    rows, near = friends_of_friends(*position[:, known], scale * size / 2)
+    group = np.arange(len(order))
+    group[known[rows]] = len(order) + near
     best = np.sort(np.unique(group, return_index=True)[1])[:N_TOP]
     return order[best], np.array([np.count_nonzero(group == group[place]) - 1 for place in best])
 

@@ -58,6 +58,7 @@ class Photoz(Task[PhotozSettings, RedshiftNetwork]):
     """Redshifts from images in the tradition of Pasquet et al. 2019 (A&A 621, A26), with p(z) over bins."""
 
     name = "photoz"
+    explained_by = ("smooth_gradient",)
     title = "Photometric redshifts"
     Settings = PhotozSettings
     metrics = (

@@ -24,6 +24,7 @@ from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.segmentation import clumps, ratio, scoring, shape
 from astrodl.tasks.segmentation.labels import Labels, draw_centres, labelled_bands, missing_label
 from astrodl.tasks.segmentation.point_spread import describe_psf, fit_psf_scaling
+from astrodl.tasks.segmentation.quantities import list_quantities
 from astrodl.tasks.segmentation.settings import SegmentationSettings, SegmentationTraining
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
     """U-Net that detects clumps and divides the light of each pixel among bulge, disk and clumps."""
 
     name = "segmentation"
+    explained_by = ("input_x_gradient",)
     title = "Clumps, bulge and disk"
     Settings = SegmentationSettings
     metrics = (
@@ -302,22 +304,19 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             self._on_device["bt_edges", device] = torch.tensor(ratio.bin_edges(self.settings.n_bins), device=device)
         return self._on_device["bt_edges", device]
 
+    def predict_with_gradients(self, network: DecompositionUNet, batch: Batch) -> dict[str, Tensor]:
+        """Predict one orientation, with the logits of the clump mask: probabilities close to one have no gradient."""
+        outputs: list[dict[str, Tensor]] = []
+        hook = network.register_forward_hook(lambda module, arguments, output: outputs.append(output))
+        try:
+            predicted = self.predict(network, batch)
+        finally:
+            hook.remove()
+        return {**predicted, "clump_logit": outputs[0]["clump"].float()}
+
     def quantities(self) -> tuple[Quantity, ...]:
-        """Return bulge-to-total ratio, logit of the most probable clump pixel, and expected area of the clumps."""
-        centres = torch.tensor(ratio.bin_centres(self.settings.n_bins))
-        return (
-            Quantity(
-                "bt", "B/T", "bulge-to-total flux ratio", lambda p, fixed: p["bt_bins"] @ centres.to(p["bt_bins"])
-            ),
-            Quantity(
-                "clump",
-                "nats",
-                "logit of the most probable clump pixel",
-                lambda p, fixed: torch.logit((p["clump"] * fixed[:, 0]).sum((-2, -1)), 1e-6),
-                fix=lambda p: (p["clump"] == p["clump"].amax((-2, -1), keepdim=True)).float()[:, None],
-            ),
-            Quantity("clump_area", "pixels", "expected area of the clumps", lambda p, fixed: p["clump"].sum((-2, -1))),
-        )
+        """Return bulge-to-total ratio, logit of the most probable clump pixel, number and area of the clumps."""
+        return list_quantities(ratio.bin_centres(self.settings.n_bins), self.context.constants)
 
     def finish(self, predictions: Arrays) -> Arrays:
         """Find the clumps; summarise the distribution of the ratio."""

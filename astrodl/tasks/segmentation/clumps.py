@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FLAGS",
+    "LEAST_SCORE",
     "MATCH_PIXELS",
     "best_mask_threshold",
     "clump_probability",
@@ -42,7 +43,7 @@ _REAL_SNR = 3.0
 """True clumps with this signal-to-noise ratio are real, also where the galaxy outshines them."""
 _SEPARATION_PIXELS = 1.5
 """Smallest distance of two predicted clumps."""
-_LEAST_SCORE = 0.005
+LEAST_SCORE = 0.005
 """Smallest value of the map of centres that is considered."""
 _AREA_PIXELS = 5.0
 """Pixels of the mask farther from all clumps belong to none."""
@@ -129,7 +130,7 @@ def fit_detection(
     truth = true_clumps(light, mask, np.ones(len(light)))
     real = is_real(truth)
     wanted, detectable = truth.clumps.select(real), truth.is_detectable[real]
-    found = find_peaks(centre, _LEAST_SCORE, _SEPARATION_PIXELS)
+    found = find_peaks(centre, LEAST_SCORE, _SEPARATION_PIXELS)
     _, own = match_positions(
         wanted.image, np.column_stack([wanted.y, wanted.x]), found.image, np.column_stack([found.y, found.x]),
         MATCH_PIXELS,
@@ -140,7 +141,7 @@ def fit_detection(
     n_real = np.count_nonzero(matched)
     if not n_real:
         _warn("none of the predicted clumps of the validation split is real; all peaks are kept")
-        return {"centre_threshold": _LEAST_SCORE}
+        return {"centre_threshold": LEAST_SCORE}
     threshold, completeness, purity = free_response(found.value, matched, finds, int(detectable.sum()))
     pure = np.flatnonzero((purity >= settings.purity) & (np.arange(len(purity)) >= _LEAST_CLUMPS - 1))
     best = int(np.argmax(2 * completeness * purity / np.maximum(completeness + purity, 1e-9)))
