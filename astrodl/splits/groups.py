@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from astrodl.errors import DataError
 
-__all__ = ["MAX_PAIRS", "friends_of_friends", "unit_vectors"]
+__all__ = ["MAX_PAIRS", "friends_of_friends"]
 
 MAX_PAIRS = 50_000_000
 """Largest number of pairs, which take 16 bytes each."""
@@ -21,7 +21,7 @@ _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 
 
-def unit_vectors(ra: _Floats, dec: _Floats) -> _Floats:
+def _unit_vectors(ra: _Floats, dec: _Floats) -> _Floats:
     """Convert positions in degrees, (N,), to unit vectors, (N, 3)."""
     longitude, latitude = np.radians(ra), np.radians(dec)
     cosine = np.cos(latitude)
@@ -69,7 +69,7 @@ def _find_pairs(ra: _Floats, dec: _Floats, separation_arcsec: float) -> _Integer
         stop = min(start + _STRIP, len(order))
         end = int(np.searchsorted(dec, dec[order[stop - 1]] + width, side="right", sorter=order))
         rows = order[start:end]
-        points = unit_vectors(ra[rows], dec[rows])
+        points = _unit_vectors(ra[rows], dec[rows])
         tree = cKDTree(points)
         n_pairs += _count_pairs(tree, chord) - _count_pairs(cKDTree(points[stop - start :]), chord)
         if n_pairs <= MAX_PAIRS:

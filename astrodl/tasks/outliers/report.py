@@ -85,9 +85,9 @@ def choose_top(store: Reader, indices: np.ndarray, score: np.ndarray) -> tuple[n
     scale, size = store.pixel_scale_arcsec, store.size
     if not (store.has_column("ra") and store.has_column("dec") and scale and size) or len(order) < 2:
         return order[:N_TOP], np.zeros(min(len(order), N_TOP), int)
-    position = np.array([np.asarray(store.column(name, indices[order]), float) for name in ("ra", "dec")])
-    known = np.flatnonzero(np.isfinite(position).all(0))
-    rows, near = friends_of_friends(*position[:, known], scale * size / 2)
+    ra, dec = (np.asarray(store.column(name, indices[order]), float) for name in ("ra", "dec"))
+    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    rows, near = friends_of_friends(ra[known], dec[known], scale * size / 2)
     group = np.arange(len(order))
     group[known[rows]] = len(order) + near
     best = np.sort(np.unique(group, return_index=True)[1])[:N_TOP]
