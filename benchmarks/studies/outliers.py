@@ -209,9 +209,10 @@ def gallery(store: Reader, run: Path, predicted: Arrays, truth: NDArray[np.str_]
     channels = order_screen_channels(store.bands)
     shown = (residual[:, channels].numpy() / 10 + 0.4).clip(0, 1)
     third = np.array_split(np.arange(len(channels)), 3)
-    pictures = np.stack([shown[:, part].mean(1) for part in third], axis=-1)
-    reason = [max(DEFAULT_PARTS, key=lambda part: predicted[part][i]) for i in top]
-    titles = [f"{rank + 1}: {score[i]:.1f}\n{reason[rank]}\n{truth[i]}".rstrip() for rank, i in enumerate(top)]
+    pictures = np.stack([shown[:, part].mean(1) for part in reversed(third)], axis=-1)
+    reason = [max(DEFAULT_PARTS, key=lambda part: predicted[part][i]).replace("_", "\n") for i in top]
+    kinds = [str(truth[i]).replace("_", "\n") for i in top]
+    titles = [f"{rank + 1}: {score[i]:.1f}\n{reason[rank]}\n{kinds[rank]}".rstrip() for rank, i in enumerate(top)]
     both = np.stack([colour(store, top), pictures], axis=1).reshape(-1, *pictures.shape[1:])
     texts = [text for title in titles for text in (title, "residual")]
     figure = contact_sheet(both, texts, n_columns=10, heading=f"The {N_TOP} objects of highest score, and residuals")
