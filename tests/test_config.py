@@ -29,7 +29,7 @@ MINIMAL = {"surveys": {"demo": {"simulate": {}}}, "tasks": {"photoz": {}}}
     [
         (
             {"surveys": {"a": {"simulat": {}}}},
-            r"surveys.a.simulat.*accepted here: data, explain, models_from, shards, simulate",
+            r"surveys.a.simulat.*accepted here: data, explain, models_from, shards, shares, simulate",
         ),
         ({"surveys": {"a": {"simulate": {"n_objets": 3}}}}, r"'surveys.a.simulate.n_objets'.*n_objects"),
         ({"tasks": {"photoz": {"train": {"epoch": 3}}}}, r"'tasks.photoz.train.epoch'.*epochs"),

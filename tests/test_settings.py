@@ -68,7 +68,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "outliers": {
         "latent": 5, "autoencoder": 3, "critic": 2, "generator": 2, "penalty": 1.0, "adversarial": 0.5, "moments": 0.5,
         "parts": ["residual", "structure"], "exclude": ["ring"], "target": "class", "widths": [16, 16],
-        "critic_widths": [16, 16],
+        "critic_widths": [16, 16], "method": "wgan", "spectral_norm": True, "weight_limit": (0.5, {"method": "wgan"}),
+        "information": (9.0, {"method": "infogan"}),
     },
 }  # fmt: skip
 """Task -> setting -> another value, perhaps with settings that let it have an effect."""

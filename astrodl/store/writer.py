@@ -74,7 +74,6 @@ class Writer:
         resume: str | None = None,
     ) -> None:
         self.path = Path(path)
-        require_regular(self.path)
         self.n_objects = n_objects
         self.bands = tuple(bands)
         self.size = size
@@ -109,6 +108,7 @@ class Writer:
         try:
             if self.path.exists() and not may_be_replaced(self.path):
                 raise StoreError(f"{self.path}: exists and is not a store; give another path, or remove it")
+            require_regular(self.path)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.enter_context(exclusive_lock(self._hidden("lock"), "writes a store"))
             entries = None if self.resume is None else self._journal.read()

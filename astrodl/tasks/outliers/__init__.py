@@ -34,7 +34,7 @@ from astrodl.tasks.inputs import (
 from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.outliers.adversarial import METHODS
 from astrodl.tasks.outliers.columns import make_columns
-from astrodl.tasks.outliers.health import COLLAPSED, draw_galaxies, judge_galaxies, measure_health
+from astrodl.tasks.outliers.health import COLLAPSED, LEAST_JUDGED, draw_galaxies, judge_galaxies, measure_health
 from astrodl.tasks.outliers.kinds import leave_out, read_oddities
 from astrodl.tasks.outliers.references import fit_references, measure_distances
 from astrodl.tasks.outliers.report import draw_figures, score_ranking
@@ -269,7 +269,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         judged = judge_galaxies(
             draw_galaxies(network, held_out.in_order(128), self.context.normalization), self.context.bands
         )
-        if judged["diversity"] < COLLAPSED:
+        if len(held_out) >= LEAST_JUDGED and judged["diversity"] < COLLAPSED:
             warnings.warn(
                 f"outliers: the generator has collapsed: its galaxies scatter {judged['diversity']:.2f} times as much "
                 f"as those it redraws (healthy: above {COLLAPSED}); train longer, or choose another method",

@@ -14,10 +14,12 @@ from astrodl.metrics.generated import frechet_distance, standardize_measurements
 from astrodl.models.gan import EncoderGAN
 from astrodl.photometry.form import measure_form
 
-__all__ = ["COLLAPSED", "draw_galaxies", "judge_galaxies", "measure_health"]
+__all__ = ["COLLAPSED", "LEAST_JUDGED", "draw_galaxies", "judge_galaxies", "measure_health"]
 
 COLLAPSED = 0.3
 """Diversity below which generated galaxies are so alike that the training has collapsed."""
+LEAST_JUDGED = 20
+"""Number of held-out objects from which on a generator is said to have collapsed: few galaxies have no scatter."""
 
 
 def measure_health(critic: nn.Module, real: Tensor, decoded: Tensor, drawn: Tensor, noisy: Tensor) -> dict[str, Tensor]:
