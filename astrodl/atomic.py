@@ -96,6 +96,7 @@ def require_regular(path: FilePath) -> None:
     target = Path(path)
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    # a new file in /dev would be lost, too
     if (target.exists() and not target.is_file()) or os.path.realpath(target.parent) == "/dev":
         raise OSError(errno.EOPNOTSUPP, "is a device, a pipe or a socket", str(target))
 

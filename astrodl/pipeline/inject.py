@@ -95,13 +95,7 @@ def inject(
     require_other_output(out, store, model if not isinstance(model, Model) else None)
     choose_device(device, threads)
     loaded = model if isinstance(model, Model) else load_model(model, device=device)
-    task = loaded.task
-    if not isinstance(task, Segmentation):
-        raise StoreError(f"{model}: a model of task {task.name}, not of segmentation; give a model of segmentation")
-    if colour not in get_args(Colour):
-        raise ConfigError(f"colour: '{colour}' is not known; give {' or '.join(get_args(Colour))}")
-    if n < 1:
-        raise ConfigError(f"n: {n} galaxies; give at least 1")
+    task = _check_request(loaded, str(model), n, colour)
     random = np.random.default_rng(seed)
     with open_store(store) as reader:
         check_models(reader, task.name, [loaded], [str(model)])
@@ -133,7 +127,27 @@ def inject(
             f"inject: warning: {lacking} of {len(rows)} galaxies have no place for a clump; left out", file=sys.stderr
         )
     print(_report(placed, is_found))
-    columns = [
+    columns = _describe(placed, identifiers, is_found)
+    write_catalog(out, columns, {"REFBAND": str(task.reference_band)})
+    return Path(out)
+
+
+def _check_request(model: Model, name: str, n: int, colour: str) -> Segmentation:
+    """Return the task of a model of segmentation; refuse other models, numbers and colours."""
+    if not isinstance(model.task, Segmentation):
+        raise StoreError(
+            f"{name}: a model of task {model.task.name}, not of segmentation; give a model of segmentation"
+        )
+    if colour not in get_args(Colour):
+        raise ConfigError(f"colour: '{colour}' is not known; give {' or '.join(get_args(Colour))}")
+    if n < 1:
+        raise ConfigError(f"n: {n} galaxies; give at least 1")
+    return model.task
+
+
+def _describe(placed: Arrays, identifiers: NDArray[Any], is_found: NDArray[np.bool_]) -> list[Column]:
+    """Return the columns of the table."""
+    return [
         Column("object_id", identifiers[placed["image"]].astype(str), None, "galaxy of the clump", "meta.id;meta.main"),
         Column("x", placed["x"], "pix", "column of the centre in the cutout, from 0", "pos.cartesian.x;instr.det"),
         Column("y", placed["y"], "pix", "row of the centre in the cutout, from 0", "pos.cartesian.y;instr.det"),
@@ -144,8 +158,6 @@ def inject(
         Column("distance", placed["distance"], None, "distance from the centre in half-light radii", "pos.distance"),
         Column("found", is_found, None, "whether the network finds a clump there", "meta.code"),
     ]
-    write_catalog(out, columns, {"REFBAND": str(task.reference_band)})
-    return Path(out)
 
 
 def _named(predictions: Arrays) -> list[np.ndarray]:
