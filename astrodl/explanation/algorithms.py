@@ -1,12 +1,14 @@
 """Attribution algorithms, through Captum: from images and baselines to maps."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astrodl.errors import ConfigError
 from astrodl.explanation.rules import FrozenNorm, last_maps
 from astrodl.explanation.target import Explained
 
@@ -60,6 +62,12 @@ class Options:
     window: int = 8
     batch_size: int = 128
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("draws", "steps", "samples", "window", "batch_size"):
+            number = getattr(self, name)
+            if not isinstance(number, Integral) or number < 1:
+                raise ConfigError(f"{name} = {number}: must be a whole number of at least 1")
 
 
 @dataclass(frozen=True)

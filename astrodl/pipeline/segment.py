@@ -22,6 +22,7 @@ from astrodl.pipeline.suitability import list_files, require_other_output
 from astrodl.products import FITS_SUFFIXES, require_suffix
 from astrodl.progress import progress_bar
 from astrodl.tasks.base import Arrays
+from astrodl.tasks.image_arrays import convert_fluxes
 from astrodl.tasks.inputs import fill_missing
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.segmentation import Segmentation
@@ -62,9 +63,9 @@ def segment(
     model : path or Model
         Model of the task segmentation.
     images : (bands, y, x) array, or path, or sequence of path
-        Fluxes in the unit of the training, NaN where there is no data; or FITS files: one per band in the order of the
-        network, or one with an extension per band or a cube. Files are converted to microjansky by the zero point of
-        their header.
+        Fluxes in the unit of the training, or a Quantity, which is converted; NaN where there is no data. Or FITS
+        files: one per band in the order of the network, or one with an extension per band or a cube. Files are
+        converted to microjansky by the zero point of their header.
     out : path, optional
         FITS file to write: extensions CLUMP (probability), CENTRE (of clumps), BULGE_b, DISK_b and CLUMP_b (fluxes in
         each band b of the labels, in the unit of the network: their sum is the image), and a table CLUMPS. Without it,
@@ -141,7 +142,7 @@ def _task_of(model: Model) -> Segmentation:
 
 
 def _check_array(task: Segmentation, images: Any) -> NDArray[np.float32]:
-    array = np.asarray(np.ma.filled(images, np.nan) if np.ma.isMaskedArray(images) else images, np.float32)
+    array = convert_fluxes(task.context, images)
     bands = task.context.bands
     if array.ndim != 3 or len(array) != len(bands):
         raise DataError(
@@ -154,12 +155,16 @@ def _check_array(task: Segmentation, images: Any) -> NDArray[np.float32]:
 def _describe(task: Segmentation, psf: ArrayLike | None) -> torch.Tensor | None:
     scaling = task.context.constants["psf"]
     if scaling is None:
+        if psf is not None:
+            raise DataError("psf: this network was trained without point-spread functions; leave it out")
         return None
     if psf is None:
         raise DataError("psf: the network takes the point-spread function; give it as an array (bands, k, k)")
     planes = np.asarray(psf, np.float32)
     if planes.ndim != 3 or len(planes) != len(task.context.bands):
         raise DataError(f"psf has shape {planes.shape}, must be ({len(task.context.bands)}, k, k); give one per band")
+    if not (np.isfinite(planes).all() and (planes.sum((1, 2)) > 0).all()):
+        raise DataError("psf: is not finite, or its sum in a band is not positive; give measured ones")
     return torch.from_numpy(describe_psf(planes[None], scaling))
 
 

@@ -261,3 +261,10 @@ def test_attribution_leaves_the_network_unchanged() -> None:
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
     assert MLP(2, (2,))[2].inplace
     assert network.join[2].inplace
+
+
+@pytest.mark.parametrize("option", ["draws", "steps", "samples", "window", "batch_size"])
+@pytest.mark.parametrize("number", [0, -1, 1.5, float("nan")])
+def test_a_number_of_nothing_is_refused(option: str, number: float) -> None:
+    with pytest.raises(ConfigError, match=f"{option} = {number}: must be a whole number of at least 1"):
+        Options(**{option: number})
