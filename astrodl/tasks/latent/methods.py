@@ -1,30 +1,35 @@
 """Ways to learn a representation without labels: the network that is trained, and its loss."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from astrodl import distributed
 from astrodl.config import NuisanceSettings
-from astrodl.data.batches import Batch
+from astrodl.data.batches import Batch, Dataset
 from astrodl.latent_losses import contractive_penalty, free_bits, mmd_standard_normal, nt_xent, sparse_penalty, vicreg
 from astrodl.losses import kl_standard_normal, ssim
 from astrodl.models.autoencoders import VAE, Autoencoder, LinearAutoencoder
 from astrodl.models.blocks import MLP
 from astrodl.models.representation import PooledEncoder
 from astrodl.models.symmetries import apply_symmetry
+from astrodl.tasks.latent.anchor import Anchor, start_at_components
 from astrodl.tasks.latent.settings import LatentSettings
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["METHODS", "NO_NUISANCES", "Method"]
 
 Terms = dict[str, Tensor]
-_NONE = NuisanceSettings(
+NO_NUISANCES = NuisanceSettings(
     mirror=False, shift_pixels=0, rotate=0, zoom=0, blur=0, depth=0, noise=0, band_dropout=0
 )  # fmt: skip
 _PROJECTION = 64
+_N_STARTED = 4000
+"""Training objects whose principal components a network starts from, at most."""
 _MMD_WEIGHT = 100.0
 """The discrepancy is far below one."""
 
@@ -38,12 +43,14 @@ class Method(ABC):
         Those of the task.
     shape
         Shape of an input: (bands, S, S), or (colours,).
-    n_structure
-        Number of structure numbers.
+    constants
+        Those of the task, with the scaling of the structure numbers.
     """
 
-    nuisances: ClassVar[NuisanceSettings] = _NONE
+    nuisances: ClassVar[NuisanceSettings] = NO_NUISANCES
     """Random changes of the training views, by default."""
+    keeps_upright: ClassVar[bool] = False
+    """Whether a part of the network sees the view as it lies, though others see it turned."""
     two_views: ClassVar[bool] = False
     """Whether the loss compares two random views of an object."""
     removes_depth: ClassVar[bool] = False
@@ -51,8 +58,11 @@ class Method(ABC):
     variational: ClassVar[bool] = False
     """Whether the code has a prior, so that its scale and its width mean something."""
 
-    def __init__(self, settings: LatentSettings, shape: tuple[int, ...], n_structure: int):
-        self.settings, self.shape, self.n_structure = settings, shape, n_structure
+    def __init__(self, settings: LatentSettings, shape: tuple[int, ...], constants: Mapping[str, Any]):
+        self.settings, self.shape = settings, shape
+        self.scaling = tuple(
+            torch.as_tensor(constants.get(f"structure_{name}", ()), dtype=torch.float64) for name in ("mean", "scale")
+        )
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -62,9 +72,12 @@ class Method(ABC):
     def loss(self, network: nn.Module, batch: Batch, done: float) -> tuple[Tensor, Terms]:
         """Return the loss and its terms; `seen` of the batch is the view with nuisances, `image` that without."""
 
-    def encode(self, network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return codes and, if variational, their widths: (B, D)."""
-        return network.encode(image).float(), None  # type: ignore[operator]
+    def start(self, network: nn.Module, train: Dataset) -> None:
+        """Set weights from the training objects before the first update; by default none."""
+
+    def encode(self, network: nn.Module, image: Tensor, turned: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return codes and, if variational, their widths, (B, D), of views and of the same in another orientation."""
+        return network.encode(turned).float(), None  # type: ignore[operator]
 
     def misfit(self, batch: Batch, decoded: Tensor) -> Tensor:
         """Return the negative log-likelihood of reconstructions, (B,), for `effective_pixels` independent pixels."""
@@ -131,7 +144,7 @@ class Contractive(Plain):
 class Denoising(Plain):
     """Autoencoder that redraws the image from a noisier one (Vincent et al. 2008)."""
 
-    nuisances = _NONE.model_copy(update={"noise": 2.0})
+    nuisances = NO_NUISANCES.model_copy(update={"noise": 2.0})
 
 
 class Variational(Method):
@@ -143,9 +156,9 @@ class Variational(Method):
         """Make a variational autoencoder."""
         return VAE(self.shape[0], self.settings.dimensions, **self._size_and_widths)  # type: ignore[arg-type]
 
-    def encode(self, network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor | None]:
+    def encode(self, network: nn.Module, image: Tensor, turned: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return mean and width of the posterior."""
-        mean, log_variance = network.encode(image)  # type: ignore[operator]
+        mean, log_variance = network.encode(turned)  # type: ignore[operator]
         return mean.float(), (0.5 * log_variance.float()).exp()
 
     def loss(self, network: nn.Module, batch: Batch, done: float) -> tuple[Tensor, Terms]:
@@ -175,12 +188,18 @@ class Pooled(Method):
 
     def build(self) -> nn.Module:
         """Make the encoder, its head and the decoder."""
-        head = self.make_head(self.settings.dimensions)
-        return PooledEncoder(self.shape[0], self.settings.dimensions, head, **self._size_and_widths)  # type: ignore[arg-type]
+        head, anchor = (make(self.settings.dimensions) for make in (self.make_head, self.make_anchor))
+        return PooledEncoder(  # type: ignore[arg-type]
+            self.shape[0], self.settings.dimensions, head, anchor=anchor, **self._size_and_widths
+        )
 
     @abstractmethod
     def make_head(self, dimensions: int) -> nn.Module:
         """Make the head of a code."""
+
+    def make_anchor(self, dimensions: int) -> nn.Module | None:
+        """Make what the residual network adds to; by default nothing."""
+        return None
 
     def redraw(self, network: nn.Module, batch: Batch, code: Tensor) -> Tensor:
         """Return the loss of the decoder, which must redraw the view without nuisances."""
@@ -190,21 +209,46 @@ class Pooled(Method):
 
 
 class Structure(Pooled):
-    """The code must give, by a linear map, the structure numbers of the view without nuisances."""
+    """The code must give, by linear maps, the structure numbers and the pixels of the view without nuisances."""
 
-    nuisances = _NONE.model_copy(update={"mirror": True, "quarter_turns": True, "shift_pixels": 1.0, "noise": 0.7})
+    nuisances = NO_NUISANCES.model_copy(
+        update={"mirror": True, "quarter_turns": True, "shift_pixels": 1.0, "noise": 0.7}
+    )
+    keeps_upright = True
     removes_depth = True  # noise has texture
 
     def make_head(self, dimensions: int) -> nn.Module:
         """Make a linear layer."""
-        return nn.Linear(dimensions, self.n_structure)
+        return nn.Linear(dimensions, len(self.scaling[0]))
+
+    def make_anchor(self, dimensions: int) -> Anchor:
+        """Make the linear code that the residual network adds to."""
+        return Anchor(len(self.scaling[0]), math.prod(self.shape), dimensions)
+
+    def start(self, network: nn.Module, train: Dataset) -> None:
+        """Start at the principal components of structure numbers and pixels of some training objects."""
+        assert isinstance(network, PooledEncoder)
+        chosen = torch.arange(0, len(train), max(1, -(-len(train) // _N_STARTED)), device=train.device)
+        batches = list(train.batches(chosen.split(256)))
+        structure, images = (torch.cat([batch[name] for batch in batches]) for name in ("structure", "image"))
+        start_at_components(network, structure, images, self.scaling, self.settings.view_weight)
+
+    def encode(self, network: nn.Module, image: Tensor, turned: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return codes; the anchor sees the view, the residual network the turned one."""
+        return network.encode(image, turned).float(), None  # type: ignore[operator]
 
     def loss(self, network: nn.Module, batch: Batch, done: float) -> tuple[Tensor, Terms]:
-        """Return the squared error of the structure numbers, each block of which has unit variance."""
-        predicted, code = network(batch["seen"])
+        """Return the squared errors of structure numbers and pixels, and the loss of the correction of the decoder."""
+        predicted, code = network(batch["seen"], batch.get("turned", batch["seen"]))
         structure = (predicted.float() - batch["structure"]).square().sum(1).mean()
-        reconstruction = self.redraw(network, batch, code)
-        return structure + reconstruction, {"structure": structure, "reconstruction": reconstruction}
+        decoder, anchor = network.get_submodule("decoder"), network.get_submodule("anchor")
+        drawn = decoder.get_submodule("linear")(code).float()
+        squared = ((drawn - batch["image"]) / anchor.view_scale).square().flatten(1).sum(1).mean()
+        view = squared - anchor.view_error  # most is noise, which no code describes
+        corrected = drawn.detach() + decoder.get_submodule("correction")(code.detach()).float()
+        correction = self.misfit(batch, corrected).mean() / self.settings.effective_pixels
+        loss = structure + self.settings.view_weight * view + correction
+        return loss, {"structure": structure, "view": view, "correction": correction}
 
 
 class Siamese(Pooled):

@@ -20,7 +20,7 @@ PIXEL_METHODS = ("structure", "vicreg", "simclr")
 class LatentTraining(TrainSettings):
     """Training loop of the latent map."""
 
-    epochs: Annotated[int, Field(ge=1)] = 40
+    epochs: Annotated[int, Field(ge=1)] = 20
     learning_rate: Annotated[float, Field(gt=0)] = 0.003
     ema: Fraction = 0.99
 
@@ -41,6 +41,8 @@ class LatentSettings(TaskSettings):
     views of one galaxy (VICReg, SimCLR)."""
     dimensions: Annotated[int, Field(ge=1)] = 16
     """Number of dimensions of the representation."""
+    view_weight: Annotated[float, Field(gt=0)] = 4.0
+    """Weight of the pixels of the view in `structure`; each of the four blocks of structure numbers has one."""
     view: Annotated[int, Field(ge=8, multiple_of=8)] = 32
     """Side of the canonical view in pixels."""
     extent: Annotated[float, Field(gt=0)] = 3.0
