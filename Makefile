@@ -85,8 +85,10 @@ $(READY): pyproject.toml constraints.txt
 	  --editable ".[test,lint,docs,slurm,cluster]"
 	touch $@
 
-# Pins of every extra. torch is written by hand: a resolver here may pick a local build that others cannot install.
+# Pins of every extra that the oldest supported Python can install. torch is written by hand, and the libraries that its
+# builds for GPUs need are left to it: a resolver here may pick a local build that others cannot install.
 pins:
-	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-package torch --all-extras pyproject.toml > constraints.tmp
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-package torch --all-extras \
+	  --python-version 3.11.0 pyproject.toml | grep -vE '^(cuda|nvidia|triton)' > constraints.tmp
 	echo "torch==2.13.0" >> constraints.tmp
 	mv constraints.tmp constraints.txt

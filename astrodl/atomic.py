@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FilePath",
     "error_number",
+    "error_reason",
     "exclusive_lock",
     "final_name",
     "replacing",
@@ -105,10 +106,23 @@ def error_number(error: OSError) -> int | None:
     """Return the number of a system error, which some libraries give in the text alone."""
     if error.errno is not None:
         return error.errno
-    if re.search(r"\d+ requested and \d+ written", str(error)):  # numpy's words for a full disk
+    text = _text(error)
+    if re.search(r"\d+ requested and \d+ written", text):  # numpy's words for a full disk
         return errno.ENOSPC
-    found = re.search(r"\berrno\W+(\d+)", str(error), re.IGNORECASE)
+    found = re.search(r"\berrno\W+(\d+)", text, re.IGNORECASE)
     return int(found[1]) if found else None
+
+
+def error_reason(error: OSError) -> str:
+    """Return the reason of a system error in one line."""
+    number = error_number(error)
+    # not `error.strerror`, which is a paragraph where HDF5 raises the error
+    return os.strerror(number) if number else _text(error) or type(error).__name__
+
+
+def _text(error: OSError) -> str:
+    # not str(error), which is "[Errno None] None: ..." as soon as an error without a number has a file name
+    return " ".join(" ".join(map(str, error.args)).split())
 
 
 def final_name(path: FilePath) -> Path:

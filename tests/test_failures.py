@@ -37,6 +37,11 @@ def chained(error: Exception, cause: Exception) -> Exception:
     return error
 
 
+def named(error: OSError, name: str) -> OSError:
+    error.filename = name
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
@@ -47,6 +52,10 @@ def chained(error: Exception, cause: Exception) -> Exception:
         (FileNotFoundError(errno.ENOENT, "x", "a"), "a: no such file or directory; give an existing path"),
         (OSError(errno.EIO, "x"), "input/output error; check the file and its disk"),
         (OSError("[Errno 28] No space left on device"), "no space left on device; free some space"),
+        (
+            named(OSError("18960 requested and 7296 written"), "a.fits"),
+            "a.fits: no space left on device; free some",
+        ),
         (OSError("18960 requested and 7296 written"), "no space left on device; free some space"),
         (OSError("Header missing END card."), "header missing END card.; check the file and its disk"),
         (OSError(), "oSError; check the file and its disk"),

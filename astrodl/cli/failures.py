@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from astrodl.atomic import error_number, final_name
+from astrodl.atomic import error_number, error_reason, final_name
 from astrodl.errors import AstrodlError
 
 __all__ = ["describe"]
@@ -53,8 +53,7 @@ def describe(error: BaseException) -> str | None:
 
 def _describe_system(error: OSError) -> str:
     number = error_number(error)
-    # not `error.strerror`, which is a paragraph where HDF5 raises the error
-    reason = os.strerror(number) if number else _one_line(str(error)) or type(error).__name__
+    reason = error_reason(error)
     name = error.filename2 if error.filename2 is not None else error.filename
     place = "" if name is None or isinstance(name, int) else f"{final_name(os.fsdecode(name))}: "
     return f"{place}{reason[:1].lower()}{reason[1:]}; {_ADVICE.get(number or 0, _OTHER)}"

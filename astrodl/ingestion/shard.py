@@ -209,10 +209,15 @@ def _write_objects(
 ) -> None:
     """Write rows in the order of the catalogue, with the properties of the survey and its columns in the header."""
     table = Table({name: column[rows] for name, column in columns.items()}, copy=False)
-    table.meta["PLAN"] = json.dumps(_plain_properties(survey), separators=(",", ":"))
-    table.meta["COLUMNS"] = json.dumps(plan.to_dict(), separators=(",", ":"))
+    table.meta["PLAN"] = _card_json(_plain_properties(survey))
+    table.meta["COLUMNS"] = _card_json(plan.to_dict())
     with replacing(path) as temporary:
         table.write(temporary, format="fits")
+
+
+def _card_json(value: Any) -> str:
+    """Return JSON for a card, without the quotes that astropy takes for the end of a value before a slash."""
+    return json.dumps(value, separators=(",", ":")).replace("'", r"\u0027")
 
 
 def _plain_properties(survey: SurveyProperties) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from astrodl.pipeline.input_columns import input_columns, object_identifiers, te
 from astrodl.pipeline.predictions import Predictions
 from astrodl.pipeline.shares import Shares, open_shares
 from astrodl.pipeline.suitability import list_files, require_other_output
-from astrodl.products import Column, name_safely, stream_catalog
+from astrodl.products import FITS_SUFFIXES, Column, name_safely, require_suffix, stream_catalog
 from astrodl.products.write import RESERVED
 from astrodl.store import BAND_FLAGS, FLAGS, SPLITS, Reader, open_store
 from astrodl.tasks.base import AnyTask, Arrays
@@ -62,6 +62,7 @@ def catalog(
     """
     predictions, shares = list_files(predictions), list_files(shares)
     require_other_output(out, store, *predictions, *shares)
+    require_suffix(out, FITS_SUFFIXES)
     with open_store(store) as reader:
         sources = [(predicted, predicted.task()) for predicted in map(Predictions, map(Path, predictions))]
         check_sources(reader, sources)

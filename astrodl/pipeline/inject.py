@@ -18,7 +18,7 @@ from astrodl.metrics.clumps import match_positions
 from astrodl.photometry.clumps import Clumps
 from astrodl.pipeline.suitability import check_models, require_other_output
 from astrodl.plots.style import wilson_interval
-from astrodl.products import Column, write_catalog
+from astrodl.products import FITS_SUFFIXES, Column, require_suffix, write_catalog
 from astrodl.store import Subset, open_store
 from astrodl.tasks.base import Arrays
 from astrodl.tasks.model import Model, load_model
@@ -93,6 +93,7 @@ def inject(
         No galaxy of the split is large enough.
     """
     require_other_output(out, store, model if not isinstance(model, Model) else None)
+    require_suffix(out, FITS_SUFFIXES)
     choose_device(device, threads)
     loaded = model if isinstance(model, Model) else load_model(model, device=device)
     task = _check_request(loaded, str(model), n, colour)

@@ -22,7 +22,7 @@ from astrodl.pipeline.review import (
     write_page,
 )
 from astrodl.pipeline.suitability import require_other_output
-from astrodl.products import Column, stream_catalog
+from astrodl.products import FITS_SUFFIXES, Column, require_suffix, stream_catalog
 from astrodl.store import Reader, open_store
 from astrodl.tasks.inputs import scale_free_features
 
@@ -82,6 +82,7 @@ def rerank(
     check_count(n_objects)
     results = Path(results)
     table = results / "outliers" / "reranked.fits" if out is None else Path(out)
+    require_suffix(table, FITS_SUFFIXES)
     html = results / "outliers" / "reranked.html" if page is None else Path(page)
     files = (results / "store.h5", *list_predictions(results, "outliers"), labels)
     for output in (table, html):

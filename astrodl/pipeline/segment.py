@@ -18,6 +18,7 @@ from astrodl.photometry.clumps import Clumps, find_peaks, measure_fluxes
 from astrodl.photometry.sky import border_sky
 from astrodl.pipeline.mosaic import ArrayMosaic, FitsMosaic, Mosaic, MosaicWriter, Tile, tile_image
 from astrodl.pipeline.suitability import list_files, require_other_output
+from astrodl.products import FITS_SUFFIXES, require_suffix
 from astrodl.progress import progress_bar
 from astrodl.tasks.base import Arrays
 from astrodl.tasks.inputs import fill_missing
@@ -96,6 +97,8 @@ def segment(
     --------
     >>> astrodl.segment("model.safetensors", ["g.fits", "r.fits", "i.fits"], "out.fits")  # doctest: +SKIP
     """
+    if out is not None:
+        require_suffix(out, FITS_SUFFIXES)
     choose_device(device, threads)
     loaded = model if isinstance(model, Model) else load_model(model, device=device)
     task = _task_of(loaded)

@@ -11,7 +11,7 @@ from astrodl.errors import StoreError
 from astrodl.explanation.methods import Options
 from astrodl.pipeline.explanation import attribute_objects, half_light_radius, share_columns
 from astrodl.pipeline.suitability import check_models, require_other_output
-from astrodl.products import Column, read_catalog, stream_catalog
+from astrodl.products import FITS_SUFFIXES, Column, read_catalog, require_suffix, stream_catalog
 from astrodl.progress import progress_bar
 from astrodl.store import Reader, open_store
 from astrodl.tasks.explained import find_quantity, prepare_inputs
@@ -67,6 +67,7 @@ def write_shares(
     """
     path = "model" if isinstance(model, Model) else model
     require_other_output(out, store, path)
+    require_suffix(out, FITS_SUFFIXES)
     model = model if isinstance(model, Model) else load_model(model, device=device)
     explained, options = find_quantity(model, target), Options(draws=draws, steps=steps, seed=seed)
     with open_store(store) as reader:

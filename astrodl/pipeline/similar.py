@@ -15,6 +15,7 @@ from astrodl.metrics.neighbours import METRICS, DistanceMetric, Moments, nearest
 from astrodl.pipeline.suitability import require_other_output
 from astrodl.plots.images import sheet_of_rows
 from astrodl.plots.style import NETWORK, save
+from astrodl.products import require_suffix
 from astrodl.products.vectors import Vectors
 from astrodl.store import Reader, open_store
 from astrodl.tasks.colour import colour
@@ -179,8 +180,8 @@ def _check_options(wanted: Sequence[str], k: int, metric: str, out: FilePath | N
         raise ConfigError(f"k = {k}: must be at least 1")
     if metric not in METRICS:
         raise ConfigError(f"metric = '{metric}': must be one of {', '.join(METRICS)}; correct it")
-    if out is not None and Path(out).suffix.lower() not in _FORMATS:
-        raise ConfigError(f"{out}: must end in {' or '.join(_FORMATS)}; choose another name")
+    if out is not None:
+        require_suffix(out, _FORMATS)
 
 
 def _require_store(vectors: Vectors, reader: Reader) -> None:

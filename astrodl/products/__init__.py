@@ -8,6 +8,16 @@ FITS keyword, otherwise in HISTORY. The file holds no date: equal content gives 
 from astrodl.products.columns import Column, name_safely
 from astrodl.products.read import read_catalog
 from astrodl.products.vectors import Vectors
-from astrodl.products.write import CatalogWriter, stream_catalog, write_catalog
+from astrodl.products.write import FITS_SUFFIXES, CatalogWriter, require_suffix, stream_catalog, write_catalog
 
-__all__ = ["CatalogWriter", "Column", "Vectors", "name_safely", "read_catalog", "stream_catalog", "write_catalog"]
+__all__ = [
+    "FITS_SUFFIXES",
+    "CatalogWriter",
+    "Column",
+    "Vectors",
+    "name_safely",
+    "read_catalog",
+    "require_suffix",
+    "stream_catalog",
+    "write_catalog",
+]

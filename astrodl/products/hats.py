@@ -24,7 +24,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from astrodl.atomic import FilePath
+from astrodl.atomic import FilePath, error_reason
 from astrodl.errors import DataError, StoreError
 from astrodl.fits.bytes import UnreadableError
 from astrodl.fits.counts import check_counts
@@ -272,8 +272,9 @@ def _replace_folder(out: Path) -> Iterator[Path]:
             out.rename(old)
         temporary.rename(out)
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
-        raise StoreError(f"{out}: cannot be written ({reason}); choose a writable path with enough space") from None
+        raise StoreError(
+            f"{out}: cannot be written ({error_reason(error)}); choose a writable path with enough space"
+        ) from None
     finally:
         for folder in (temporary, old):
             shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astrodl.atomic import replacing_hdf5
+from astrodl.atomic import error_reason, replacing_hdf5
 from astrodl.errors import StoreError
 from astrodl.metrics.pdf import check_pdf
 from astrodl.products.columns import encode_text, text_width
@@ -91,9 +91,9 @@ def stream_pdfs(path: str | os.PathLike[str], n_objects: int, edges: ArrayLike, 
             assert writer.n_written == n_objects, f"{writer.n_written} of {n_objects} objects written"
             assert "data" in file, "no block was written"
     except OSError as error:
-        # Not error.strerror, which is a paragraph where HDF5 raises the error.
-        reason = os.strerror(error.errno) if error.errno else error
-        raise StoreError(f"{target}: cannot be written ({reason}); choose a writable path with enough space") from None
+        raise StoreError(
+            f"{target}: cannot be written ({error_reason(error)}); choose a writable path with enough space"
+        ) from None
 
 
 class PdfWriter:

@@ -20,12 +20,12 @@ from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from astrodl.atomic import FilePath, replacing
-from astrodl.errors import ConfigError, StoreError
+from astrodl.errors import StoreError
 from astrodl.fits.bytes import UnreadableError
 from astrodl.fits.counts import check_counts
 from astrodl.products.columns import Column
 from astrodl.products.parquet import import_parquet
-from astrodl.products.write import stream_catalog
+from astrodl.products.write import require_suffix, stream_catalog
 
 __all__ = ["FORMAT", "SUFFIXES", "Block", "Vectors", "check_suffix", "stream_vectors"]
 
@@ -55,9 +55,7 @@ def check_suffix(path: FilePath) -> Path:
     DataError
         pyarrow is not installed.
     """
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{path}: must end in {' or '.join(SUFFIXES)}; choose another name")
+    path = require_suffix(path, SUFFIXES)
     if path.suffix.lower() == ".parquet":
         import_parquet()
     return path

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -10,8 +10,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from astrodl.atomic import replacing
-from astrodl.errors import StoreError
+from astrodl.atomic import FilePath, error_reason, replacing
+from astrodl.errors import ConfigError, StoreError
 from astrodl.products.columns import (
     Column,
     check_columns,
@@ -22,8 +22,9 @@ from astrodl.products.columns import (
     text_width,
 )
 
-__all__ = ["CatalogWriter", "stream_catalog", "write_catalog"]
+__all__ = ["FITS_SUFFIXES", "CatalogWriter", "require_suffix", "stream_catalog", "write_catalog"]
 
+FITS_SUFFIXES = (".fits", ".fit", ".fts")
 KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
 # Keywords that define the table, or that would make its bytes depend on the time of writing.
 RESERVED = re.compile(
@@ -31,6 +32,19 @@ RESERVED = re.compile(
     r"|CHECKSUM|DATASUM|DATE"
     r"|NAXIS\d+|T(TYPE|FORM|UNIT|NULL|SCAL|ZERO|DISP|DIM|UCD|COMM)\d+)"
 )
+
+
+def require_suffix(path: FilePath, suffixes: Collection[str]) -> Path:
+    """Check, before the work, that the name of a file tells its format, and return the path.
+
+    Raises
+    ------
+    ConfigError
+        It ends otherwise.
+    """
+    if Path(path).suffix.lower() not in suffixes:
+        raise ConfigError(f"{path}: must end in {' or '.join(suffixes)}; choose another name")
+    return Path(path)
 
 
 def write_catalog(
@@ -110,8 +124,9 @@ def stream_catalog(
             assert temporary.exists(), "no block was written"
             _add_checksums(temporary)
     except OSError as error:
-        reason = error.strerror or error
-        raise StoreError(f"{target}: cannot be written ({reason}); choose a writable path with enough space") from None
+        raise StoreError(
+            f"{target}: cannot be written ({error_reason(error)}); choose a writable path with enough space"
+        ) from None
 
 
 class CatalogWriter:
@@ -168,7 +183,7 @@ class CatalogWriter:
         for position, column in enumerate(columns, start=1):
             keyword = f"TTYPE{position}"
             header.comments[keyword] = _shorten(column.description, 80 - 13 - max(20, len(column.name) + 2))
-            header[f"TCOMM{position}"] = column.description
+            header[f"TCOMM{position}"] = _card_text(column.description)
             if column.ucd:
                 header[f"TUCD{position}"] = column.ucd
         _add_provenance(self.path, header, self._provenance)
@@ -189,13 +204,18 @@ def _shorten(text: str, max_length: int) -> str:
     return text[: max_length - 3].rstrip() + "..." if max_length > 3 else ""
 
 
+def _card_text(text: str) -> str:
+    """Escape quotes before a slash: astropy takes such a quote for the end of the value (JSON reads the escape)."""
+    return re.sub(r"'(?=[' ]*/)", r"\\u0027", text)
+
+
 def _add_provenance(path: Path, header: fits.Header, provenance: Mapping[str, str]) -> None:
     for name, value in provenance.items():
         text = str(value).encode("unicode_escape").decode("ascii")
         if RESERVED.fullmatch(name):
             raise ValueError(f"{path}: header name '{name}' is reserved for the table; choose another")
         if KEYWORD.fullmatch(name):
-            header[name] = text
+            header[name] = _card_text(text)
         else:
             header.add_history(f"{name.encode('unicode_escape').decode('ascii')} = {text}")
 

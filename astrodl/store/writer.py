@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import astrodl
-from astrodl.atomic import exclusive_lock, require_regular
+from astrodl.atomic import error_reason, exclusive_lock, require_regular
 from astrodl.errors import StoreError
 from astrodl.store.columns import ColumnDescription
-from astrodl.store.damage import first_line, may_be_replaced
+from astrodl.store.damage import may_be_replaced
 from astrodl.store.journal import Journal
 from astrodl.store.layout import FORMAT, FORMAT_VERSION, dataset_digest, list_datasets
 from astrodl.store.rows import RowLocation, copy_rows, rows_digest, write_rows
@@ -285,7 +285,7 @@ class Writer:
 
     def _unwritable(self, error: OSError) -> StoreError:
         own = error.filename is None or Path(error.filename).name.startswith(f".{self.path.name}.")
-        reason = error.strerror if error.errno and error.strerror else first_line(error)
+        reason = error_reason(error)
         kept = "; finished blocks are kept" if self.recorded and not self._discard else ""
         return StoreError(
             f"{self.path if own else error.filename}: cannot be written ({reason}); make room, or correct the "

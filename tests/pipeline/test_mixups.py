@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from astrodl.calibration.training_range import INPUT_FLAGS
 from astrodl.errors import ConfigError, StoreError
 from astrodl.photometry.features import measure
 from astrodl.pipeline.predictions import Predictions
+from astrodl.pipeline.shares import write_shares
 from astrodl.products import read_catalog
 from astrodl.store import open_store
 from astrodl.store.layout import dataset_digest
@@ -70,7 +72,7 @@ def test_predictions_of_another_store_with_the_same_objects_are_refused(
     predictions = folder / "photoz.h5"
     match = r"photoz.h5: made from another store, or from an older version of .*newer.h5 .*run 'astrodl predict photoz'"
     with pytest.raises(StoreError, match=match):
-        astrodl.catalog(newer, [predictions], tmp_path / "out")
+        astrodl.catalog(newer, [predictions], tmp_path / "out.fits")
     with pytest.raises(StoreError, match=match):
         astrodl.product("photoz", newer, predictions, tmp_path / "photoz_pdf.hdf5")
     with pytest.raises(StoreError, match=match):
@@ -107,7 +109,7 @@ def test_predictions_of_another_task_are_refused(store: Path, folder: Path, tmp_
         astrodl.evaluate("photoz", store, folder / "latent.h5", None, tmp_path / "out")
     shutil.copy(folder / "photoz.h5", tmp_path / "again.h5")
     with pytest.raises(StoreError, match=r"again.h5: predictions of task photoz, as in .*photoz.h5; give one file"):
-        astrodl.catalog(store, [folder / "photoz.h5", tmp_path / "again.h5"], tmp_path / "out")
+        astrodl.catalog(store, [folder / "photoz.h5", tmp_path / "again.h5"], tmp_path / "out.fits")
 
 
 def test_an_output_that_is_an_input_is_refused(store: Path, folder: Path, tmp_path: Path) -> None:
@@ -129,6 +131,21 @@ def test_an_output_that_is_an_input_is_refused(store: Path, folder: Path, tmp_pa
     with pytest.raises(ConfigError, match=match):
         astrodl.baseline("photoz", own, own)
     assert (own.read_bytes(), model.read_bytes(), predictions.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda out: astrodl.catalog("store.h5", ["predictions.h5"], out),
+        lambda out: write_shares("model.safetensors", "store.h5", out),
+        lambda out: astrodl.inject("model.safetensors", "store.h5", out),
+        lambda out: astrodl.segment("model.safetensors", ["image.fits"], out),
+        lambda out: astrodl.rerank("results", "labels.csv", out=out),
+    ],
+)
+def test_a_name_that_promises_another_format_is_refused_before_the_work(write: Callable[[str], Any]) -> None:
+    with pytest.raises(ConfigError, match=r"table\.csv: must end in \.fits or \.fit or \.fts; choose another name"):
+        write("table.csv")
 
 
 def test_a_folder_as_file_and_a_file_as_folder_are_refused_before_the_work(

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -112,7 +113,16 @@ def test_provenance_is_in_cards_and_in_history_for_long_names(path: Path) -> Non
 def test_any_printable_provenance_round_trips(path: Path, text: str) -> None:
     write_catalog(path, columns(1)[:2], {"NOTE": text})
     # Trailing blanks are not significant in FITS.
-    assert read_catalog(path).meta["NOTE"].rstrip() == text.rstrip()
+    assert read_catalog(path).meta["NOTE"].replace(r"\u0027", "'").rstrip() == text.rstrip()
+
+
+@pytest.mark.parametrize("text", ["'/", "it's' / that", "''/''/", '{"root": "/data/john\'/x"}'])
+def test_a_quote_before_a_slash_does_not_end_a_value(path: Path, text: str) -> None:
+    write_catalog(path, [replace(columns(1)[0], description=text), *columns(1)[1:2]], {"NOTE": text})
+    table = read_catalog(path)
+    for found in (table.meta["NOTE"], fits.getheader(path, 1)["TCOMM2"]):
+        assert found.replace(r"\u0027", "'") == text
+        assert json.loads(found) == json.loads(text) if text.startswith("{") else True
 
 
 def test_equal_input_gives_equal_bytes_also_in_another_process(path: Path) -> None:
