@@ -28,7 +28,7 @@ class PooledEncoder(nn.Module):
     head : Module
         (B, D) -> what is trained.
     anchor : Module, optional
-        (B, bands, S, S) -> (B, D), to which the residual network adds.
+        (B, bands, S, S) -> (B, D), to which the residual network adds; the decoder then has a linear part.
     """
 
     def __init__(
@@ -46,18 +46,19 @@ class PooledEncoder(nn.Module):
         self.code = nn.Linear(self.trunk.out_features, latent)
         self.head, self.anchor = head, anchor
         narrower = tuple(max(8, w // 2) for w in reversed(widths))
-        self.decoder = CorrectedDecoder(latent, in_channels, size=size, widths=narrower)
+        decoder = Decoder if anchor is None else CorrectedDecoder
+        self.decoder = decoder(latent, in_channels, size=size, widths=narrower)
         initialize(self.code)
         initialize(self.head)
 
-    def encode(self, image: Tensor, turned: Tensor | None = None) -> Tensor:
-        """Return the code; the residual network may see the image in another orientation than the anchor."""
-        code = self.code(self.trunk(image if turned is None else turned))
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the code."""
+        code = self.code(self.trunk(image))
         return code if self.anchor is None else code + self.anchor(image)
 
-    def forward(self, image: Tensor, turned: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the output of the head, and the code."""
-        code = self.encode(image, turned)
+        code = self.encode(image)
         return self.head(code), code
 
 

@@ -26,7 +26,7 @@ from astrodl.tasks.base import Arrays, Evaluation, Task
 from astrodl.tasks.catalog_columns import class_names, read_numbers
 from astrodl.tasks.inputs import fit_standardization, fit_units, select_columns, standardize
 from astrodl.tasks.latent.diagnosis import N_DIAGNOSED, draw_diagnosis
-from astrodl.tasks.latent.methods import METHODS, NO_NUISANCES, Method
+from astrodl.tasks.latent.methods import METHODS, Method
 from astrodl.tasks.latent.report import METRICS, describe_metrics, draw_figures, score
 from astrodl.tasks.latent.settings import LatentSettings, settings_of_colours
 from astrodl.tasks.latent.summary import fit_axes, fit_hubble, fit_map, fit_response
@@ -150,10 +150,6 @@ class Latent(Task[LatentSettings, LatentNetwork]):
         """Draw a view with nuisances, or two; the view without is kept."""
         if not self.context.size or self._nuisances == Method.nuisances:
             return batch
-        turns = NO_NUISANCES.model_copy(update=self._nuisances.model_dump(include={"mirror", "quarter_turns"}))
-        if self.method.keeps_upright:
-            upright = draw_view(batch, self._nuisances.model_copy(update={"mirror": False, "quarter_turns": False}))
-            return {**batch, "seen": upright["image"], "turned": draw_view(upright, turns)["image"]}
         drawn = {"seen": draw_view(batch, self._nuisances)["image"]}
         if self.method.two_views:
             drawn["second"] = draw_view(batch, self._nuisances)["image"]
@@ -198,8 +194,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
             image, error = batch["image"], batch["noise"][..., None, None]
             added = (_NOISIER**2 - 1) ** 0.5 * error * draw_interpolated_noise(image, generator)
             with self._fast(image):
-                noisier = (image.sinh() + added).asinh()
-                codes = [self.method.encode(network.core, view, view)[0] for view in (image, noisier)]
+                codes = [self.method.encode(network.core, view)[0] for view in (image, (image.sinh() + added).asinh())]
             depths = [network.depth_terms(log_noise(level * batch["noise"])) for level in (1, _NOISIER)]
             fitted.append((depths[1] - depths[0], codes[1] - codes[0]))
             n_fitted += len(image)
@@ -226,7 +221,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
         """Return the codes of the symmetric views that the training drew from, (views, B, D), and a width if any."""
         image = batch["image"]
         with self._fast(image):
-            encoded = [self.method.encode(network.core, image, apply_symmetry(image, k)) for k in self._symmetries]
+            encoded = [self.method.encode(network.core, apply_symmetry(image, k)) for k in self._symmetries]
         return torch.stack([code for code, _ in encoded]), encoded[0][1]
 
     def _fast(self, image: Tensor) -> AbstractContextManager:
@@ -282,7 +277,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
                     noisy = torch.asinh(torch.sinh(image) + torch.cosh(image) * error * pattern)
                 view = number % len(codes)
                 turned = apply_symmetry(noisy, self._symmetries[view])
-                shifts.append(self.method.encode(network.core, noisy, turned)[0] - codes[view])
+                shifts.append(self.method.encode(network.core, turned)[0] - codes[view])
         moved = torch.stack(shifts)
         if (noise := self._depth(batch)) is not None:  # vectors of noisier views are corrected for it
             moved = moved - (network.shift_of_depth(2**0.5 * noise) - network.shift_of_depth(noise))

@@ -72,7 +72,7 @@ def start_at_components(
     """
     from sklearn.decomposition import PCA
 
-    anchor, drawn = network.anchor, network.decoder.linear[0]
+    anchor, drawn = network.anchor, network.get_submodule("decoder.linear.0")
     assert isinstance(anchor, Anchor)
     numbers, pixels = structure.double().cpu().numpy(), images.flatten(1).double().cpu().numpy()
     mean, total = pixels.mean(0), max(float(pixels.var(0).sum()), 1e-12) ** 0.5

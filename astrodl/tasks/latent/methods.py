@@ -21,10 +21,10 @@ from astrodl.models.symmetries import apply_symmetry
 from astrodl.tasks.latent.anchor import Anchor, start_at_components
 from astrodl.tasks.latent.settings import LatentSettings
 
-__all__ = ["METHODS", "NO_NUISANCES", "Method"]
+__all__ = ["METHODS", "Method"]
 
 Terms = dict[str, Tensor]
-NO_NUISANCES = NuisanceSettings(
+_NONE = NuisanceSettings(
     mirror=False, shift_pixels=0, rotate=0, zoom=0, blur=0, depth=0, noise=0, band_dropout=0
 )  # fmt: skip
 _PROJECTION = 64
@@ -47,10 +47,8 @@ class Method(ABC):
         Those of the task, with the scaling of the structure numbers.
     """
 
-    nuisances: ClassVar[NuisanceSettings] = NO_NUISANCES
+    nuisances: ClassVar[NuisanceSettings] = _NONE
     """Random changes of the training views, by default."""
-    keeps_upright: ClassVar[bool] = False
-    """Whether a part of the network sees the view as it lies, though others see it turned."""
     two_views: ClassVar[bool] = False
     """Whether the loss compares two random views of an object."""
     removes_depth: ClassVar[bool] = False
@@ -60,9 +58,9 @@ class Method(ABC):
 
     def __init__(self, settings: LatentSettings, shape: tuple[int, ...], constants: Mapping[str, Any]):
         self.settings, self.shape = settings, shape
-        self.scaling = tuple(
-            torch.as_tensor(constants.get(f"structure_{name}", ()), dtype=torch.float64) for name in ("mean", "scale")
-        )
+        centre, scale = (constants.get(f"structure_{name}", ()) for name in ("mean", "scale"))
+        self.scaling = torch.tensor(centre, dtype=torch.float64), torch.tensor(scale, dtype=torch.float64)
+        self.n_structure = len(centre)
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -72,12 +70,12 @@ class Method(ABC):
     def loss(self, network: nn.Module, batch: Batch, done: float) -> tuple[Tensor, Terms]:
         """Return the loss and its terms; `seen` of the batch is the view with nuisances, `image` that without."""
 
-    def start(self, network: nn.Module, train: Dataset) -> None:
+    def start(self, network: nn.Module, train: Dataset) -> None:  # noqa: B027
         """Set weights from the training objects before the first update; by default none."""
 
-    def encode(self, network: nn.Module, image: Tensor, turned: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return codes and, if variational, their widths, (B, D), of views and of the same in another orientation."""
-        return network.encode(turned).float(), None  # type: ignore[operator]
+    def encode(self, network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return codes and, if variational, their widths: (B, D)."""
+        return network.encode(image).float(), None  # type: ignore[operator]
 
     def misfit(self, batch: Batch, decoded: Tensor) -> Tensor:
         """Return the negative log-likelihood of reconstructions, (B,), for `effective_pixels` independent pixels."""
@@ -144,7 +142,7 @@ class Contractive(Plain):
 class Denoising(Plain):
     """Autoencoder that redraws the image from a noisier one (Vincent et al. 2008)."""
 
-    nuisances = NO_NUISANCES.model_copy(update={"noise": 2.0})
+    nuisances = _NONE.model_copy(update={"noise": 2.0})
 
 
 class Variational(Method):
@@ -156,9 +154,9 @@ class Variational(Method):
         """Make a variational autoencoder."""
         return VAE(self.shape[0], self.settings.dimensions, **self._size_and_widths)  # type: ignore[arg-type]
 
-    def encode(self, network: nn.Module, image: Tensor, turned: Tensor) -> tuple[Tensor, Tensor | None]:
+    def encode(self, network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return mean and width of the posterior."""
-        mean, log_variance = network.encode(turned)  # type: ignore[operator]
+        mean, log_variance = network.encode(image)  # type: ignore[operator]
         return mean.float(), (0.5 * log_variance.float()).exp()
 
     def loss(self, network: nn.Module, batch: Batch, done: float) -> tuple[Tensor, Terms]:
@@ -188,10 +186,9 @@ class Pooled(Method):
 
     def build(self) -> nn.Module:
         """Make the encoder, its head and the decoder."""
-        head, anchor = (make(self.settings.dimensions) for make in (self.make_head, self.make_anchor))
-        return PooledEncoder(  # type: ignore[arg-type]
-            self.shape[0], self.settings.dimensions, head, anchor=anchor, **self._size_and_widths
-        )
+        dimensions = self.settings.dimensions
+        head, anchor = self.make_head(dimensions), self.make_anchor(dimensions)
+        return PooledEncoder(self.shape[0], dimensions, head, anchor=anchor, **self._size_and_widths)  # type: ignore[arg-type]
 
     @abstractmethod
     def make_head(self, dimensions: int) -> nn.Module:
@@ -209,21 +206,32 @@ class Pooled(Method):
 
 
 class Structure(Pooled):
-    """The code must give, by linear maps, the structure numbers and the pixels of the view without nuisances."""
+    """The code must give, by a linear map, the structure numbers of the view without nuisances."""
 
-    nuisances = NO_NUISANCES.model_copy(
-        update={"mirror": True, "quarter_turns": True, "shift_pixels": 1.0, "noise": 0.7}
-    )
-    keeps_upright = True
+    nuisances = _NONE.model_copy(update={"mirror": True, "quarter_turns": True, "shift_pixels": 1.0, "noise": 0.7})
     removes_depth = True  # noise has texture
 
     def make_head(self, dimensions: int) -> nn.Module:
         """Make a linear layer."""
-        return nn.Linear(dimensions, len(self.scaling[0]))
+        return nn.Linear(dimensions, self.n_structure)
+
+    def loss(self, network: nn.Module, batch: Batch, done: float) -> tuple[Tensor, Terms]:
+        """Return the squared error of the structure numbers, each block of which has unit variance."""
+        predicted, code = network(batch["seen"])
+        structure = (predicted.float() - batch["structure"]).square().sum(1).mean()
+        reconstruction = self.redraw(network, batch, code)
+        return structure + reconstruction, {"structure": structure, "reconstruction": reconstruction}
+
+
+class Anchored(Structure):
+    """The same of the pixels, too; the network starts at the principal components of both, and adds to them."""
+
+    # Neither flips nor turns, since components of pixels belong to views as they lie.
+    nuisances = _NONE.model_copy(update={"shift_pixels": 1.0, "noise": 0.7})
 
     def make_anchor(self, dimensions: int) -> Anchor:
         """Make the linear code that the residual network adds to."""
-        return Anchor(len(self.scaling[0]), math.prod(self.shape), dimensions)
+        return Anchor(self.n_structure, math.prod(self.shape), dimensions)
 
     def start(self, network: nn.Module, train: Dataset) -> None:
         """Start at the principal components of structure numbers and pixels of some training objects."""
@@ -233,22 +241,18 @@ class Structure(Pooled):
         structure, images = (torch.cat([batch[name] for batch in batches]) for name in ("structure", "image"))
         start_at_components(network, structure, images, self.scaling, self.settings.view_weight)
 
-    def encode(self, network: nn.Module, image: Tensor, turned: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return codes; the anchor sees the view, the residual network the turned one."""
-        return network.encode(image, turned).float(), None  # type: ignore[operator]
-
     def loss(self, network: nn.Module, batch: Batch, done: float) -> tuple[Tensor, Terms]:
         """Return the squared errors of structure numbers and pixels, and the loss of the correction of the decoder."""
-        predicted, code = network(batch["seen"], batch.get("turned", batch["seen"]))
+        predicted, code = network(batch["seen"])
         structure = (predicted.float() - batch["structure"]).square().sum(1).mean()
-        decoder, anchor = network.get_submodule("decoder"), network.get_submodule("anchor")
-        drawn = decoder.get_submodule("linear")(code).float()
+        anchor, (linear, correction) = network.get_submodule("anchor"), network.get_submodule("decoder").children()
+        drawn = linear(code).float()
         squared = ((drawn - batch["image"]) / anchor.view_scale).square().flatten(1).sum(1).mean()
-        view = squared - anchor.view_error  # most is noise, which no code describes
-        corrected = drawn.detach() + decoder.get_submodule("correction")(code.detach()).float()
-        correction = self.misfit(batch, corrected).mean() / self.settings.effective_pixels
-        loss = structure + self.settings.view_weight * view + correction
-        return loss, {"structure": structure, "view": view, "correction": correction}
+        view = squared - anchor.view_error  # most of which is noise that no code describes
+        corrected = drawn.detach() + correction(code.detach()).float()
+        misfit = self.misfit(batch, corrected).mean() / self.settings.effective_pixels
+        loss = structure + self.settings.view_weight * view + misfit
+        return loss, {"structure": structure, "view": view, "reconstruction": misfit}
 
 
 class Siamese(Pooled):
@@ -293,6 +297,7 @@ class SimClr(Siamese):
 METHODS: Mapping[str, type[Method]] = MappingProxyType(
     {
         "structure": Structure,
+        "anchored": Anchored,
         "variational": Variational,
         "infovae": InfoVae,
         "autoencoder": Plain,

@@ -13,14 +13,14 @@ __all__ = ["COLOUR_FLOOR", "PIXEL_METHODS", "LatentSettings", "LatentTraining", 
 
 COLOUR_FLOOR = 0.1
 """Error added in quadrature to standardised colours, by default."""
-PIXEL_METHODS = ("structure", "vicreg", "simclr")
+PIXEL_METHODS = ("structure", "anchored", "vicreg", "simclr")
 """Methods that need images."""
 
 
 class LatentTraining(TrainSettings):
     """Training loop of the latent map."""
 
-    epochs: Annotated[int, Field(ge=1)] = 20
+    epochs: Annotated[int, Field(ge=1)] = 40
     learning_rate: Annotated[float, Field(gt=0)] = 0.003
     ema: Fraction = 0.99
 
@@ -33,16 +33,17 @@ class LatentSettings(TaskSettings):
     seeds: Annotated[tuple[int, ...], Field(min_length=1, max_length=1)] = (0,)
     """Seed to train; only one, for the same reason."""
     method: Literal[
-        "structure", "variational", "infovae", "autoencoder", "linear", "sparse", "denoising", "contractive", "vicreg",
-        "simclr",
+        "structure", "anchored", "variational", "infovae", "autoencoder", "linear", "sparse", "denoising",
+        "contractive", "vicreg", "simclr",
     ] = "structure"  # fmt: skip
-    """How the vectors are learned: from structure numbers of the view; by an autoencoder of its pixels (variational,
+    """How the vectors are learned: from structure numbers of the view; from these and its pixels, starting at their
+    principal components, for hundreds of galaxies; by an autoencoder of its pixels (variational,
     with an MMD penalty, plain, linear, with a sparse code, denoising, contractive); or by the likeness of two random
     views of one galaxy (VICReg, SimCLR)."""
     dimensions: Annotated[int, Field(ge=1)] = 16
     """Number of dimensions of the representation."""
-    view_weight: Annotated[float, Field(gt=0)] = 4.0
-    """Weight of the pixels of the view in `structure`; each of the four blocks of structure numbers has one."""
+    view_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of the pixels of the view in `anchored`; each of the four blocks of structure numbers has 1."""
     view: Annotated[int, Field(ge=8, multiple_of=8)] = 32
     """Side of the canonical view in pixels."""
     extent: Annotated[float, Field(gt=0)] = 3.0
