@@ -6,6 +6,9 @@ from functools import partial
 import numpy as np
 import study
 import torch
+from scipy.stats import rankdata
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import RidgeCV
 
 from astrodl import open_store
 from astrodl.baselines.latent import project_on_components
@@ -49,8 +52,10 @@ def headline() -> str:
         "network, map (2)": [measure(a["map"], b["map"], *truth) for a, b in seeds],
         "network, Hubble coordinate (1)": [measure_coordinate(b["hubble"], truth[1]) for _, b in seeds],
     }
+    supervised, free = measure_limits(inputs, truth)
     compared = (
-        [name, *(study.cell(found, metric, 3) for metric in METRICS)] for name, found in (ours | spaces).items()
+        [name, *(study.cell(found, metric, 3) for metric in METRICS)]
+        for name, found in (ours | spaces | supervised).items()
     )
     error = bootstrap_error(seeds[0], truth)
     about = (
@@ -62,6 +67,10 @@ def headline() -> str:
     agreement = (
         f"\nOf the 15 nearest neighbours of a galaxy, {overlap[0]:.0%} are the same with another seed, and "
         f"{with_pca[0]:.0%} in the components of the views.\n"
+    )
+    limit = (
+        "\nFreed of what the depth of the image tells of it, the measured concentration has a rank correlation of "
+        f"{free:.3f} with itself: about the most that a vector without depth can reach.\n"
     )
     chi2 = [float(np.median(b["chi2"])) for _, b in seeds]
     pca = study.read_json(runs[0].parent / "baseline.json")["baselines"]
@@ -97,6 +106,7 @@ def headline() -> str:
         [
             about,
             study.table(["vectors", *(f"`{metric}`" for metric in METRICS)], compared),
+            limit,
             agreement,
             redrawn,
             "\nWhat the vectors know of nuisances (R² of a ridge regression):\n",
@@ -173,6 +183,39 @@ def measure(train: np.ndarray, test: np.ndarray, of_train: Arrays, of_test: Arra
 def measure_coordinate(hubble: np.ndarray, truth: Arrays) -> study.Metrics:
     """Measure the rank correlations of one number, which no property has chosen."""
     return {f"rho_{name}": metrics_of.spearman(hubble, truth[name]) for name in PROPERTIES}
+
+
+def measure_limits(inputs: list[Arrays], truth: list[Arrays]) -> tuple[dict[str, list[study.Metrics]], float]:
+    """Measure what labels can make of all structure numbers and 100 components of the views.
+
+    Returns
+    -------
+    dict, float
+        Rank correlations by fit, and that of the measured concentration with itself, freed of the depth of the view.
+    """
+    parts = project_on_components(*inputs, "image", 100)
+    components = parts.train_latent, parts.other_latent
+    numbers = [
+        np.hstack([part["structure"], of / components[0].std(0)]) for part, of in zip(inputs, components, strict=True)
+    ]
+    depth = [np.log(np.sqrt((part["noise"] ** 2).mean(1, keepdims=True))) for part in inputs]
+    fits = {
+        "ridge of all numbers, with labels": RidgeCV(np.logspace(-2, 6, 17)),
+        "boosted trees of all numbers, with labels": HistGradientBoostingRegressor(random_state=0),
+    }
+    found: dict[str, list[study.Metrics]] = {name: [{}] for name in fits}
+    for name in PROPERTIES:
+        known = np.isfinite(truth[0][name])
+        ranks = rankdata(truth[0][name][known]) / known.sum()
+        for kind, fit in fits.items():
+            predicted = fit.fit(numbers[0][known], ranks).predict(numbers[1])
+            found[kind][0][f"rho_{name}"] = metrics_of.spearman(predicted, truth[1][name])
+    known = [np.isfinite(part["concentration"]) for part in truth]
+    ranks = [rankdata(part["concentration"][chosen]) / chosen.sum() for part, chosen in zip(truth, known, strict=True)]
+    of_depth = (
+        HistGradientBoostingRegressor(random_state=0).fit(depth[0][known[0]], ranks[0]).predict(depth[1][known[1]])
+    )
+    return found, metrics_of.spearman(ranks[1] - of_depth, truth[1]["concentration"][known[1]])
 
 
 def bootstrap_error(predicted: list[Arrays], truth: list[Arrays]) -> float:

@@ -72,8 +72,10 @@ def start_at_components(
     """
     from sklearn.decomposition import PCA
 
-    anchor, drawn = network.anchor, network.get_submodule("decoder.linear.0")
+    anchor, head, drawn = network.anchor, network.head, network.get_submodule("decoder.linear.0")
     assert isinstance(anchor, Anchor)
+    assert isinstance(head, nn.Linear)
+    assert isinstance(drawn, nn.Linear)
     numbers, pixels = structure.double().cpu().numpy(), images.flatten(1).double().cpu().numpy()
     mean, total = pixels.mean(0), max(float(pixels.var(0).sum()), 1e-12) ** 0.5
     unit = total / weight**0.5
@@ -95,7 +97,7 @@ def start_at_components(
     fill(anchor.of_pixels.weight, of_pixels / unit)
     fill(anchor.of_pixels.bias, -components @ fitted.mean_ - of_pixels @ mean / unit)
     for layer, weights, bias in (
-        (network.head, of_structure, fitted.mean_[: numbers.shape[1]]),
+        (head, of_structure, fitted.mean_[: numbers.shape[1]]),
         (drawn, of_pixels * unit, mean),
     ):
         nn.init.zeros_(layer.weight)
