@@ -12,12 +12,15 @@ from itertools import count
 from typing import IO, Any
 
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
+from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 
 from astrodl.fits.bytes import UnreadableError
 from astrodl.fits.header import BLOCK
 
-__all__ = ["check_counts"]
+__all__ = ["DAMAGED", "check_counts"]
+
+DAMAGED = (OSError, ValueError, TypeError, LookupError, UnreadableError, fits.VerifyError, AstropyUserWarning)
+"""What astropy raises, or warns of, where a file is damaged."""
 
 _LARGEST = 999
 """Largest number of axes and of columns that the FITS standard allows."""

@@ -1,7 +1,7 @@
 """Mosaics: images of several bands read part by part, the tiles that cover them, and FITS files written in place."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +12,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from astrodl.errors import DataError
+from astrodl.fits.counts import DAMAGED, check_counts
 from astrodl.fits.units import to_microjansky, zero_point
 
 __all__ = ["ArrayMosaic", "FitsMosaic", "Mosaic", "MosaicWriter", "Tile", "tile_image"]
@@ -61,8 +62,10 @@ class FitsMosaic:
 
     def __init__(self, paths: Sequence[Path], bands: Sequence[str], unit: str):
         self._stack = ExitStack()
+        self._paths = paths
         try:
-            self._open(paths, bands, unit)
+            with self._refusing_damage():
+                self._open(paths, bands, unit)
         except BaseException:
             self._stack.close()
             raise
@@ -95,10 +98,18 @@ class FitsMosaic:
     def _open_file(self, path: Path) -> fits.HDUList:
         if not path.exists():
             raise DataError(f"{path}: no such file; correct the path")
+        check_counts(path)
+        # astropy leaves a file that it opened itself open after an error
+        stream = self._stack.enter_context(path.open("rb"))
+        return self._stack.enter_context(fits.open(stream, memmap=True))
+
+    @contextmanager
+    def _refusing_damage(self) -> Iterator[None]:
         try:
-            return self._stack.enter_context(fits.open(path, memmap=True))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: not a readable FITS file ({error}); give another copy") from None
+            yield
+        except DAMAGED as error:
+            names, reason = ", ".join(map(str, self._paths)), " ".join(str(error).split())
+            raise DataError(f"{names}: not readable FITS ({reason:.200}); give another copy") from None
 
     def __enter__(self) -> "FitsMosaic":
         return self
@@ -108,10 +119,11 @@ class FitsMosaic:
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Read a part of all bands."""
-        parts = [
-            hdu.section[rows, columns] if plane is None else hdu.section[plane, rows, columns]
-            for hdu, plane in self._planes
-        ]
+        with self._refusing_damage():
+            parts = [
+                hdu.section[rows, columns] if plane is None else hdu.section[plane, rows, columns]
+                for hdu, plane in self._planes
+            ]
         scaled = [np.asarray(part, np.float64) * factor for part, factor in zip(parts, self._factors, strict=True)]
         return np.stack(scaled).astype(np.float32)
 

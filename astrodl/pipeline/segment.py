@@ -13,6 +13,7 @@ import astrodl
 from astrodl.atomic import FilePath, replacing
 from astrodl.device import choose_device
 from astrodl.errors import ConfigError, DataError, StoreError
+from astrodl.fits.counts import DAMAGED, check_counts
 from astrodl.models.unet import DecompositionUNet
 from astrodl.photometry.clumps import Clumps, find_peaks, measure_fluxes
 from astrodl.photometry.sky import border_sky
@@ -121,11 +122,12 @@ def segment(
 def read_psf(path: Path) -> NDArray[np.float32]:
     """Read point-spread functions from the first cube of a FITS file, (bands, k, k)."""
     try:
-        with fits.open(path) as file:
+        check_counts(path)
+        with open(path, "rb") as stream, fits.open(stream) as file:
             for hdu in file:
                 if hdu.is_image and hdu.data is not None and hdu.data.ndim == 3:
                     return np.asarray(hdu.data, np.float32)
-    except OSError as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: not a readable FITS file ({error}); give another copy") from None
     raise DataError(f"{path}: has no image of three axes; give a cube with a plane per band")
 

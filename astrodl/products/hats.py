@@ -14,6 +14,7 @@ The files hold no date: equal catalogues give equal bytes.
 import shutil
 import sys
 import uuid
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -22,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.units import UnitsWarning
+from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from astrodl.atomic import FilePath, error_reason
 from astrodl.errors import DataError, StoreError
-from astrodl.fits.bytes import UnreadableError
-from astrodl.fits.counts import check_counts
+from astrodl.fits.counts import DAMAGED, check_counts
 from astrodl.healpix import MAX_ORDER, Tile, divide_sky, find_tiles, sky_pixels
 from astrodl.products.parquet import import_parquet
 
@@ -107,10 +109,16 @@ class _Catalog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._check()
-        with self._open() as hdu:
-            self.header, self.names, self.n_rows = hdu.header, list(hdu.columns.names), len(hdu.data)
-            self.empty = {name: np.asarray(hdu.data[:0][name]) for name in self.names}
+        if not path.is_file():
+            raise StoreError(f"{path}: no such catalogue; make it with `astrodl catalog`")
+        with warnings.catch_warnings():
+            # astropy only warns about wrong checksums and truncated files
+            warnings.simplefilter("error", AstropyUserWarning)
+            warnings.simplefilter("ignore", UnitsWarning)  # of columns of the input
+            with self._open(verify=True) as hdu:
+                self.names, self.n_rows = list(hdu.columns.names), len(hdu.data)
+                self.empty = {name: np.asarray(hdu.data[:0][name]) for name in self.names}
+                self.metadata = [_describe(hdu.header, position) for position in range(1, len(self.names) + 1)]
         missing = [name for name in ("ra", "dec") if name not in self.names]
         if missing:
             raise DataError(
@@ -118,21 +126,17 @@ class _Catalog:
                 "needs positions on the sky: set data.ra_column and data.dec_column, and run again"
             )
 
-    def _check(self) -> None:
-        if not self.path.is_file():
-            raise StoreError(f"{self.path}: no such catalogue; make it with `astrodl catalog`")
-        try:
-            check_counts(self.path)
-        except UnreadableError as error:
-            raise StoreError(f"{self.path}: cannot be read ({error}); give what `astrodl catalog` wrote") from None
-
     @contextmanager
-    def _open(self) -> Iterator[fits.BinTableHDU]:
+    def _open(self, *, verify: bool = False) -> Iterator[fits.BinTableHDU]:
         """Open the file for one read: a survey may have more shards than a process may have open files."""
+        damaged = (*DAMAGED, StopIteration) if verify else (OSError,)
         try:
-            with fits.open(self.path, memmap=True) as file:
+            if verify:
+                check_counts(self.path)
+            # astropy leaves a file that it opened itself open after an error
+            with open(self.path, "rb") as stream, fits.open(stream, memmap=True, checksum=verify) as file:
                 yield next(hdu for hdu in file if isinstance(hdu, fits.BinTableHDU))
-        except (OSError, StopIteration) as error:
+        except damaged as error:
             reason = " ".join(str(error).split()) or "no binary table"
             raise StoreError(
                 f"{self.path}: cannot be read ({reason:.200}); give what `astrodl catalog` wrote"
@@ -166,16 +170,20 @@ class _Catalog:
         import pyarrow
 
         fields = []
-        for position, name in enumerate(self.names, start=1):
+        for name, metadata in zip(self.names, self.metadata, strict=True):
             dtype, shape = self.empty[name].dtype, self.empty[name].shape
             arrow_type = pyarrow.string() if dtype.kind in "SU" else pyarrow.from_numpy_dtype(dtype.newbyteorder("="))
             for length in shape[:0:-1]:
                 arrow_type = pyarrow.list_(arrow_type, length)
-            keywords = {"unit": "TUNIT", "description": "TCOMM", "ucd": "TUCD"}
-            metadata = {key: self.header.get(f"{keyword}{position}") for key, keyword in keywords.items()}
-            metadata = {key: str(value) for key, value in metadata.items() if value}
             fields.append(pyarrow.field(name, arrow_type, metadata=metadata))
         return fields
+
+
+def _describe(header: fits.Header, position: int) -> dict[str, str]:
+    """Return unit, description and UCD of a column, as far as it has them."""
+    keywords = {"unit": "TUNIT", "description": "TCOMM", "ucd": "TUCD"}
+    values = {key: header.get(f"{keyword}{position}") for key, keyword in keywords.items()}
+    return {key: str(value) for key, value in values.items() if value}
 
 
 def _common_schema(sources: Sequence[_Catalog]) -> "pyarrow.Schema":

@@ -10,8 +10,7 @@ from astropy.units import Unit, UnitsWarning, UnrecognizedUnit
 from astropy.utils.exceptions import AstropyUserWarning
 
 from astrodl.errors import StoreError
-from astrodl.fits.bytes import UnreadableError
-from astrodl.fits.counts import check_counts
+from astrodl.fits.counts import DAMAGED, check_counts
 
 __all__ = ["read_catalog"]
 
@@ -45,7 +44,7 @@ def read_catalog(path: str | os.PathLike[str]) -> Table:
                 table = Table.read(next(tables), mask_invalid=False)
     except StopIteration:
         raise StoreError(f"{source}: holds no binary table; run `astrodl catalog` again") from None
-    except (OSError, ValueError, TypeError, UnreadableError, AstropyUserWarning) as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{source}: cannot be read ({reason:.120}); run `astrodl catalog` again") from None
     for position, name in enumerate(table.colnames, start=1):

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from astrodl.atomic import FilePath, replacing
 from astrodl.errors import StoreError
-from astrodl.fits.bytes import UnreadableError
-from astrodl.fits.counts import check_counts
+from astrodl.fits.counts import DAMAGED, check_counts
 from astrodl.products.columns import Column
 from astrodl.products.parquet import import_parquet
 from astrodl.products.write import require_suffix, stream_catalog
@@ -36,9 +35,6 @@ Block = tuple[NDArray[np.str_], NDArray[np.float32]]
 
 _OBJECT_ID, _VECTOR = "identifier in the survey", "vector of the networks, NaN for an object without data"
 _PROVENANCE = re.compile(r"FORMAT|SURVEY|STORE|ASTRODL|(TASK|MODEL|DIM)\d+")
-_DAMAGED = (
-    OSError, ValueError, TypeError, LookupError, StopIteration, UnreadableError, fits.VerifyError, AstropyUserWarning,
-)  # fmt: skip
 _BLOCK_NUMBERS = 2**21
 """Numbers of a block that is read: 8 MB."""
 _GROUP_ROWS = 2**14
@@ -227,7 +223,7 @@ class _FitsFile:
             self._header_start, self._start = int(place["hdrLoc"]), int(place["datLoc"])
             self._n_bytes = int(place["datSpan"])
             form = {column.name: str(column.format) for column in columns}
-        except _DAMAGED as error:
+        except (*DAMAGED, StopIteration) as error:
             vectors.refuse(str(error) or "no table")
         is_vector = re.fullmatch(r"(\d*)E", form.get("vector", ""))
         if not is_vector or list(form) != ["object_id", "vector"] or self._row.itemsize != header["NAXIS1"]:

@@ -1,7 +1,6 @@
 """Altered models, predictions and reports end in one line; intact files of older versions open."""
 
 import json
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from astrodl.pipeline.predictions import Predictions
 from astrodl.pipeline.reports import read_baseline, read_history
 from astrodl.pipeline.summary import read_metrics
 from astrodl.tasks.model import load_model
+from tests.damage import damage
 
 Metadata = dict[str, str]
 Weights = dict[str, torch.Tensor]
@@ -142,16 +142,8 @@ def test_models_of_older_versions_open_and_predict_the_same(
 
 @pytest.mark.parametrize("name", ["model.safetensors", "predictions.h5"])
 def test_damaged_bytes_never_end_in_a_traceback(name: str, folder: Path, tmp_path: Path) -> None:
-    content, rng = (folder / name).read_bytes(), random.Random(0)
     n_refused = 0
-    for number in range(60):
-        damaged = bytearray(content)
-        if number % 3 == 0:
-            del damaged[rng.randrange(len(damaged)) :]
-        else:
-            region = len(damaged) if number % 3 == 1 else 4000
-            for _ in range(rng.choice((1, 20))):
-                damaged[rng.randrange(min(region, len(damaged)))] = rng.randrange(256)
+    for number, damaged in enumerate(damage((folder / name).read_bytes(), 60)):
         path = tmp_path / f"{number}{Path(name).suffix}"
         path.write_bytes(damaged)
         lines = astrodl.check(path)

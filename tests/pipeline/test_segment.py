@@ -13,9 +13,10 @@ from scipy.special import logit
 import astrodl
 from astrodl import cli
 from astrodl.errors import ConfigError, DataError, StoreError
-from astrodl.pipeline.mosaic import tile_image
+from astrodl.pipeline.mosaic import FitsMosaic, tile_image
 from astrodl.store import open_store
 from astrodl.tasks.model import Model, load_model
+from tests.damage import damage
 from tests.small_store import BANDS, SIZE
 
 
@@ -159,3 +160,17 @@ def test_the_verb_writes_what_the_function_writes(
     assert cli.main(["segment", str(file), *paths, "--out", str(tmp_path / "verb.fits"), "--device", "cpu"]) == 0
     astrodl.segment(load_model(file, device="cpu"), paths, tmp_path / "function.fits", progress=False)
     assert (tmp_path / "verb.fits").read_bytes() == (tmp_path / "function.fits").read_bytes()
+
+
+def test_damaged_images_are_refused_in_one_line(mosaic: np.ndarray, tmp_path: Path) -> None:
+    paths, lines = write_bands(tmp_path, mosaic), list[str]()
+    for content in damage(paths[1].read_bytes(), 60):
+        paths[1].write_bytes(content)
+        try:
+            with FitsMosaic(paths, BANDS, "uJy") as opened:
+                opened.read(slice(0, 9), slice(0, 9))
+                opened.read(slice(-9, None), slice(0, 9))
+        except DataError as error:
+            lines.append(str(error))
+    assert len(lines) > 20
+    assert all(str(paths[1]) in line and "\n" not in line for line in lines)

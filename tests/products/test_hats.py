@@ -11,6 +11,7 @@ from astropy_healpix import HEALPix
 from astrodl.errors import DataError, StoreError
 from astrodl.products import Column, read_catalog, write_catalog
 from astrodl.products.hats import write_hats
+from tests.damage import damage
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
@@ -182,3 +183,15 @@ def test_a_missing_pyarrow_names_the_extra_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"pip install pyarrow"):
         write_hats(catalogs, tmp_path / "hats", name="sky")
+
+
+def test_a_damaged_catalogue_is_refused_in_one_line(catalogs: list[Path], tmp_path: Path) -> None:
+    copy, lines = tmp_path / "damaged.fits", list[str]()
+    for content in damage(catalogs[0].read_bytes(), 60):
+        copy.write_bytes(content)
+        try:
+            write_hats([copy], tmp_path / "hats", name="sky")
+        except (StoreError, DataError) as error:
+            lines.append(str(error))
+    assert len(lines) > 50
+    assert all(str(copy) in line and "\n" not in line for line in lines)

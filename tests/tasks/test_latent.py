@@ -226,3 +226,16 @@ def test_figures_of_the_decoder_are_drawn_with_the_model(store: Path, tmp_path: 
     of_prior = {"units", "generated", "generated_form"}
     assert of_decoder <= found
     assert (of_prior <= found) if method == "variational" else not (of_prior & found)
+
+
+@pytest.mark.parametrize("n_objects", [0, 1, 2, 3])
+@pytest.mark.parametrize("method", ["structure", "variational"])
+def test_figures_of_the_decoder_are_drawn_of_few_objects(store: Path, method: str, n_objects: int) -> None:
+    task = make_task("latent", store, {**SMALL, "method": method})
+    network, random = task.build().eval(), np.random.default_rng(0)
+    values = {"latent": random.normal(size=(n_objects, 2)), "latent_error": np.full((n_objects, 2), 0.1)}
+    predictions = {**values, "hubble": random.normal(size=n_objects)}
+    with open_store(store) as reader:
+        found = task.diagnose(network, reader, np.arange(n_objects), predictions)
+    assert ("traversals" in found) == (n_objects > 0)
+    assert ("interpolations" in found) == (n_objects > 1)

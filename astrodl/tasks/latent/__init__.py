@@ -376,6 +376,8 @@ class Latent(Task[LatentSettings, LatentNetwork]):
         self, network: LatentNetwork, store: Reader, indices: np.ndarray, predictions: Arrays
     ) -> "dict[str, Figure]":
         """Draw what the decoder makes of vectors of a thousand objects at most; see `draw_diagnosis`."""
+        if not len(indices):
+            return {}
         chosen = np.unique(np.linspace(0, len(indices) - 1, min(len(indices), N_DIAGNOSED)).astype(int))
         inputs = self.inputs(self.read(store, indices[chosen]))
         error = _errors({name: torch.from_numpy(array) for name, array in inputs.items()}).numpy()

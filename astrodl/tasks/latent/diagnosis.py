@@ -57,8 +57,6 @@ def draw_diagnosis(
     """
     vectors, views = torch.from_numpy(predictions["latent"]).float(), inputs["image"]
     n_objects = len(views)
-    if not n_objects:
-        return {}
     noise = torch.from_numpy(inputs["noise"])
     decoded = _decode(network, vectors, noise)
     paint = _Painter(views, bands)
@@ -68,8 +66,9 @@ def draw_diagnosis(
         "redrawn": _draw_redrawn(paint(np.concatenate([views[chosen], decoded[chosen]]))),
         "reconstruction": chi2_profile(*chi2_by_radius(views, decoded, error), bands, n_objects=n_objects),
         "traversals": _draw_traversals(network, vectors, paint),
-        "interpolations": _draw_interpolations(network, vectors, views, order, paint),
     }
+    if n_objects > 1:
+        drawn["interpolations"] = _draw_interpolations(network, vectors, views, order, paint)
     if prior:
         units = measure_units(vectors, 2 * np.log(np.maximum(predictions["latent_error"], 1e-12)))
         drawn["units"] = unit_activity(units, n_objects=n_objects)
