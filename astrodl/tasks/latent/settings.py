@@ -52,9 +52,9 @@ class LatentSettings(TaskSettings):
     """Surface brightness, in units of the mean of the view, above which the scaling turns logarithmic."""
     nuisances: NuisanceSettings | None = None
     """Random changes of the training views under which the vectors should stay the same; by default those of the
-    method: flips, noise and small shifts for `structure`, noise and shifts for `anchored`, all but quarter turns for
-    `vicreg` and `simclr`, noise alone for `denoising`, none for the others. A section replaces them all: what it does not name has the defaults of the
-    section, and not those of the method."""
+    method: flips, noise and small shifts for `structure`, noise and shifts for `anchored`, all but quarter turns
+    for `vicreg` and `simclr`, noise alone for `denoising`, none for the others. A section replaces them all: what
+    it does not name has the defaults of the section, and not those of the method."""
     noise_floor: Annotated[float, Field(gt=0)] = 1.0
     """Error added in quadrature to the scaled sky noise, for the detail that a few latent numbers cannot describe.
 
