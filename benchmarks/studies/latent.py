@@ -235,7 +235,8 @@ def real(part: str, *metrics: str) -> str:
     """Tabulate networks and principal components on a real set."""
     runs = runs_of(part)
     first = next(iter(runs.values()))[0]
-    baseline = study.read_json(first.parent / "baseline.json")["baselines"]
+    chosen = study.read_yaml(__file__)["parts"][part]["baseline"]
+    baseline = study.read_json(f"{part}/{chosen}/baseline.json")["baselines"]
     measured = {name: [study.read_metrics(run) for run in folders] for name, folders in runs.items()}
     rows = [[f"`{name}`", *(study.cell(found, metric, 3) for metric in metrics)] for name, found in measured.items()]
     for name, found in baseline.items():
