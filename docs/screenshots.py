@@ -19,6 +19,14 @@ import astrodl
 IMAGES = Path(__file__).parent / "images"
 SIZE = {"width": 1320, "height": 820}
 
+CENTRAL = """() => {
+  const places = Array.from({length: position.length / 2}, (_, i) => [screenX(i), screenY(i)]);
+  const middle = axis => places.map(place => place[axis]).sort((a, b) => a - b)[places.length >> 1];
+  const [x, y] = [middle(0), middle(1)], distance = place => Math.hypot(place[0] - x, place[1] - y);
+  return places.reduce((best, place) => distance(place) < distance(best) ? place : best);
+}"""
+"""Where the most central object of the map is."""
+
 
 def main(results: Path) -> None:
     """Write and photograph the pages."""
@@ -45,8 +53,7 @@ def open_file(page: Any, path: Path) -> None:
 
 def take_map(page: Any) -> None:
     """Photograph the map with an object under the pointer, and galaxies from near."""
-    middle = page.evaluate("[width * 0.4, height * 0.42]")
-    x, y = page.evaluate(f"(i => [screenX(i), screenY(i)])(at({middle[0]}, {middle[1]}))")
+    x, y = page.evaluate(CENTRAL)
     page.mouse.click(x, y)
     page.mouse.move(x + 1, y)
     save(page, "map")

@@ -1,13 +1,15 @@
 """Networks of the latent map: an encoder that pools over the view, and what is derived from the vectors."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from astrodl.models.autoencoders import Decoder
-from astrodl.models.blocks import initialize
+from astrodl.models.blocks import initialize, start_at_zero
 from astrodl.models.cnn import CompactResNet
 
-__all__ = ["LatentNetwork", "PooledEncoder", "log_noise"]
+__all__ = ["CorrectedDecoder", "LatentNetwork", "PooledEncoder", "log_noise"]
 
 _MAP_WIDTH = 128
 
@@ -16,25 +18,64 @@ class PooledEncoder(nn.Module):
     """Residual network, code and head: (B, bands, S, S) -> output of the head, which is trained, and code (B, D).
 
     A decoder redraws the view from the code, to show what the code knows.
+
+    Parameters
+    ----------
+    in_channels : int
+        Number of bands.
+    latent : int
+        Number D of dimensions.
+    head : Module
+        (B, D) -> what is trained.
+    anchor : Module, optional
+        (B, bands, S, S) -> (B, D), to which the residual network adds; the decoder then has a linear part.
     """
 
-    def __init__(self, in_channels: int, latent: int, head: nn.Module, *, size: int, widths: tuple[int, ...]):
+    def __init__(
+        self,
+        in_channels: int,
+        latent: int,
+        head: nn.Module,
+        *,
+        size: int,
+        widths: tuple[int, ...],
+        anchor: nn.Module | None = None,
+    ):
         super().__init__()
         self.trunk = CompactResNet(in_channels, widths=widths, dropout=0.0)
         self.code = nn.Linear(self.trunk.out_features, latent)
-        self.head = head
-        self.decoder = Decoder(latent, in_channels, size=size, widths=tuple(max(8, w // 2) for w in reversed(widths)))
+        self.head, self.anchor = head, anchor
+        narrower = tuple(max(8, w // 2) for w in reversed(widths))
+        decoder = Decoder if anchor is None else CorrectedDecoder
+        self.decoder = decoder(latent, in_channels, size=size, widths=narrower)
         initialize(self.code)
         initialize(self.head)
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the code."""
-        return self.code(self.trunk(image))
+        code = self.code(self.trunk(image))
+        return code if self.anchor is None else code + self.anchor(image)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the output of the head, and the code."""
         code = self.encode(image)
         return self.head(code), code
+
+
+class CorrectedDecoder(nn.Module):
+    """A linear map, and a convolutional correction that starts at zero: (B, in) -> (B, out, S, S)."""
+
+    def __init__(self, in_features: int, out_channels: int, *, size: int, widths: tuple[int, ...]):
+        super().__init__()
+        shape = out_channels, size, size
+        self.linear = nn.Sequential(nn.Linear(in_features, math.prod(shape)), nn.Unflatten(1, shape))
+        self.correction = Decoder(in_features, out_channels, size=size, widths=widths)
+        initialize(self.linear, "glorot")
+        initialize(start_at_zero(self.correction))
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Decode latent vectors."""
+        return self.linear(latent) + self.correction(latent)
 
 
 class LatentNetwork(nn.Module):

@@ -186,14 +186,14 @@ def _prepare(task: AnyTask, store: Reader, fold: int, seed: int, device: torch.d
             f"{least}; check data.columns and the split{', or use fewer processes' if least > 2 else ''}"
         )
     torch.manual_seed(loop.derive_seed(seed, -2))
-    network = task.build()
-    provenance = warm_start(task, network)
-    network = network.to(device)
+    network = task.build().to(device)
     read = partial(training_arrays, task, store)
     sample = ResidentDataset.load(read, chosen["train"][:2], device)
     n_objects = sum(map(len, chosen.values()))
     require_memory(task, network, sample, n_objects, task.settings.train, f"tasks.{task.name}")
     loaded = load_splits(read, chosen, device)
+    task.start(network, loaded["train"])
+    provenance = warm_start(task, network)
     validation = loaded["validation"] if len(chosen["validation"]) else None
     return _Prepared(network, loaded["train"], validation, task.sampling(store, chosen["train"]), provenance)
 

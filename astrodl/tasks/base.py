@@ -217,6 +217,12 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
         maps = {name: batch[name] for name in ("image", "coverage") if name in batch}
         return {**batch, **{name: tensor * kept[..., None, None].to(tensor.dtype) for name, tensor in maps.items()}}
 
+    def start(self, network: NetworkT, train: Dataset) -> None:
+        """Set weights from the training objects before the first update; by default none.
+
+        The weights of `init_from` come after it. Each process of a distributed training does the same.
+        """
+
     @abstractmethod
     def loss(self, network: NetworkT, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a phase and its named terms, after the fraction `done` of all updates."""

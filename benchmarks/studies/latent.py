@@ -1,13 +1,19 @@
 """Tables and figures of the study in docs/tasks/latent.md; latent.yaml lists the trainings."""
 
+import dataclasses
 from functools import partial
 
 import numpy as np
 import study
+import torch
+from scipy.stats import rankdata
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import RidgeCV
 
 from astrodl import open_store
 from astrodl.baselines.latent import project_on_components
 from astrodl.baselines.neighbour_map import umap_map
+from astrodl.data.augment import blur
 from astrodl.metrics import latent as metrics_of
 from astrodl.metrics.classification import balanced_accuracy
 from astrodl.metrics.representation import angle_components, leakage, linear_probe, neighbour_overlap
@@ -37,6 +43,7 @@ def headline() -> str:
         inputs = [task.inputs(task.read(store, part)) for part in rows]
         rivals = fit_rivals(store, rows, inputs)
         nuisances = read_nuisances(store, rows[1])
+        disturbed = disturb(task, store, rows[1])
         figures = draw_figures(store, rows[1], seeds[0][1], truth[1])
         figures |= task.diagnose(model.network, store, rows[1], seeds[0][1])
     spaces = {name: [measure(*vectors, *truth)] for name, vectors in rivals.items()}
@@ -45,8 +52,10 @@ def headline() -> str:
         "network, map (2)": [measure(a["map"], b["map"], *truth) for a, b in seeds],
         "network, Hubble coordinate (1)": [measure_coordinate(b["hubble"], truth[1]) for _, b in seeds],
     }
+    supervised, free = measure_limits(inputs, truth)
     compared = (
-        [name, *(study.cell(found, metric, 3) for metric in METRICS)] for name, found in (ours | spaces).items()
+        [name, *(study.cell(found, metric, 3) for metric in METRICS)]
+        for name, found in (ours | spaces | supervised).items()
     )
     error = bootstrap_error(seeds[0], truth)
     about = (
@@ -59,14 +68,24 @@ def headline() -> str:
         f"\nOf the 15 nearest neighbours of a galaxy, {overlap[0]:.0%} are the same with another seed, and "
         f"{with_pca[0]:.0%} in the components of the views.\n"
     )
+    limit = (
+        "\nFreed of what the depth of the image tells of it, the measured concentration has a rank correlation of "
+        f"{free:.3f} with itself: about the most that a vector without depth can reach.\n"
+    )
     chi2 = [float(np.median(b["chi2"])) for _, b in seeds]
     pca = study.read_json(runs[0].parent / "baseline.json")["baselines"]
     of_rivals = ", ".join(f"{name} {entries['chi2']['value']:.2f}" for name, entries in pca.items())
     redrawn = f"\nMedian χ² per pixel of the redrawn views: network {study.mean_and_spread(chi2, 2)}, {of_rivals}.\n"
     vectors = {"network": seeds[0][1]["latent"], "PCA of views": rivals["PCA of views (16)"][1]}
     leaks = {name: leakage(found, nuisances) for name, found in vectors.items()}
+    with torch.no_grad():
+        vectors["network"] = task.embed(model.network, {name: torch.from_numpy(a) for name, a in disturbed[0].items()})
+    vectors["PCA of views"] = project_on_components(inputs[0], disturbed[0], "image", 16).other_latent
+    for name, found in vectors.items():
+        leaks[name] |= leakage(found, disturbed[1])
     leak_rows = [
-        [name, *(f"{leaks[kind][name][0]:.2f} ± {leaks[kind][name][1]:.2f}" for kind in vectors)] for name in nuisances
+        [name, *(f"{leaks[kind][name][0]:.2f} ± {leaks[kind][name][1]:.2f}" for kind in vectors)]
+        for name in nuisances | disturbed[1]
     ]
     images = [
         study.show(caption, f"latent-study-{name}.png", figures[name])
@@ -87,6 +106,7 @@ def headline() -> str:
         [
             about,
             study.table(["vectors", *(f"`{metric}`" for metric in METRICS)], compared),
+            limit,
             agreement,
             redrawn,
             "\nWhat the vectors know of nuisances (R² of a ridge regression):\n",
@@ -111,6 +131,22 @@ def read_nuisances(store: Reader, rows: np.ndarray) -> Arrays:
     if store.has_column("position_angle"):
         found["orientation"] = angle_components(store.column("position_angle", rows))
     return {name: np.where(np.isfinite(values), values, np.nan) for name, values in found.items()}
+
+
+def disturb(task: AnyTask, store: Reader, rows: np.ndarray) -> tuple[Arrays, Arrays]:
+    """Blur and shift the images of the brightest quarter at random; return their inputs, and by how much.
+
+    In the survey all galaxies have one point-spread function and lie in the middle. The noise of faint ones would
+    tell of the blur.
+    """
+    snr = store.features(["snr"], rows)[:, 0]
+    cutouts = task.read(store, rows[snr > np.nanquantile(snr, 0.75)])
+    rng = np.random.default_rng(0)
+    width, shift = rng.uniform(0, 1, len(cutouts)), rng.integers(-3, 4, (len(cutouts), 2))
+    images = blur(torch.from_numpy(cutouts.images), torch.from_numpy(width).float()).numpy()
+    moved = [np.roll(image, tuple(by), (-2, -1)) for image, by in zip(images, shift, strict=True)]
+    inputs = task.inputs(dataclasses.replace(cutouts, images=np.stack(moved)))
+    return inputs, {"blur, 0 to 1 pixel": width, "shift, 0 to 4 pixels": np.hypot(*shift.T)}
 
 
 def fit_rivals(store: Reader, rows: list[np.ndarray], inputs: list[Arrays]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -149,6 +185,39 @@ def measure_coordinate(hubble: np.ndarray, truth: Arrays) -> study.Metrics:
     return {f"rho_{name}": metrics_of.spearman(hubble, truth[name]) for name in PROPERTIES}
 
 
+def measure_limits(inputs: list[Arrays], truth: list[Arrays]) -> tuple[dict[str, list[study.Metrics]], float]:
+    """Measure what labels can make of all structure numbers and 100 components of the views.
+
+    Returns
+    -------
+    dict, float
+        Rank correlations by fit, and that of the measured concentration with itself, freed of the depth of the view.
+    """
+    parts = project_on_components(*inputs, "image", 100)
+    components = parts.train_latent, parts.other_latent
+    numbers = [
+        np.hstack([part["structure"], of / components[0].std(0)]) for part, of in zip(inputs, components, strict=True)
+    ]
+    depth = [np.log(np.sqrt((part["noise"] ** 2).mean(1, keepdims=True))) for part in inputs]
+    fits = {
+        "ridge of all numbers, with labels": RidgeCV(np.logspace(-2, 6, 17)),
+        "boosted trees of all numbers, with labels": HistGradientBoostingRegressor(random_state=0),
+    }
+    found: dict[str, list[study.Metrics]] = {name: [{}] for name in fits}
+    for name in PROPERTIES:
+        known = np.isfinite(truth[0][name])
+        ranks = rankdata(truth[0][name][known]) / known.sum()
+        for kind, fit in fits.items():
+            predicted = fit.fit(numbers[0][known], ranks).predict(numbers[1])
+            found[kind][0][f"rho_{name}"] = metrics_of.spearman(predicted, truth[1][name])
+    known = [np.isfinite(part["concentration"]) for part in truth]
+    ranks = [rankdata(part["concentration"][chosen]) / chosen.sum() for part, chosen in zip(truth, known, strict=True)]
+    of_depth = (
+        HistGradientBoostingRegressor(random_state=0).fit(depth[0][known[0]], ranks[0]).predict(depth[1][known[1]])
+    )
+    return found, metrics_of.spearman(ranks[1] - of_depth, truth[1]["concentration"][known[1]])
+
+
 def bootstrap_error(predicted: list[Arrays], truth: list[Arrays]) -> float:
     """Return the bootstrap error of the accuracy of a linear probe."""
     classes = truth[0]["class"], truth[1]["class"]
@@ -162,5 +231,25 @@ def methods() -> str:
     return study.run_table(found, *metrics)
 
 
+def real(part: str, *metrics: str) -> str:
+    """Tabulate networks and principal components on a real set."""
+    runs = runs_of(part)
+    first = next(iter(runs.values()))[0]
+    chosen = study.read_yaml(__file__)["parts"][part]["baseline"]
+    baseline = study.read_json(f"{part}/{chosen}/baseline.json")["baselines"]
+    measured = {name: [study.read_metrics(run) for run in folders] for name, folders in runs.items()}
+    rows = [[f"`{name}`", *(study.cell(found, metric, 3) for metric in metrics)] for name, found in measured.items()]
+    for name, found in baseline.items():
+        rows.append([f"`{name}`", *("{value:.3f} ± {error:.3f}".format(**found[metric]) for metric in metrics)])
+    n_test = study.read_json(first / "metrics.json")["n_objects"]
+    about = (
+        f"{study.count_training(first, part):,} training and {n_test:,} test galaxies. Networks: mean and standard "
+        f"deviation over {len(next(iter(runs.values())))} seeds. Components: bootstrap errors, "
+        "which those of a network equal.\n"
+    )
+    return about + "\n" + study.table(["vectors", *(f"`{metric}`" for metric in metrics)], rows)
+
+
 if __name__ == "__main__":
-    study.main({"headline": headline, "methods": methods})
+    zoo, cosmos = partial(real, "zoo", "knn_recall", "map_recall", "chi2"), partial(real, "cosmos", "chi2")
+    study.main({"headline": headline, "methods": methods, "zoo": zoo, "cosmos": cosmos})

@@ -206,7 +206,7 @@ def test_the_response_of_codes_to_noise_is_measured_and_taken_off(store: Path) -
 
 def test_depth_stays_in_the_codes_of_other_methods(store: Path) -> None:
     acting = {name for name, method in METHODS.items() if method.removes_depth}
-    assert acting == {"structure"}
+    assert acting == {"structure", "anchored"}
 
 
 @pytest.mark.parametrize("method", ["structure", "variational"])

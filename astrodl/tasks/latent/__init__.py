@@ -74,8 +74,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
             if context.size
             else (len(context.constants.get("features", ())),)
         )
-        n_structure = len(context.constants.get("structure_mean", ()))
-        self.method: Method = METHODS[settings.method](settings, shape, n_structure)
+        self.method: Method = METHODS[settings.method](settings, shape, context.constants)
 
     @classmethod
     def without_images(cls, settings: LatentSettings, n_bands: int) -> LatentSettings:
@@ -138,6 +137,10 @@ class Latent(Task[LatentSettings, LatentNetwork]):
     def build(self) -> LatentNetwork:
         """Build the network of the method."""
         return LatentNetwork(self.method.build(), self.settings.dimensions)
+
+    def start(self, network: LatentNetwork, train: Dataset) -> None:
+        """Start as the method does."""
+        self.method.start(network.core, train)
 
     def parameters(self, network: LatentNetwork, phase: str) -> Iterable[nn.Parameter]:
         """Return all but those of the map, which is fitted after the training."""

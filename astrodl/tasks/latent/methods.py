@@ -1,21 +1,24 @@
 """Ways to learn a representation without labels: the network that is trained, and its loss."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from astrodl import distributed
 from astrodl.config import NuisanceSettings
-from astrodl.data.batches import Batch
+from astrodl.data.batches import Batch, Dataset
 from astrodl.latent_losses import contractive_penalty, free_bits, mmd_standard_normal, nt_xent, sparse_penalty, vicreg
 from astrodl.losses import kl_standard_normal, ssim
 from astrodl.models.autoencoders import VAE, Autoencoder, LinearAutoencoder
 from astrodl.models.blocks import MLP
 from astrodl.models.representation import PooledEncoder
 from astrodl.models.symmetries import apply_symmetry
+from astrodl.tasks.latent.anchor import Anchor, start_at_components
 from astrodl.tasks.latent.settings import LatentSettings
 
 __all__ = ["METHODS", "Method"]
@@ -25,6 +28,8 @@ _NONE = NuisanceSettings(
     mirror=False, shift_pixels=0, rotate=0, zoom=0, blur=0, depth=0, noise=0, band_dropout=0
 )  # fmt: skip
 _PROJECTION = 64
+_N_STARTED = 4000
+"""Training objects whose principal components a network starts from, at most."""
 _MMD_WEIGHT = 100.0
 """The discrepancy is far below one."""
 
@@ -38,8 +43,8 @@ class Method(ABC):
         Those of the task.
     shape
         Shape of an input: (bands, S, S), or (colours,).
-    n_structure
-        Number of structure numbers.
+    constants
+        Those of the task, with the scaling of the structure numbers.
     """
 
     nuisances: ClassVar[NuisanceSettings] = _NONE
@@ -51,8 +56,11 @@ class Method(ABC):
     variational: ClassVar[bool] = False
     """Whether the code has a prior, so that its scale and its width mean something."""
 
-    def __init__(self, settings: LatentSettings, shape: tuple[int, ...], n_structure: int):
-        self.settings, self.shape, self.n_structure = settings, shape, n_structure
+    def __init__(self, settings: LatentSettings, shape: tuple[int, ...], constants: Mapping[str, Any]):
+        self.settings, self.shape = settings, shape
+        centre, scale = (constants.get(f"structure_{name}", ()) for name in ("mean", "scale"))
+        self.scaling = torch.tensor(centre, dtype=torch.float64), torch.tensor(scale, dtype=torch.float64)
+        self.n_structure = len(centre)
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -61,6 +69,9 @@ class Method(ABC):
     @abstractmethod
     def loss(self, network: nn.Module, batch: Batch, done: float) -> tuple[Tensor, Terms]:
         """Return the loss and its terms; `seen` of the batch is the view with nuisances, `image` that without."""
+
+    def start(self, network: nn.Module, train: Dataset) -> None:  # noqa: B027
+        """Set weights from the training objects before the first update; by default none."""
 
     def encode(self, network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return codes and, if variational, their widths: (B, D)."""
@@ -175,12 +186,17 @@ class Pooled(Method):
 
     def build(self) -> nn.Module:
         """Make the encoder, its head and the decoder."""
-        head = self.make_head(self.settings.dimensions)
-        return PooledEncoder(self.shape[0], self.settings.dimensions, head, **self._size_and_widths)  # type: ignore[arg-type]
+        dimensions = self.settings.dimensions
+        head, anchor = self.make_head(dimensions), self.make_anchor(dimensions)
+        return PooledEncoder(self.shape[0], dimensions, head, anchor=anchor, **self._size_and_widths)  # type: ignore[arg-type]
 
     @abstractmethod
     def make_head(self, dimensions: int) -> nn.Module:
         """Make the head of a code."""
+
+    def make_anchor(self, dimensions: int) -> nn.Module | None:
+        """Make what the residual network adds to; by default nothing."""
+        return None
 
     def redraw(self, network: nn.Module, batch: Batch, code: Tensor) -> Tensor:
         """Return the loss of the decoder, which must redraw the view without nuisances."""
@@ -205,6 +221,38 @@ class Structure(Pooled):
         structure = (predicted.float() - batch["structure"]).square().sum(1).mean()
         reconstruction = self.redraw(network, batch, code)
         return structure + reconstruction, {"structure": structure, "reconstruction": reconstruction}
+
+
+class Anchored(Structure):
+    """The same of the pixels, too; the network starts at the principal components of both, and adds to them."""
+
+    # Neither flips nor turns, since components of pixels belong to views as they lie.
+    nuisances = _NONE.model_copy(update={"shift_pixels": 1.0, "noise": 0.7})
+
+    def make_anchor(self, dimensions: int) -> Anchor:
+        """Make the linear code that the residual network adds to."""
+        return Anchor(self.n_structure, math.prod(self.shape), dimensions)
+
+    def start(self, network: nn.Module, train: Dataset) -> None:
+        """Start at the principal components of structure numbers and pixels of some training objects."""
+        assert isinstance(network, PooledEncoder)
+        chosen = torch.arange(0, len(train), max(1, -(-len(train) // _N_STARTED)), device=train.device)
+        batches = list(train.batches(chosen.split(256)))
+        structure, images = (torch.cat([batch[name] for batch in batches]) for name in ("structure", "image"))
+        start_at_components(network, structure, images, self.scaling, self.settings.view_weight)
+
+    def loss(self, network: nn.Module, batch: Batch, done: float) -> tuple[Tensor, Terms]:
+        """Return the squared errors of structure numbers and pixels, and the loss of the correction of the decoder."""
+        predicted, code = network(batch["seen"])
+        structure = (predicted.float() - batch["structure"]).square().sum(1).mean()
+        anchor, (linear, correction) = network.get_submodule("anchor"), network.get_submodule("decoder").children()
+        drawn = linear(code).float()
+        squared = ((drawn - batch["image"]) / anchor.view_scale).square().flatten(1).sum(1).mean()
+        view = squared - anchor.view_error  # most of which is noise that no code describes
+        corrected = drawn.detach() + correction(code.detach()).float()
+        misfit = self.misfit(batch, corrected).mean() / self.settings.effective_pixels
+        loss = structure + self.settings.view_weight * view + misfit
+        return loss, {"structure": structure, "view": view, "reconstruction": misfit}
 
 
 class Siamese(Pooled):
@@ -249,6 +297,7 @@ class SimClr(Siamese):
 METHODS: Mapping[str, type[Method]] = MappingProxyType(
     {
         "structure": Structure,
+        "anchored": Anchored,
         "variational": Variational,
         "infovae": InfoVae,
         "autoencoder": Plain,

@@ -13,7 +13,7 @@ __all__ = ["COLOUR_FLOOR", "PIXEL_METHODS", "LatentSettings", "LatentTraining", 
 
 COLOUR_FLOOR = 0.1
 """Error added in quadrature to standardised colours, by default."""
-PIXEL_METHODS = ("structure", "vicreg", "simclr")
+PIXEL_METHODS = ("structure", "anchored", "vicreg", "simclr")
 """Methods that need images."""
 
 
@@ -33,14 +33,17 @@ class LatentSettings(TaskSettings):
     seeds: Annotated[tuple[int, ...], Field(min_length=1, max_length=1)] = (0,)
     """Seed to train; only one, for the same reason."""
     method: Literal[
-        "structure", "variational", "infovae", "autoencoder", "linear", "sparse", "denoising", "contractive", "vicreg",
-        "simclr",
+        "structure", "anchored", "variational", "infovae", "autoencoder", "linear", "sparse", "denoising",
+        "contractive", "vicreg", "simclr",
     ] = "structure"  # fmt: skip
-    """How the vectors are learned: from structure numbers of the view; by an autoencoder of its pixels (variational,
+    """How the vectors are learned: from structure numbers of the view; from these and its pixels, starting at their
+    principal components, for hundreds of galaxies; by an autoencoder of its pixels (variational,
     with an MMD penalty, plain, linear, with a sparse code, denoising, contractive); or by the likeness of two random
     views of one galaxy (VICReg, SimCLR)."""
     dimensions: Annotated[int, Field(ge=1)] = 16
     """Number of dimensions of the representation."""
+    view_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of the pixels of the view in `anchored`; each of the four blocks of structure numbers has 1."""
     view: Annotated[int, Field(ge=8, multiple_of=8)] = 32
     """Side of the canonical view in pixels."""
     extent: Annotated[float, Field(gt=0)] = 3.0
@@ -49,9 +52,9 @@ class LatentSettings(TaskSettings):
     """Surface brightness, in units of the mean of the view, above which the scaling turns logarithmic."""
     nuisances: NuisanceSettings | None = None
     """Random changes of the training views under which the vectors should stay the same; by default those of the
-    method: flips, noise and small shifts for `structure`, all but quarter turns for `vicreg` and `simclr`, noise alone
-    for `denoising`, none for the others. A section replaces them all: what it does not name has the defaults of the
-    section, and not those of the method."""
+    method: flips, noise and small shifts for `structure`, noise and shifts for `anchored`, all but quarter turns
+    for `vicreg` and `simclr`, noise alone for `denoising`, none for the others. A section replaces them all: what
+    it does not name has the defaults of the section, and not those of the method."""
     noise_floor: Annotated[float, Field(gt=0)] = 1.0
     """Error added in quadrature to the scaled sky noise, for the detail that a few latent numbers cannot describe.
 
