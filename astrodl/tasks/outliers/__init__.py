@@ -16,7 +16,7 @@ from astrodl.data.structure import count_numbers, measure_structure
 from astrodl.data.views import SOFTENING, canonicalize, make_views
 from astrodl.explanation.numerical import differentiate
 from astrodl.explanation.target import Quantity
-from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
+from astrodl.losses import gradient_penalty, moment_penalty
 from astrodl.models.gan import Critic, EncoderGAN
 from astrodl.models.neighbours import MAX_REFERENCES
 from astrodl.photometry.artefacts import find_artefacts
@@ -32,8 +32,9 @@ from astrodl.tasks.inputs import (
     standardize,
 )
 from astrodl.tasks.metric import Metric, Metrics
-from astrodl.tasks.outliers.adversarial import METHODS
+from astrodl.tasks.outliers.adversarial import METHODS, add_noise, mix_codes
 from astrodl.tasks.outliers.columns import make_columns
+from astrodl.tasks.outliers.generated import draw_generated, draw_sheet
 from astrodl.tasks.outliers.health import COLLAPSED, LEAST_JUDGED, draw_galaxies, judge_galaxies, measure_health
 from astrodl.tasks.outliers.kinds import leave_out, read_oddities
 from astrodl.tasks.outliers.references import fit_references, measure_distances
@@ -197,7 +198,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
             assert isinstance(network.critic, Critic)
             network.critic.clip_weights(settings.weight_limit)
         with torch.no_grad():
-            fake = self._noisy(network.generator(self._latents(network, real)), batch["sky"])
+            fake = self._noisy(network.generator(mix_codes(network.encoder(real))), batch["sky"])
         values = network.critic(real), network.critic(fake)
         loss, terms = method.critic(*values), {"distance": values[0].mean() - values[1].mean()}
         if method.penalty:
@@ -219,24 +220,17 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         drawn = network.generator(torch.randn(len(real), network.latent, device=real.device))
         return terms | measure_health(network.critic, real, decoded, drawn, self._noisy(drawn, batch["sky"]))
 
-    def _latents(self, network: EncoderGAN, real: Tensor) -> Tensor:
-        """Return codes of generated galaxies: half are encoded galaxies, half are drawn from the prior."""
-        codes = network.encoder(real)
-        rank, n_ranks = distributed.rank(), distributed.world_size()
-        n_objects = n_ranks * len(codes)
-        n_encoded = n_objects // 2  # the first rows of the whole batch
-        own = len(range(rank, n_encoded, n_ranks))
-        drawn = torch.randn(n_objects - n_encoded, codes.shape[1], device=codes.device)
-        return torch.cat([codes[:own], drawn[rank + own * n_ranks - n_encoded :: n_ranks]])
-
     def _noisy(self, clean: Tensor, sky: Tensor) -> Tensor:
-        """Add the sky noise to noise-free images, in linear flux."""
-        stretch = self.context.normalization.stretch
-        linear = (clean.float() * stretch).clamp(-10, 10).sinh()
-        return stable_asinh(linear + sky[..., None, None] * distributed.randn_like(linear)) / stretch
+        return add_noise(clean, sky, self.context.normalization.stretch)
 
     def _reconstruction(self, real: Tensor, decoded: Tensor) -> Tensor:
         return functional.smooth_l1_loss(decoded.float(), real, beta=0.2) * 10
+
+    def draw_progress(self, network: EncoderGAN, held_out: Dataset) -> "Figure | None":
+        """Draw generated galaxies beside real ones."""
+        if not self.context.size or not self.settings.generator:
+            return None
+        return draw_sheet(network, held_out.in_order(32), self.context.normalization, self.context.bands)
 
     def calibrate(self, network: EncoderGAN, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
         """Fit, without labels, what residuals and neighbours are usual.
@@ -254,15 +248,16 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         constants: dict[str, Any] = surprise.fit_score(*measured, n_regions=self._n_regions)
         constants["n_references"] = n_references
         if self.context.size and self.settings.generator:
-            constants["generated"] = self._judge(network, train if validation is None else validation)
-        held_out = np.arange(len(residuals)) >= len(train)
-        if not held_out.any():
+            held_out = train if validation is None else validation
+            constants["generated"] = {**self._judge(network, held_out), "n_objects": len(held_out)}
+        is_held_out = np.arange(len(residuals)) >= len(train)
+        if not is_held_out.any():
             warnings.warn(
                 "outliers: there are no validation objects, so that outliers_percentile is NaN; give split.validation",
                 stacklevel=2,
             )
             return constants
-        return constants | surprise.fit_ranks(*measured, held_out, self._weights, n_regions=self._n_regions)
+        return constants | surprise.fit_ranks(*measured, is_held_out, self._weights, n_regions=self._n_regions)
 
     def _judge(self, network: EncoderGAN, held_out: Dataset) -> dict[str, Any]:
         """Compare generated galaxies with real ones; warn of a collapsed generator."""
@@ -402,7 +397,11 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
         """Draw ranked sheet, score against signal-to-noise ratio, and histogram, curves and kinds of known oddities."""
-        return draw_figures(store, indices, predictions, truth, evaluation, self._parts)
+        drawn = draw_figures(store, indices, predictions, truth, evaluation, self._parts)
+        judged = [model for model in evaluation.models if "generated" in model.task.context.constants]
+        if judged and self.context.size:
+            drawn["generated"], drawn["generated_form"] = draw_generated(judged[0], store, indices)
+        return drawn
 
 
 TASK = Outliers
