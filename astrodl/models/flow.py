@@ -37,12 +37,12 @@ class Flow(nn.Module):
         super().__init__()
         self.n_fixed = dimensions // 2
         n_moved = dimensions - self.n_fixed
-        self.layers = nn.ModuleList(
-            nn.Sequential(MLP(self.n_fixed, (width, width)), nn.Linear(width, 2 * n_moved)) for _ in range(n_layers)
-        )
-        for layer in self.layers:  # the identity at first
-            nn.init.zeros_(layer[1].weight)
-            nn.init.zeros_(layer[1].bias)
+        self.layers = nn.ModuleList()
+        for _ in range(n_layers):
+            last = nn.Linear(width, 2 * n_moved)
+            nn.init.zeros_(last.weight)  # the identity at first
+            nn.init.zeros_(last.bias)
+            self.layers.append(nn.Sequential(MLP(self.n_fixed, (width, width)), last))
         random = torch.Generator().manual_seed(0)
         order = torch.stack([torch.randperm(dimensions, generator=random) for _ in range(n_layers)])
         self.register_buffer("order", order)
