@@ -40,6 +40,7 @@ METRICS = {
 }
 _NEIGHBOURS: tuple[Part, ...] = ("features", "structure", "features_density", "structure_density")
 """The score without the residual of the GAN."""
+_WITHOUT = "score without the GAN"
 Scores = list[Floats]
 """Scores of the test objects, one array for each seed, or a single one where a seed changes nothing."""
 
@@ -52,7 +53,7 @@ def outliers() -> str:
     truth = study.read_test(runs[0], "main")[1]["oddity"]
     rivals = read_rivals("outliers")
     scores: dict[str, Scores] = {"score": _sums(predicted, DEFAULT_PARTS)}
-    scores["score with the GAN"] = _sums(predicted, (*DEFAULT_PARTS, "residual"))
+    scores[_WITHOUT] = _sums(predicted, _NEIGHBOURS)
     scores["GAN alone"] = _sums(predicted, ("residual",))
     is_odd = truth != ""
     about = (
@@ -66,7 +67,7 @@ def outliers() -> str:
     parts += ["\n**What each part adds**\n", leave_one_out(predicted, is_odd)]
     with open_store(TEST) as store:
         parts += ["\n**Rank correlation of the score**\n", correlations(scores, rivals, store)]
-        parts += ["\n**Labels**\n", labels(store, runs[0])]
+        parts += ["\n**Labels**\n", labels(store, runs[0], scores["score"][0])]
         parts += ["\n**Artefact flag**\n", flags(store, truth)]
         parts += [gallery(store, runs[0], predicted[0], truth)]
     figure = recall_by_kind(scores["score"][0], truth, baselines=rivals)
@@ -81,9 +82,14 @@ def _sums(predicted: list[Arrays], parts: tuple[str, ...]) -> Scores:
 
 
 def read_rivals(part: str) -> dict[str, Floats]:
-    """Read the scores of the classical methods."""
-    report = study.read_json(Path(part, "default", "baseline.json"))["predictions"]
-    return {name.replace("_", " "): np.asarray(arrays["score"]) for name, arrays in report.items()}
+    """Read the scores of the classical methods, and of the variational autoencoder where it was fitted."""
+    folder = Path(part, "default")
+    report = study.read_json(folder / "baseline.json")["predictions"]
+    found = {name.replace("_", " "): np.asarray(arrays["score"]) for name, arrays in report.items()}
+    if (folder / "classical-seed0.json").exists():
+        vae = study.read_json(folder / "classical-seed0.json")["predictions"]["vae"]
+        found |= {"vae residual": np.asarray(vae["score"]), "vae knn": np.asarray(vae["knn"])}
+    return found
 
 
 def _entry(scores: Scores, is_odd: NDArray[np.bool_], metric: str, digits: int = 3) -> str:
@@ -101,14 +107,14 @@ def headline(scores: dict[str, Scores], is_odd: NDArray[np.bool_]) -> str:
 
 
 def differences(scores: dict[str, Scores], rivals: dict[str, Floats], is_odd: NDArray[np.bool_]) -> str:
-    """Write what the score gains on the best rival, and the GAN on the score, with paired bootstrap errors."""
+    """Write what the score gains on the best rival, and on itself without the GAN, with paired bootstrap errors."""
     rows = []
     for metric in ("AUC", "average precision"):
         statistic = METRICS[metric]
         best = max(rivals, key=lambda name: statistic(rivals[name], is_odd))
-        plain, full = scores["score"][0], scores["score with the GAN"]
-        pairs = {f"score minus {best}": ([plain], rivals[best]), "score with the GAN minus score": (full, plain)}
-        pairs[f"score with the GAN minus {best}"] = (full, rivals[best])
+        plain, full = scores[_WITHOUT][0], scores["score"]
+        pairs = {f"score minus {best}": (full, rivals[best]), f"score minus {_WITHOUT}": (full, plain)}
+        pairs[f"{_WITHOUT} minus {best}"] = ([plain], rivals[best])
         for name, (first, second) in pairs.items():
             values = [statistic(score, is_odd) - statistic(second, is_odd) for score in first]
             error = bootstrap(partial(_difference, statistic), first[0], second, is_odd, n_draws=200)[1]
@@ -139,12 +145,13 @@ def by_kind(scores: dict[str, Scores], rivals: dict[str, Floats], truth: NDArray
 def leave_one_out(predicted: list[Arrays], is_odd: NDArray[np.bool_]) -> str:
     """Write what is left without each part, and with each other one."""
     chosen: dict[str, tuple[str, ...]] = {"score": DEFAULT_PARTS}
-    for part in PARTS:
+    measured = [part for part in PARTS if part in predicted[0]]
+    for part in measured:
         if part in DEFAULT_PARTS:
             chosen[f"without {PARTS[part]}"] = tuple(each for each in DEFAULT_PARTS if each != part)
         else:
             chosen[f"with {PARTS[part]}"] = (*DEFAULT_PARTS, part)
-    chosen |= {f"{PARTS[part]} alone": (part,) for part in PARTS}
+    chosen |= {f"{PARTS[part]} alone": (part,) for part in measured}
     kept = ("AUC", "average precision", "precision in top 1 %")
     rows = (
         [name, *(_entry(_sums(predicted, parts), is_odd, metric) for metric in kept)] for name, parts in chosen.items()
@@ -169,12 +176,12 @@ def _rank_correlation(first: Floats, second: Floats) -> float:
     return float(spearmanr(first, second, nan_policy="omit").statistic)
 
 
-def labels(store: Reader, run: Path) -> str:
+def labels(store: Reader, run: Path, score: Floats) -> str:
     """Write what labels of an oracle add, beside a random order."""
     wanted = store.column("oddity") != ""
     sources = open_sources(store, [run / "predictions.h5"])
     rows = [["random", *[f"{wanted.mean():.2f}"] * len(feedback.TOPS), "–", f"{1 / wanted.mean():.1f}"]]
-    for row in feedback.measure(store, sources, wanted):
+    for row in feedback.measure(store, sources, wanted, score):
         precision = float(row[1].split(" ")[0])
         rows.append([*row, f"{1 / precision:.1f}" if precision else "–"])
     head = ["labels", *(f"precision in top {100 * top:g} %" for top in feedback.TOPS), "found while labelling"]
@@ -229,11 +236,11 @@ def fresh() -> str:
     predicted = [study.read_test(run, "fresh")[0] for run in runs]
     truth = study.read_test(runs[0], "fresh")[1]["oddity"]
     is_odd, rivals = truth != "", read_rivals("fresh")
-    scores: dict[str, Scores] = {"score": _sums(predicted, _NEIGHBOURS)}
-    scores["score with the GAN"] = _sums(predicted, (*_NEIGHBOURS, "residual"))
+    scores: dict[str, Scores] = {"score": _sums(predicted, (*_NEIGHBOURS, "residual"))}
+    scores[_WITHOUT] = _sums(predicted, _NEIGHBOURS)
     gains = {}
     for metric in ("AUC", "average precision"):
-        statistic, plain, full = METRICS[metric], scores["score"][0], scores["score with the GAN"]
+        statistic, plain, full = METRICS[metric], scores[_WITHOUT][0], scores["score"]
         error = max(bootstrap(partial(_difference, statistic), s, plain, is_odd, n_draws=200)[1] for s in full)
         gains[metric] = (np.mean([statistic(s, is_odd) for s in full]) - statistic(plain, is_odd), error)
     (auc, auc_error), (precision, precision_error) = gains.values()
@@ -244,7 +251,7 @@ def fresh() -> str:
         f"residual {'is part' if enters else 'is not part'} of the score.\n"
     )
     rows = {**scores, **{name: [values] for name, values in rivals.items()}}
-    parts = [text, headline(rows, is_odd), "\n", differences(scores, rivals, is_odd)]
+    parts = [text, headline(rows, is_odd), "\n**Differences**\n", differences(scores, rivals, is_odd)]
     parts += ["\n**AUC of each kind**\n", by_kind(scores, rivals, truth)]
     with open_store("surveys/fresh/test.h5") as store:
         parts += ["\n**Rank correlation of the score**\n", correlations(scores, rivals, store)]
@@ -268,7 +275,7 @@ def family() -> str:
     for name, folders in runs_of("family").items():
         run = folders[0]
         last, judged = study.read_history(run)[-1]["validation"], study.load(run).task.context.constants["generated"]
-        predicted, truth = study.read_test(run, "fresh")
+        predicted, truth = study.read_test(run, "few")
         tests = judged["tests"]
         colours = [value[0] for key, value in tests.items() if key.startswith("colour_")]
         form = [tests.get(key, [np.nan])[0] for key in ("r50_arcsec", "r50_pixels", "concentration") if key in tests]
@@ -306,14 +313,13 @@ def real() -> str:
     """Rank real objects that experts found interesting, or could not classify."""
     rows = []
     for survey in ("hsc", "zoo"):
-        folder = Path(survey, "default")
-        report = study.read_json(folder / "seed0" / "metrics.json")
-        rivals = study.read_json(folder / "baseline.json")["baselines"]
-        for name, entries in ({"score": report["network"]} | rivals).items():
-            cells = [
-                f"{entries[key]['value']:.3f} ± {entries[key]['error']:.3f}" for key in ("auc", "average_precision")
-            ]
-            rows.append([survey, str(report["n_objects"]), name.replace("_", " "), *cells])
+        predicted, truth = study.read_test(Path(survey, "default", "seed0"), survey)
+        is_odd = truth["oddity"] != ""
+        scores = {"score": _sums([predicted], DEFAULT_PARTS), _WITHOUT: _sums([predicted], _NEIGHBOURS)}
+        scores |= {name: [values] for name, values in read_rivals(survey).items()}
+        for name, values in scores.items():
+            cells = [_entry(values, is_odd, metric) for metric in ("AUC", "average precision")]
+            rows.append([survey, str(len(is_odd)), name, *cells])
     return study.table(["set", "test objects", "method", "AUC", "average precision"], rows)
 
 

@@ -44,7 +44,7 @@ from astrodl.tasks.outliers.report import draw_figures, score_ranking
 from astrodl.tasks.outliers.representation import Representation, describe_model, leave_out_inputs
 from astrodl.tasks.outliers.residual import REGIONS, compare_images, compare_vectors
 from astrodl.tasks.outliers.rivals import score_features, score_images
-from astrodl.tasks.outliers.settings import IMAGE_SETTINGS, PARTS, OutlierSettings, Part
+from astrodl.tasks.outliers.settings import IMAGE_SETTINGS, PARTS, PARTS_OF_FEATURES, OutlierSettings, Part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,8 +94,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         """Return the settings of an autoencoder of the photometry, without critic."""
         refuse_augmentation(cls.name, settings)
         refuse_settings(cls.name, settings, IMAGE_SETTINGS)
-        kept = tuple(part for part in settings.parts if not part.startswith("structure"))
-        return settings.model_copy(update={"parts": kept or ("features",)})
+        given = settings.parts if "parts" in settings.model_fields_set else ()
+        kept = tuple(part for part in given if not part.startswith("structure"))
+        return settings.model_copy(update={"parts": kept or PARTS_OF_FEATURES})
 
     @classmethod
     def models_used(cls, settings: OutlierSettings) -> tuple[str, ...]:
@@ -285,11 +286,8 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     @property
     def _parts(self) -> tuple[Part, ...]:
         """Parts that are measured."""
-        is_there = {
-            "structure": bool(self.context.size),
-            "representation": self._representation is not None,
-            "flow": "flow" in self.settings.parts,
-        }
+        has_vectors, has_flow = self._representation is not None, "flow" in self.settings.parts
+        is_there = {"structure": bool(self.context.size), "representation": has_vectors, "flow": has_flow}
         return tuple(part for part in PARTS if is_there.get(part.removesuffix("_density"), True))
 
     @property

@@ -8,7 +8,16 @@ from pydantic import Field, model_validator
 from astrodl.config import Fraction, TaskSettings, TrainSettings
 from astrodl.tasks.catalog_columns import ClassName
 
-__all__ = ["DEFAULT_PARTS", "IMAGE_SETTINGS", "PARTS", "Method", "OutlierSettings", "OutlierTraining", "Part"]
+__all__ = [
+    "DEFAULT_PARTS",
+    "IMAGE_SETTINGS",
+    "PARTS",
+    "PARTS_OF_FEATURES",
+    "Method",
+    "OutlierSettings",
+    "OutlierTraining",
+    "Part",
+]
 
 Method = Literal["gan", "dcgan", "wgan", "wgan_gp", "infogan"]
 Part = Literal[
@@ -34,8 +43,11 @@ PARTS: Mapping[Part, str] = {
     "flow": "density of a normalising flow",
 }
 """Parts of the score in the order in which they are measured, with what is rare."""
-DEFAULT_PARTS: tuple[Part, ...] = ("features", "structure", "features_density", "structure_density")
-"""Parts that the score adds up: chosen on training and validation objects of simulated surveys."""
+DEFAULT_PARTS: tuple[Part, ...] = ("residual", "features", "structure", "features_density", "structure_density")
+"""Parts that the score adds up: the last four chosen on training and validation objects of simulated surveys, the first
+by a rule on a survey that nothing else was chosen on."""
+PARTS_OF_FEATURES: tuple[Part, ...] = ("features", "features_density")
+"""Parts that the score adds up without images."""
 
 IMAGE_SETTINGS = (
     "method", "spectral_norm", "critic", "generator", "penalty", "weight_limit", "information", "adversarial", "widths",
