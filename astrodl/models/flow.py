@@ -11,7 +11,7 @@ __all__ = ["Flow", "fit_flow"]
 
 _LIMIT = 2.0
 """Largest logarithm of the factor by which a layer stretches a coordinate."""
-_BATCH = 256
+_BATCH, _PASSES, _LEAST_UPDATES = 256, 50, 30
 _CLIP = 10.0
 
 
@@ -63,12 +63,14 @@ class Flow(nn.Module):
         return logarithm - 0.5 * (moved.square().sum(1) + moved.shape[1] * math.log(2 * math.pi))
 
 
-def fit_flow(flow: Flow, vectors: Tensor, *, n_updates: int = 1500, rate: float = 2e-3, seed: int = 0) -> None:
+def fit_flow(flow: Flow, vectors: Tensor, *, n_updates: int | None = None, rate: float = 2e-3, seed: int = 0) -> None:
     """Fit a flow to vectors (N, D) by maximum likelihood, in place.
 
-    Coordinates beyond 10 standard deviations are clipped, and a coordinate without scatter keeps its scale.
+    By default every vector is seen about 50 times. Coordinates beyond 10 standard deviations are clipped, and a
+    coordinate without scatter keeps its scale.
     """
     vectors = vectors.float()
+    n_updates = n_updates or max(_LEAST_UPDATES, _PASSES * len(vectors) // _BATCH)
     scatter = vectors.std(0, unbiased=False)
     flow.centre.copy_(vectors.mean(0))
     flow.scale.copy_(torch.where(scatter > 1e-6, scatter, torch.ones_like(scatter)))
