@@ -253,9 +253,38 @@ def fresh() -> str:
     rows = {**scores, **{name: [values] for name, values in rivals.items()}}
     parts = [text, headline(rows, is_odd), "\n**Differences**\n", differences(scores, rivals, is_odd)]
     parts += ["\n**AUC of each kind**\n", by_kind(scores, rivals, truth)]
+    parts += ["\n**Other ways to add up the parts**\n", other_sums(predicted, rivals, truth)]
     with open_store("surveys/fresh/test.h5") as store:
         parts += ["\n**Rank correlation of the score**\n", correlations(scores, rivals, store)]
     return "\n".join(parts)
+
+
+def other_sums(predicted: list[Arrays], rivals: dict[str, Floats], truth: NDArray[np.str_]) -> str:
+    """Write what other sums of parts, and parts of rivals, give for all oddities and for those that rivals find better.
+
+    The surprise of a rival is taken among these objects, without their labels.
+    """
+    added = {}
+    for name in ("pca residual", "knn whitened"):
+        rank = np.argsort(np.argsort(rivals[name]))
+        added[name] = -np.log((len(rank) - rank) / len(rank))
+    parts = [np.stack([each[part] for part in DEFAULT_PARTS]).astype(np.float64) for each in predicted]
+    tried: dict[str, Scores] = {"score": [p.sum(0) for p in parts]}
+    tried["with Mahalanobis distance"] = _sums(predicted, (*DEFAULT_PARTS, "mahalanobis"))
+    tried["residual twice"] = [p.sum(0) + each["residual"] for p, each in zip(parts, predicted, strict=True)]
+    tried["with pca residual"] = [p.sum(0) + added["pca residual"] for p in parts]
+    tried["with pca residual and knn whitened"] = [p.sum(0) + sum(added.values()) for p in parts]
+    tried["sum of squares"] = [(p**2).sum(0) for p in parts]
+    tried["largest part"] = [p.max(0) for p in parts]
+    tried["largest of parts, pca residual, knn whitened"] = [np.max([*p, *added.values()], axis=0) for p in parts]
+    rows = []
+    for name, values in tried.items():
+        cells = [_entry(values, truth != "", metric) for metric in ("AUC", "average precision")]
+        for kind in ("jellyfish", "satellite_trail"):
+            chosen = (truth == kind) | (truth == "")
+            cells.append(_entry([score[chosen] for score in values], truth[chosen] != "", "AUC"))
+        rows.append([name, *cells])
+    return study.table(["sum", "AUC", "average precision", "AUC of jellyfish", "AUC of satellite trails"], rows)
 
 
 def mergers() -> str:
@@ -266,7 +295,11 @@ def mergers() -> str:
     scores |= {name: [values] for name, values in read_rivals("mergers").items()}
     kept = ("AUC", "recall in top 5 %", "precision in top 5 %")
     rows = [[name, *(_entry(values, is_odd, metric) for metric in kept)] for name, values in scores.items()]
-    return f"{is_odd.sum()} mergers of {len(is_odd):,} test objects.\n\n" + study.table(["method", *kept], rows)
+    about = (
+        f"{is_odd.sum()} mergers of {len(is_odd):,} test objects, so that the largest recall in the top 5 % is "
+        f"{0.05 * len(is_odd) / is_odd.sum():.2f}, and the precision of a random order {is_odd.mean():.2f}.\n\n"
+    )
+    return about + study.table(["method", *kept], rows)
 
 
 def family() -> str:
