@@ -133,23 +133,25 @@ def choose_method(model: Model, explained: Explained) -> str:
     return next(name for name in wanted if name in allowed(explained))
 
 
-def find_objects(model: Model, store: Reader, ids: Sequence[str] | None, n_objects: int = N_DRAWN) -> np.ndarray:
-    """Return the rows of objects by identifier, or of test objects spread evenly over the store.
+def find_objects(
+    model: Model, store: Reader, ids: Sequence[str] | None, n_objects: int = N_DRAWN, subset: str = "test"
+) -> np.ndarray:
+    """Return the rows of objects by identifier, or of objects of a subset spread evenly over the store.
 
     Raises
     ------
     DataError
-        The store does not have an identifier, or no test objects.
+        The store does not have an identifier, or no objects of the subset.
     """
     if ids is not None:
         row_of = {str(name): row for row, name in enumerate(store.object_id)}
         if missing := [name for name in ids if name not in row_of]:
             raise DataError(f"{store.path}: no object '{missing[0]}'; identifiers are like '{store.object_id[0]}'")
         return np.array([row_of[name] for name in ids])
-    test = labelled(type(model.task), model.task.settings, store, "test")
-    if not len(test):
-        raise DataError(f"{store.path}: has no test objects of {model.task.name}; name objects with ids")
-    return test[np.unique(np.linspace(0, len(test) - 1, min(n_objects, len(test))).round().astype(int))]
+    found = labelled(type(model.task), model.task.settings, store, subset)
+    if not len(found):
+        raise DataError(f"{store.path}: has no {subset} objects of {model.task.name}; name objects with ids")
+    return found[np.unique(np.linspace(0, len(found) - 1, min(n_objects, len(found))).round().astype(int))]
 
 
 def _explain(

@@ -1,6 +1,7 @@
 """Test every attribution method on a task's test objects; `--record` writes the table into docs/explain.md.
 
-python explanation.py MODEL STORE --target z_mean --record
+python explanation.py MODEL STORE --target z_mean --split validation    # the choice of a default
+python explanation.py MODEL STORE --target z_mean --record              # the table
 """
 
 import argparse
@@ -42,7 +43,7 @@ from astrodl.tasks.model import Model
 FLIP = 4
 """A reflection, see `apply_symmetry`."""
 RIVALS = ("brightest", "random")
-N_RESIDUAL = 16
+N_RESIDUAL = 40
 """Objects whose completeness residual is measured."""
 MIN_SEPARATION = 4
 """Smallest distance in pixels of the two nuclei of a merger."""
@@ -57,6 +58,7 @@ COLUMNS = {
     "stability": ("other noise", 2),
     "flip": ("flipped", 2),
     "residual": ("completeness residual, 95 %", 4),
+    "n_objects": ("objects", 0),
 }
 
 
@@ -138,7 +140,7 @@ def judge(trial: Trial, method: str) -> tuple[dict[str, np.ndarray | float], np.
         "stability": rank_correlation(first, noisy),
         "flip": rank_correlation(first, undo_symmetry(flipped, FLIP).numpy()),
     }
-    if METHODS[method].sums_to:
+    if METHODS[method].adds_up:
         some, usual = trial.first(N_RESIDUAL), Options()
         made = attribute(
             some.explained, some.inputs, method, options=usual, orientations=trial.orientations, fixed=some.fixed
@@ -176,16 +178,19 @@ def summarize(numbers: dict[str, dict], maps: dict[str, np.ndarray], masks: np.n
             for key in ("similarity", "similarity_top", "stability", "flip")
             if key in found and np.isfinite(found[key]).any()
         }
+        n = len(found["inside"])
+        row["n_objects"] = (n, np.nan)
         for key in ("deletion", "insertion"):
-            curves = found[f"{key}_curve"].mean(1), random[f"{key}_curve"].mean(1)
+            curves = found[f"{key}_curve"].mean(1), random[f"{key}_curve"][:n].mean(1)
             row[key] = bootstrap(lambda own, other: own.mean() / other.mean(), *curves)
-        if np.isfinite(area).any():
+        if np.isfinite(area[:n]).any():
             row["localisation"] = bootstrap(
-                lambda inside, share: np.nanmean(inside) / np.nanmean(share), found["inside"], area
+                lambda inside, share: np.nanmean(inside) / np.nanmean(share), found["inside"], area[:n]
             )
         others = [other for other in maps if other not in (name, *RIVALS)]
         if name not in RIVALS and others:
-            each = np.array([rank_correlation(maps[name], maps[other]) for other in others])
+            m = min(len(each) for each in maps.values())  # those that all methods have seen
+            each = np.array([rank_correlation(maps[name][:m], maps[other][:m]) for other in others])
             if np.isfinite(each).any():
                 row["agreement"] = bootstrap(np.nanmean, np.nanmean(each[np.isfinite(each).any(1)], axis=0))
         if "residual" in found and np.isfinite(found["residual"]).any():
@@ -208,16 +213,32 @@ def write(table: dict[str, dict]) -> str:
     return study.table(["method", *(title for title, _ in COLUMNS.values())], rows)
 
 
-def choose(model: Model, target: str, store: Reader, n_objects: int) -> np.ndarray:
-    """Return test objects: for outliers all odd ones and as many others, for the logit of mergers true mergers."""
-    test = find_objects(model, store, None, len(store))
+def choose(model: Model, target: str, store: Reader, n_objects: int, subset: str) -> np.ndarray:
+    """Return objects of a subset in random order: for outliers half of them odd if there are so many, for the logit of
+    mergers true mergers.
+    """
+    known = np.random.default_rng(0).permutation(find_objects(model, store, None, len(store), subset))
     if model.task.name == "outliers":
-        odd = store.column("oddity", test).astype(str) != ""
-        known, rest = test[odd][: n_objects // 2], test[~odd]
-        return np.sort(np.concatenate([known, rest[:: max(1, len(rest) // n_objects)][: n_objects - len(known)]]))
+        odd = store.column("oddity", known).astype(str) != ""
+        first = known[odd][: n_objects // 2]
+        return np.random.default_rng(1).permutation(np.concatenate([first, known[~odd][: n_objects - len(first)]]))
     if target.endswith("_merger"):
-        return test[store.column("class", test).astype(str) == "merger"][:n_objects]
-    return find_objects(model, store, None, n_objects)
+        known = known[store.column("class", known).astype(str) == "merger"]
+    return known[:n_objects]
+
+
+def score(row: dict[str, tuple[float, float]]) -> float:
+    """Return the geometric mean of deletion, localisation and inverse insertion, each in units of random pixels.
+
+    NaN for a method that does not pass the test with shuffled weights by two standard errors, and for rivals.
+    """
+    value, error = row.get("similarity", (np.nan, np.nan))
+    if not value + 2 * error < FAILS_ABOVE:
+        return float("nan")
+    factors = [row["deletion"][0], 1 / row["insertion"][0]]
+    if "localisation" in row:
+        factors.append(row["localisation"][0])
+    return float(np.exp(np.mean(np.log(factors))))
 
 
 def main() -> None:
@@ -227,7 +248,10 @@ def main() -> None:
     parser.add_argument("--target")
     parser.add_argument("--objects", type=int, default=200)
     parser.add_argument("--few", type=int, default=16, help="objects for shuffled weights, other noise and flips")
+    parser.add_argument("--split", default="test", help="test, or validation for the choice of a default")
     parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--costly", nargs="+", default=["occlusion"], help="methods that explain some objects alone")
+    parser.add_argument("--costly-objects", type=int, default=64, help="number of these objects")
     parser.add_argument("--without", nargs="+", default=[], help="methods to leave out")
     parser.add_argument("--record", action="store_true", help="copy the table into docs/explain.md")
     args = parser.parse_args()
@@ -236,7 +260,7 @@ def main() -> None:
     explained = find_quantity(model, args.target)
     target = explained.quantity.name
     with open_store(args.store) as store:
-        rows = choose(model, target, store, args.objects)
+        rows = choose(model, target, store, args.objects, args.split)
         inputs = prepare_inputs(model, model.task.read(store, rows))
         masks = read_masks(model, target, store, rows)
     options = Options(draws=args.draws)
@@ -245,24 +269,33 @@ def main() -> None:
     numbers = {name: perturb(trial, rival) for name, rival in maps.items()}
     for method in allowed(explained):
         if method not in args.without:
-            numbers[method], maps[method] = judge(trial, method)
+            some = trial.first(args.costly_objects) if method in args.costly else trial
+            numbers[method], maps[method] = judge(some, method)
             print(method, flush=True)
     table = summarize(numbers, maps, masks)
-    name = f"explain-{model.task.name}-{target}"
+    for row in table.values():
+        row["score"] = (score(row), np.nan)
+    name = f"explain-{model.task.name}-{target}{'' if args.split == 'test' else f'-{args.split}'}"
     failed = [method for method, row in table.items() if row.get("similarity", (0, 0))[0] >= FAILS_ABOVE]
     curves = {method: found["deletion_curve"] for method, found in numbers.items()}
-    heading = f"{model.task.name}: {target.replace('_', ' ')} when pixels are replaced, {len(rows)} test objects"
+    heading = (
+        f"{model.task.name}: {target.replace('_', ' ')} when pixels are replaced, {len(rows)} {args.split} objects"
+    )
     study.PAGES.mkdir(exist_ok=True)
     save(
         deletion_curves(FRACTIONS, curves, unit=explained.quantity.unit, heading=heading, failed=failed),
         study.PAGES / f"{name}.png",
     )
-    write_json(study.PAGES / f"{name}.json", {"n_objects": len(rows), "target": target, "table": table})
-    n_true = int(masks.any((1, 2)).sum())
-    caption = (
-        f"{len(rows)} test objects, {n_true} of them with pixels of known truth; similarity, other noise and flips on "
+    write_json(
+        study.PAGES / f"{name}.json", {"n_objects": len(rows), "target": target, "split": args.split, "table": table}
     )
-    text = f"{write(table)}\n\n{caption}{min(args.few, len(rows))}."
+    n_true = int(masks.any((1, 2)).sum())
+    known = f", which cover {np.nanmean(area_share(masks)):.3f} of the area" if n_true else ""
+    caption = (
+        f"{len(rows)} {args.split} objects, {n_true} of them with pixels of known truth{known}; similarity, other "
+        f"noise and flips on {min(args.few, len(rows))}, the residual on {min(N_RESIDUAL, len(rows))}."
+    )
+    text = f"{write(table)}\n\n{caption}"
     write_text(study.PAGES / f"{name}.md", text + "\n")
     print(text)
     if args.record:
