@@ -28,6 +28,7 @@ from astrodl.explanation.trust import (
     insertion,
     map_similarity,
     maps_of_shuffled,
+    positive_inside,
     rank_correlation,
     with_noise,
 )
@@ -43,6 +44,8 @@ from astrodl.tasks.model import Model
 FLIP = 4
 """A reflection, see `apply_symmetry`."""
 RIVALS = ("brightest", "random")
+COMPLETE = 0.02
+"""Residual in units of the change of the number below which the sum of a map counts as complete."""
 N_RESIDUAL = 40
 """Objects whose completeness residual is measured."""
 MIN_SEPARATION = 4
@@ -54,10 +57,12 @@ COLUMNS = {
     "deletion": ("deletion / random", 2),
     "insertion": ("insertion / random", 2),
     "localisation": ("localisation / random", 2),
+    "positive": ("positive part / brightest", 2),
     "agreement": ("agreement", 2),
     "stability": ("other noise", 2),
     "flip": ("flipped", 2),
-    "residual": ("completeness residual, 95 %", 4),
+    "complete": ("residual below 2 %", 2),
+    "residual": ("residual, 95 %", 3),
     "n_objects": ("objects", 0),
 }
 
@@ -165,6 +170,7 @@ def perturb(trial: Trial, maps: np.ndarray) -> dict[str, np.ndarray]:
         "deletion_curve": deletion(explained, inputs, maps, fixed=fixed),
         "insertion_curve": insertion(explained, inputs, maps, fixed=fixed),
         "inside": energy_inside(maps, trial.masks),
+        "positive": positive_inside(maps, trial.masks),
     }
 
 
@@ -187,6 +193,10 @@ def summarize(numbers: dict[str, dict], maps: dict[str, np.ndarray], masks: np.n
             row["localisation"] = bootstrap(
                 lambda inside, share: np.nanmean(inside) / np.nanmean(share), found["inside"], area[:n]
             )
+            rival = numbers["brightest"]["positive"][:n]
+            row["positive"] = bootstrap(
+                lambda inside, other: np.nanmean(inside) / np.nanmean(other), found["positive"], rival
+            )
         others = [other for other in maps if other not in (name, *RIVALS)]
         if name not in RIVALS and others:
             m = min(len(each) for each in maps.values())  # those that all methods have seen
@@ -195,6 +205,7 @@ def summarize(numbers: dict[str, dict], maps: dict[str, np.ndarray], masks: np.n
                 row["agreement"] = bootstrap(np.nanmean, np.nanmean(each[np.isfinite(each).any(1)], axis=0))
         if "residual" in found and np.isfinite(found["residual"]).any():
             row["residual"] = bootstrap(lambda residual: np.nanquantile(residual, 0.95), found["residual"])
+            row["complete"] = bootstrap(lambda residual: np.mean(residual < COMPLETE), found["residual"])
         table[name] = row
     return table
 
@@ -262,7 +273,7 @@ def main() -> None:
     with open_store(args.store) as store:
         rows = choose(model, target, store, args.objects, args.split)
         inputs = prepare_inputs(model, model.task.read(store, rows))
-        masks = read_masks(model, target, store, rows)
+        masks, ids = read_masks(model, target, store, rows), store.object_id[rows].astype(str)
     options = Options(draws=args.draws)
     trial = Trial(explained, inputs, explained.fix(inputs), masks, options, n_orientations(model.task), args.few)
     maps = {"brightest": brightness(inputs), "random": np.random.default_rng(0).standard_normal(inputs.image.shape)}
