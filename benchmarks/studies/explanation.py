@@ -297,6 +297,11 @@ def main() -> None:
         deletion_curves(FRACTIONS, curves, unit=explained.quantity.unit, heading=heading, failed=failed),
         study.PAGES / f"{name}.png",
     )
+    np.savez_compressed(
+        study.PAGES / f"{name}.npz",
+        object_id=ids,
+        **{f"{method}:{key}": values for method, found in numbers.items() for key, values in found.items()},
+    )
     write_json(
         study.PAGES / f"{name}.json", {"n_objects": len(rows), "target": target, "split": args.split, "table": table}
     )
