@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,13 @@ from astrodl.data.batches import Cutouts
 from astrodl.errors import ConfigError, DataError
 from astrodl.explanation.methods import METHODS, Options, allowed
 from astrodl.explanation.target import Explained
-from astrodl.explanation.trust import map_similarity, maps_of_shuffled
-from astrodl.pipeline.explanation import Explanation, attribute_objects, half_light_radius, share_columns
+from astrodl.pipeline.explanation import (
+    Explanation,
+    attribute_objects,
+    compare_with_shuffled,
+    half_light_radius,
+    share_columns,
+)
 from astrodl.pipeline.objects import labelled
 from astrodl.pipeline.suitability import check_models
 from astrodl.plots.explanation import attribution_sheet
@@ -23,7 +27,7 @@ from astrodl.plots.style import save
 from astrodl.products import write_catalog
 from astrodl.store import Reader, open_store
 from astrodl.tasks.colour import colour
-from astrodl.tasks.explained import find_quantity, n_orientations, prepare_inputs
+from astrodl.tasks.explained import find_quantity, prepare_inputs
 from astrodl.tasks.image_arrays import prepare_cutouts
 from astrodl.tasks.model import Model, load_model
 
@@ -31,8 +35,6 @@ __all__ = ["Explanation", "choose_method", "explain", "find_objects"]
 
 N_DRAWN = 6
 """Test objects that are explained by default, and most objects of a sheet."""
-N_RANDOMIZED = 16
-"""Most objects on which the method is compared with that of networks of shuffled weights."""
 
 
 def explain(
@@ -168,13 +170,7 @@ def _explain(
         raise ConfigError("ids: names no object; give at least one")
     inputs = prepare_inputs(model, cutouts)
     made = attribute_objects(model, explained, inputs, object_id, radius, method, options)
-    few = slice(0, N_RANDOMIZED)
-    others, rows, _ = maps_of_shuffled(
-        explained, inputs.rows(few), method, options=options, orientations=n_orientations(model.task)
-    )
-    each = map_similarity(made.maps[rows], others)
-    if np.isfinite(each).any():
-        made = replace(made, similarity=float(np.nanmean(each)))
+    made = compare_with_shuffled(model, explained, inputs, made, options)
     if made.warning:
         print(f"astrodl: warning: {method}: {made.warning}; choose another method", file=sys.stderr)
     return made
