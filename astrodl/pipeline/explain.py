@@ -11,7 +11,7 @@ from astrodl.atomic import FilePath, replacing_hdf5
 from astrodl.data.batches import Cutouts
 from astrodl.errors import ConfigError, DataError
 from astrodl.explanation.methods import METHODS, Options, allowed
-from astrodl.explanation.target import Explained
+from astrodl.explanation.target import Explained, Inputs
 from astrodl.pipeline.explanation import (
     Explanation,
     attribute_objects,
@@ -112,7 +112,13 @@ def explain(
         rgb = lupton_rgb(cutouts.images[:N_DRAWN], cutouts.sky_sigma[:N_DRAWN])
     else:
         cutouts, names, radius, rgb = _read(model, path, data, ids)
-    made = _explain(model, explained, cutouts, names, radius, method, options)
+    if not len(cutouts):
+        raise ConfigError("ids: names no object; give at least one")
+    inputs = prepare_inputs(model, cutouts)
+    if inputs.image.shape[-2:] != cutouts.images.shape[-2:]:  # maps are those of canonical views
+        flux = inputs.sky.to_frame(inputs.image[:N_DRAWN], "flux").cpu().numpy()
+        rgb = lupton_rgb(flux, np.ones(flux.shape[:2]))
+    made = _explain(model, explained, inputs, names, radius, method, options)
     if out is not None:
         _write(made, out, rgb)
     return made
@@ -159,16 +165,13 @@ def find_objects(
 def _explain(
     model: Model,
     explained: Explained,
-    cutouts: Cutouts,
+    inputs: Inputs,
     object_id: np.ndarray,
     radius: np.ndarray,
     method: str,
     options: Options,
 ) -> Explanation:
-    """Explain the objects of cutouts, and test the method with shuffled weights."""
-    if not len(cutouts):
-        raise ConfigError("ids: names no object; give at least one")
-    inputs = prepare_inputs(model, cutouts)
+    """Explain objects, and test the method with shuffled weights."""
     made = attribute_objects(model, explained, inputs, object_id, radius, method, options)
     made = compare_with_shuffled(model, explained, inputs, made, options)
     if made.warning:

@@ -199,7 +199,7 @@ class Votes(Task[VotesSettings, HybridNetwork]):
 
     def quantities(self) -> tuple[Quantity, ...]:
         """Return the expected fraction of the likeliest answer to the first question, and that of each answer."""
-        first, names = self.parts[0], self.tree.columns
+        first, names, answers = self.parts[0], self.tree.columns, self.tree.questions[0].answers
 
         def fraction(part: slice, i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
             return lambda p, fixed: p["concentration"][:, i] / p["concentration"][:, part].sum(1)
@@ -212,7 +212,7 @@ class Votes(Task[VotesSettings, HybridNetwork]):
             return p["concentration"][:, first].argmax(1, keepdim=True)
 
         about = "expected fraction of the likeliest answer to the first question"
-        return Quantity("answer", "fraction", about, likeliest, choose, names=names[first]), *(
+        return Quantity("answer", "fraction", about, likeliest, choose, names=answers), *(
             Quantity(names[i], "fraction", f"expected fraction of {names[i]}", fraction(part, i))
             for part in self.parts
             for i in range(part.start, part.stop)

@@ -43,6 +43,10 @@ from astrodl.tasks.model import Model
 
 FLIP = 4
 """A reflection, see `apply_symmetry`."""
+CHANGED_DERIVATIVE = ("guided_backpropagation", "deconvolution")
+"""Methods whose maps are neither a slope nor a contribution: never a default."""
+UNSIGNED = ("z_mean", "z_median", "z_width", "odds", "class", "answer", "hubble")
+"""Numbers that the light of the galaxy raises or lowers."""
 RIVALS = ("brightest", "random")
 COMPLETE = 0.02
 """Residual in units of the change of the number below which the sum of a map counts as complete."""
@@ -63,6 +67,7 @@ COLUMNS = {
     "flip": ("flipped", 2),
     "complete": ("residual below 2 %", 2),
     "residual": ("residual, 95 %", 3),
+    "score": ("score", 2),
     "n_objects": ("objects", 0),
 }
 
@@ -146,7 +151,7 @@ def judge(trial: Trial, method: str) -> tuple[dict[str, np.ndarray | float], np.
         "flip": rank_correlation(first, undo_symmetry(flipped, FLIP).numpy()),
     }
     if METHODS[method].adds_up:
-        some, usual = trial.first(N_RESIDUAL), Options()
+        some, usual = trial.first(min(N_RESIDUAL, len(trial.inputs))), Options()
         made = attribute(
             some.explained, some.inputs, method, options=usual, orientations=trial.orientations, fixed=some.fixed
         )
@@ -238,18 +243,19 @@ def choose(model: Model, target: str, store: Reader, n_objects: int, subset: str
     return known[:n_objects]
 
 
-def score(row: dict[str, tuple[float, float]]) -> float:
-    """Return the geometric mean of deletion, localisation and inverse insertion, each in units of random pixels.
+def score(method: str, row: dict[str, tuple[float, float]], target: str) -> float:
+    """Return the geometric mean of deletion, inverse insertion and localisation, by which a default is chosen.
 
-    NaN for a method that does not pass the test with shuffled weights by two standard errors, and for rivals.
+    Localisation is that of the positive part where the truth raises the number (a bulge B/T, a clump its logit, an
+    oddity the score), else that of the modulus. NaN for rivals, methods that change the derivative of the network, and
+    those that do not pass the test with shuffled weights by two standard errors.
     """
     value, error = row.get("similarity", (np.nan, np.nan))
-    if not value + 2 * error < FAILS_ABOVE:
+    if method in CHANGED_DERIVATIVE or not value + 2 * error < FAILS_ABOVE:
         return float("nan")
-    factors = [row["deletion"][0], 1 / row["insertion"][0]]
-    if "localisation" in row:
-        factors.append(row["localisation"][0])
-    return float(np.exp(np.mean(np.log(factors))))
+    key = "localisation" if target in UNSIGNED else "positive"
+    factors = [row["deletion"][0], 1 / row["insertion"][0], row.get(key, (1.0, 0.0))[0]]
+    return float(np.exp(np.mean(np.log(np.maximum(factors, 1e-3)))))
 
 
 def main() -> None:
@@ -284,8 +290,8 @@ def main() -> None:
             numbers[method], maps[method] = judge(some, method)
             print(method, flush=True)
     table = summarize(numbers, maps, masks)
-    for row in table.values():
-        row["score"] = (score(row), np.nan)
+    for method, row in table.items():
+        row["score"] = (score(method, row, target), np.nan)
     name = f"explain-{model.task.name}-{target}{'' if args.split == 'test' else f'-{args.split}'}"
     failed = [method for method, row in table.items() if row.get("similarity", (0, 0))[0] >= FAILS_ABOVE]
     curves = {method: found["deletion_curve"] for method, found in numbers.items()}

@@ -19,6 +19,7 @@ from astrodl.explanation.target import Quantity
 from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
 from astrodl.models.gan import Critic, EncoderGAN
 from astrodl.models.neighbours import MAX_REFERENCES
+from astrodl.models.symmetries import apply_symmetry
 from astrodl.photometry.artefacts import find_artefacts
 from astrodl.products import Column
 from astrodl.store import Reader
@@ -332,8 +333,12 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return {"parts": differentiate(parts, torch.cat([numbers, light, distances], dim=1))}
 
     def expected_image(self, network: EncoderGAN, batch: Batch) -> Tensor:
-        """Return the redrawn images: sky without a galaxy is odder than any galaxy."""
-        return network(batch["image"]).float()
+        """Return the median of the four quarter turns: the galaxy without what breaks its symmetry.
+
+        Sky without a galaxy is odder than any galaxy.
+        """
+        turns = torch.stack([apply_symmetry(batch["image"], element) for element in range(4)])
+        return turns.sort(0).values[1:3].mean(0)
 
     def _measure_structure(self, batch: Batch) -> Tensor:
         """Measure the structure numbers of the images of a batch, in units of the softening."""
@@ -343,7 +348,10 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return torch.cat(list(measure_structure(torch.arcsinh(views / SOFTENING)).values()), 1)
 
     def quantities(self) -> tuple[Quantity, ...]:
-        """Return the score, and its parts that depend on the pixels: residual and structure."""
+        """Return the parts that depend on the pixels, residual and structure, and the score.
+
+        The residual is the first: it alone depends on the weights of the network.
+        """
         weights = torch.from_numpy(self._weights)
 
         def part(i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
@@ -354,7 +362,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         if not any(name in self.settings.parts for name in seen.values()):
             return tuple(parts)  # measurements are no function of the image here
         score = Quantity("score", "nats", "outlier score", lambda p, fixed: p["parts"] @ weights.to(p["parts"]))
-        return score, *parts
+        return *parts, score
 
     def _residuals(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, Tensor]:
         """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2)."""
