@@ -176,17 +176,17 @@ def gradient_shap(call: Call) -> Tensor:
     # Captum draws each sample's baseline from all rows: the baselines of one object must be given alone
     maps = []
     for i in range(len(call.images)):
-        shap = GradientShap(call.explained)
         arguments = tuple(a[i : i + 1] for a in call.arguments)
-        maps.append(
-            shap.attribute(
+        maps.append(torch.zeros_like(call.images[:1]))
+        for start in range(0, call.options.samples, call.options.batch_size):
+            n_samples = min(call.options.batch_size, call.options.samples - start)
+            maps[i] += (n_samples / call.options.samples) * GradientShap(call.explained).attribute(
                 call.images[i : i + 1],
                 call.baselines[i : i + 1],
-                n_samples=call.options.samples,
+                n_samples=n_samples,
                 stdevs=0.0,
                 additional_forward_args=arguments,
-            )
-        )
+            ).detach()
     return torch.cat(maps)
 
 
