@@ -45,7 +45,7 @@ TRIALS = (
 """Methods and what images are compared with; the first two do not depend on it."""
 SMOOTHINGS = (0.0, 1.0, 3.0)
 """Standard deviations in pixels of the Gaussian before the sign is taken."""
-N_SHUFFLED = 12
+N_SHUFFLED = 8
 N_OCCLUDED = 16
 """Objects for occlusion."""
 DOCS = Path(__file__).parents[2] / "docs"
@@ -131,7 +131,7 @@ def main() -> None:
     for method, name in TRIALS:
         n = N_OCCLUDED if method == "occlusion" else len(rows)
         some, mask = compare_with(inputs.rows(slice(0, n)), name), masks[:n]
-        options, fixed = Options(draws=1, window=4), explained.fix(some)
+        options, fixed = Options(draws=1), explained.fix(some)
         maps = attribute(explained, some, method, options=options, orientations=orientations, fixed=fixed).maps
         few = slice(0, N_SHUFFLED)
         others, order, _ = maps_of_shuffled(
