@@ -25,7 +25,11 @@ def main() -> None:
     for path in sorted(study.PAGES.glob("explain-*-validation.json")):
         trial = study.read_json(path)
         task = path.stem.removeprefix("explain-").split("-")[0]
-        scores = {method: score(method, row, trial["target"]) for method, row in trial["table"].items()}
+        scores = {
+            method: score(method, row, trial["target"])
+            for method, row in trial["table"].items()
+            if row["n_objects"][0] == trial["n_objects"]  # scores on other objects do not compare
+        }
         order = sorted((method for method in scores if np.isfinite(scores[method])), key=lambda m: -scores[m])
         ranked = [f"{METHODS[method].title} {scores[method]:.2f}" for method in order[:4]]
         lines.append([f"{task}, {trial['target']}", ", ".join(ranked), str(trial["n_objects"])])

@@ -145,7 +145,7 @@ def main() -> None:
         cells = [f"{value:.2f} ± {error:.2f}" for value, error in cells]
         lines.append([METHODS[method].title, name, f"{similarity:.2f}", *cells, str(n)])
         print(lines[-1], flush=True)
-    columns = [f"positive part, smoothed by {width:g} pixels" if width else "positive part" for width in SMOOTHINGS]
+    columns = [f"positive part, smoothed by {width:g} px" if width else "positive part" for width in SMOOTHINGS]
     text = study.table(["method", "compared with", "similarity, shuffled", "modulus", *columns, "objects"], lines)
     limit = 1 / np.nanmean(energy_inside(rival, masks))
     kind = "validation and training" if len(subsets) > 1 else "validation"

@@ -57,7 +57,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     """
 
     name = "outliers"
-    explained_by = ("input_x_gradient",)
+    explained_by = ("gradient_shap",)
     title = "Outliers"
     Settings = OutlierSettings
     metrics = (
