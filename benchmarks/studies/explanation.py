@@ -313,9 +313,10 @@ def main() -> None:
     )
     n_true = int(masks.any((1, 2)).sum())
     known = f", which cover {np.nanmean(area_share(masks)):.3f} of the area" if n_true else ""
+    n_residual = max((len(np.atleast_1d(found.get("residual", []))) for found in numbers.values()), default=0)
     caption = (
         f"{len(rows)} {args.split} objects, {n_true} of them with pixels of known truth{known}; similarity, other "
-        f"noise and flips on {min(args.few, len(rows))}, the residual on {min(N_RESIDUAL, len(rows))}."
+        f"noise and flips on {min(args.few, len(rows))}, the residual on {n_residual}."
     )
     text = f"{write(table)}\n\n{caption}"
     write_text(study.PAGES / f"{name}.md", text + "\n")
