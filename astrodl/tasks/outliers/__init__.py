@@ -19,6 +19,7 @@ from astrodl.explanation.target import Quantity
 from astrodl.losses import gradient_penalty, moment_penalty
 from astrodl.models.gan import Critic, EncoderGAN
 from astrodl.models.neighbours import MAX_REFERENCES
+from astrodl.models.symmetries import apply_symmetry
 from astrodl.photometry.artefacts import find_artefacts
 from astrodl.products import Column
 from astrodl.store import Reader
@@ -60,7 +61,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     """
 
     name = "outliers"
-    explained_by = ("input_x_gradient",)
+    explained_by = ("gradient_shap",)
     title = "Outliers"
     Settings = OutlierSettings
     metrics = (
@@ -335,11 +336,15 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return {"parts": differentiate(parts, torch.cat([numbers, light, distances], dim=1))}
 
     def expected_image(self, network: EncoderGAN, batch: Batch) -> Tensor:
-        """Return the redrawn images: sky without a galaxy is odder than any galaxy."""
-        return network(batch["image"]).float()
+        """Return the median of the four quarter turns: the galaxy without what breaks its symmetry.
+
+        Sky without a galaxy is odder than any galaxy.
+        """
+        turns = torch.stack([apply_symmetry(batch["image"], element) for element in range(4)])
+        return turns.sort(0).values[1:3].mean(0)
 
     def quantities(self) -> tuple[Quantity, ...]:
-        """Return the score, and its parts that depend on the pixels: residual and structure."""
+        """Return the parts that depend on the pixels, residual and structure, and the score."""
         return make_quantities(self._parts, self._weights)
 
     def _residuals(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, Tensor]:

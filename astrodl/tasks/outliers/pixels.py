@@ -25,7 +25,10 @@ def structure_of_images(batch: Batch, normalization: Normalization, units: Seque
 
 
 def make_quantities(parts: Sequence[Part], weights: np.ndarray) -> tuple[Quantity, ...]:
-    """Return the score, and its parts that depend on the pixels: residual and structure."""
+    """Return the parts that depend on the pixels, residual and structure, and the score.
+
+    The residual is the first: it alone depends on the weights of the network.
+    """
     counted = torch.from_numpy(weights)
 
     def part(i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
@@ -36,4 +39,4 @@ def make_quantities(parts: Sequence[Part], weights: np.ndarray) -> tuple[Quantit
     if not any(weights[i] for i in seen):
         return tuple(of_parts)  # measurements are no function of the image here
     score = Quantity("score", "nats", "outlier score", lambda p, fixed: p["parts"] @ counted.to(p["parts"]))
-    return score, *of_parts
+    return *of_parts, score
