@@ -22,7 +22,10 @@ from astrodl.tasks.base import Arrays, Evaluation, Task
 from astrodl.tasks.inputs import fit_standardization, network_input, scale_free_features, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.segmentation import clumps, ratio, scoring, shape
-from astrodl.tasks.segmentation.labels import Labels, draw_centres, labelled_bands, missing_label
+from astrodl.tasks.segmentation.columns import describe_columns
+from astrodl.tasks.segmentation.labels import (
+    SEGMENT, Labels, draw_centres, labelled_bands, missing_label, read_segment,
+)  # fmt: skip
 from astrodl.tasks.segmentation.point_spread import describe_psf, fit_psf_scaling
 from astrodl.tasks.segmentation.quantities import list_quantities
 from astrodl.tasks.segmentation.settings import SegmentationSettings, SegmentationTraining
@@ -47,6 +50,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         Metric("clump_purity", "high"),
         Metric("clump_f1", "high", "clump F1"),
         Metric("bright_completeness", "high", "completeness of bright clumps"),
+        scoring.SEGMENT_METRIC,
         Metric("fraction_mae", "low", "bulge fraction MAE"),
         Metric("bt_bias", 0.0, "B/T bias"),
         Metric("bt_rmse", "low", "B/T RMSE"),
@@ -81,6 +85,8 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         }
         if names:
             constants |= fit_standardization(store.features(names, train))
+        if SEGMENT in store.label_names and settings.losses.segment:
+            constants["segment"] = True
         return constants | clumps.fit_photometry(settings, store, train, band)
 
     @classmethod
@@ -114,6 +120,11 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         return [self.context.bands[number] for number in self.context.constants["fraction_bands"]]
 
     @property
+    def has_segment(self) -> bool:
+        """Whether the network tells the galaxy from its neighbours."""
+        return bool(self.context.constants.get("segment", False))
+
+    @property
     def _reference(self) -> int:
         """Position of the reference band among the bands of the fractions."""
         return self.fraction_bands.index(self.reference_band)
@@ -144,6 +155,8 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         labels = self.labels(store, indices, all_bands=True)
         mask, shapes = labels.mask(self.settings), self.context.constants["shape"]
         known: Arrays = {"shape": shape.targets(shapes, store, indices)} if shapes else {}
+        if self.has_segment:
+            known["segment"] = read_segment(store, indices).astype(np.float32)
         return {
             **known,
             "mask": mask.astype(np.float32),
@@ -166,6 +179,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             n_features=2 * len(constants["features"]),
             n_condition=len(constants["psf"]["mean"]) if constants["psf"] is not None else 0,
             n_shapes=len(constants["shape"]),
+            has_segment=self.has_segment,
             widths=settings.widths,
             dropout=settings.dropout,
             options=settings.unet.model_dump(),
@@ -181,7 +195,8 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         return loss, terms
 
     def _weight(self, name: str) -> float:
-        return float(getattr(self.settings.losses, name)) if name != "shape" or self.context.constants["shape"] else 0.0
+        absent = (name == "shape" and not self.context.constants["shape"]) or (name == "segment" and not self.has_segment)
+        return 0.0 if absent else float(getattr(self.settings.losses, name))
 
     def _terms(self, output: dict[str, Tensor], batch: Batch) -> dict[str, Any]:
         """Return the losses by name, each to be called."""
@@ -211,6 +226,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "centre": centre,
             "fraction": fraction,
             "light": lambda: functional.smooth_l1_loss(output["light"].float(), light, beta=0.2),
+            "segment": lambda: functional.binary_cross_entropy_with_logits(output["segment"].float(), batch["segment"]),
             "summed": lambda: (output["summed"][:, :, 0] - batch["bt"]).abs().mean(),
             "likelihood": likelihood,
             "crps": lambda: crps_bins(output["bt"].softmax(1), edges, place).mean(),
@@ -265,6 +281,8 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "clump_light": summed[:, k, 2],
             **shapes,
         }
+        if self.has_segment:
+            predicted["segment"] = sums["segment"]
         if len(self.fraction_bands) > 1:
             predicted |= {"fraction": fraction[:, :, :2], "band_fraction": summed[:, :, [0, 2]].flatten(1)}
         return predicted
@@ -292,8 +310,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
     def to_maps(output: dict[str, Tensor]) -> dict[str, Tensor]:
         """Turn the logits of the network into probabilities, fractions that sum to one, and light."""
         return {
-            "clump": torch.sigmoid(output["clump"].float()),
-            "centre": torch.sigmoid(output["centre"].float()),
+            **{name: torch.sigmoid(output[name].float()) for name in ("clump", "centre", "segment") if name in output},
             "fraction": output["fraction"].float().softmax(2),
             "light": output["light"].float(),
         }
@@ -330,32 +347,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
 
     def columns(self, predictions: Arrays) -> list[Column]:
         """Return the bulge-to-total ratio with its interval, the number of clumps and their share of the light."""
-        part = "phot.flux;arith.ratio"
-        described = {
-            "bt": ("bulge-to-total flux ratio", part),
-            "bt_error": ("its 68 % error", "stat.error;arith.ratio"),
-            "bt_low68": ("lower end of its 68 % interval", "phot.flux;arith.ratio;stat.min"),
-            "bt_high68": ("upper end of its 68 % interval", "phot.flux;arith.ratio;stat.max"),
-            "bt_zero": ("probability that there is no bulge", "stat.probability"),
-            "bt_one": ("probability that there is nothing but a bulge", "stat.probability"),
-            "n_clumps": ("number of clumps", "meta.number"),
-            "clump_light": ("share of the clumps in the light of the galaxy", part),
-        }
-        columns = [
-            Column(f"segmentation_{name}", predictions[name], None, about, ucd)
-            for name, (about, ucd) in described.items()
-        ]
-        columns += shape.columns(predictions, self.context.constants["shape"])
-        if "band_fraction" in predictions:
-            for number, band in enumerate(self.fraction_bands):
-                bulge, clump = (
-                    predictions["band_fraction"][:, 2 * number],
-                    predictions["band_fraction"][:, 2 * number + 1],
-                )
-                columns.append(Column(f"segmentation_bt_{band}", bulge, None, f"bulge-to-total ratio in {band}", part))
-                about = f"share of the clumps in the light in {band}"
-                columns.append(Column(f"segmentation_clump_light_{band}", clump, None, about, part))
-        return columns
+        return describe_columns(predictions, self.fraction_bands, self.context.constants["shape"])
 
     def write_product(self, name: str, path: Path, store: Reader, blocks: Iterator[tuple[np.ndarray, Arrays]]) -> None:
         """Write the table of clumps."""
@@ -366,13 +358,17 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Return masks, fractions, flux weights, ratio, and the list of clumps of all objects."""
         shapes = shape.read(self.context.constants["shape"], store, indices)
-        return scoring.truth(self.settings, self.labels(store, indices)) | {f"true_{n}": v for n, v in shapes.items()}
+        known = {f"true_{name}": values for name, values in shapes.items()}
+        if self.has_segment and SEGMENT in store.label_names:
+            known["segment"] = read_segment(store, indices)
+        return scoring.truth(self.settings, self.labels(store, indices)) | known
 
     def describe_metrics(self) -> tuple[Metric, ...]:
-        """Return the metrics, those of radius, index and axis ratio where these are predicted."""
+        """Return the metrics, those of segment, radius, index and axis ratio where these are predicted."""
         absent = {
             metric for metric in shape.METRICS if metric.name.rsplit("_", 1)[0] not in self.context.constants["shape"]
         }
+        absent |= set() if self.has_segment else {scoring.SEGMENT_METRIC}
         return tuple(metric for metric in self.metrics if metric not in absent)
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:

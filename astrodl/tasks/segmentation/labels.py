@@ -9,7 +9,10 @@ from astrodl.photometry.clumps import TrueClumps, true_clumps
 from astrodl.store import Reader
 from astrodl.tasks.segmentation.settings import SegmentationSettings
 
-__all__ = ["Labels", "draw_centres", "labelled_bands", "missing_label"]
+__all__ = ["SEGMENT", "Labels", "draw_centres", "labelled_bands", "missing_label", "read_segment"]
+
+SEGMENT = "segment"
+"""Pixel label with the number of the brightest source of each pixel, 0 for none: a map as of SExtractor or photutils."""
 
 _CENTRE_PIXELS = 1.0
 """Gaussian sigma of a clump in the map of the centres."""
@@ -81,6 +84,15 @@ class Labels(NamedTuple):
     def clumps(self, mask: np.ndarray) -> TrueClumps:
         """List the true clumps in the reference band."""
         return true_clumps(self.flux[:, self.reference, 2], mask, self.sigma[:, self.reference])
+
+
+def read_segment(store: Reader, indices: np.ndarray) -> np.ndarray:
+    """Read the segment of the source at the centre of each cutout, (n, y, x) bool; empty where there is none."""
+    numbers = store.label(SEGMENT, indices)
+    middle = numbers.shape[-1] // 2
+    own = numbers[:, middle, middle][:, None, None]
+    segment: np.ndarray = (numbers == own) & (own > 0)
+    return segment
 
 
 def draw_centres(truth: TrueClumps, n_images: int, size: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation
 from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import scale_free_features
-from astrodl.tasks.metric import Metrics, bootstrap_metrics
+from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 from astrodl.tasks.segmentation import shape
 from astrodl.tasks.segmentation.clumps import MATCH_PIXELS, is_real, listed, pad
 from astrodl.tasks.segmentation.labels import Labels
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 
     from astrodl.tasks.segmentation import Segmentation
 
-__all__ = ["BRIGHT_CONTRAST", "BRIGHT_SNR", "baselines", "figures", "match", "score", "truth"]
+__all__ = ["BRIGHT_CONTRAST", "BRIGHT_SNR", "SEGMENT_METRIC", "baselines", "figures", "match", "score", "truth"]
 
 BRIGHT_SNR = 5.0
 """Bright clumps have this signal-to-noise ratio ..."""
 BRIGHT_CONTRAST = 0.03
 """... and this share of the flux of the galaxy."""
+SEGMENT_METRIC = Metric("segment_iou", "high", "galaxy IoU")
+"""Mean over galaxies of the intersection over union of their segments."""
 _TUNED = 1000
 """Training objects on which the finders of clumps are tuned."""
 _MOST_CLUMPS = 64
@@ -97,6 +99,9 @@ def score(predictions: Arrays, truth: Arrays, threshold: float) -> Metrics:
         inside = (predictions["bt_low68"] <= truth["bt"]) & (truth["bt"] <= predictions["bt_high68"])
         open_ones = is_open(predictions)
         metrics |= bootstrap_metrics({"bt_coverage_68": np.mean}, (inside[open_ones] if open_ones.any() else inside))
+    if "segment" in predictions and "segment" in truth:
+        image_iou = metrics_of.iou_per_image(truth["segment"], predictions["segment"] > 0.5)
+        metrics |= bootstrap_metrics({SEGMENT_METRIC.name: np.nanmean}, image_iou)
     return metrics | shape.score(predictions, truth)
 
 
@@ -124,6 +129,8 @@ def baselines(
     features = shared_features(scale_free_features, train_store, train, test_store, test)
     forest = classical.forest_bt(features[0], known["bt"], features[1])
     shared: Arrays = {"clump": mask, "threshold": np.array(0.5)}
+    if task.has_segment:
+        shared["segment"] = classical.central_segment(new, new_sky)
     flat, radial = np.broadcast_to(constant, new.shape), np.broadcast_to(profile, new.shape)
     mean = classical.constant_bt(known["bt"], len(test))
     boosted = classical.boosted_bt(features[0], known["bt"], features[1])
