@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from astrodl.baselines.features import Array, impute
+from astrodl.metrics.segmentation import iou_per_image
 
 __all__ = [
     "UnsharpMask",
@@ -18,6 +19,7 @@ __all__ = [
     "boosted_values",
     "central_segment",
     "constant_bt",
+    "fit_central_segment",
     "fit_unsharp_mask",
     "forest_bt",
     "radial_fraction",
@@ -28,6 +30,8 @@ __all__ = [
 _FINE_PIXELS = 1.0
 # Widths that `fit_unsharp_mask` tries for the smooth copy.
 _COARSE_PIXELS = (2.5, 4.0, 6.0)
+# Thresholds that `fit_central_segment` tries, in units of the noise of single pixels.
+_SIGNIFICANCES = (0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
 # Contrasts that it tries; smaller steps do not change masks of a few pixels.
 _CONTRASTS = np.linspace(0, 2, 101)
 
@@ -248,3 +252,13 @@ def central_segment(
             own = near[y, x][np.argmin((y - 3) ** 2 + (x - 3) ** 2)]
             mask |= numbers == own
     return masks
+
+
+def fit_central_segment(images: ArrayLike, sky_sigma: ArrayLike, segment: ArrayLike) -> float:
+    """Return the threshold of `central_segment` with the best mean intersection over union with true segments."""
+    truth = np.asarray(segment, bool)
+    scores = [
+        np.nanmean(iou_per_image(truth, central_segment(images, sky_sigma, significance)))
+        for significance in _SIGNIFICANCES
+    ]
+    return _SIGNIFICANCES[int(np.argmax(scores))]

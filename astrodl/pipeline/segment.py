@@ -64,8 +64,8 @@ def segment(
         network, or one with an extension per band or a cube. Files are converted to microjansky by the zero point of
         their header.
     out : path, optional
-        FITS file to write: extensions CLUMP (probability), CENTRE (of clumps), SEGMENT (of galaxies, if the network
-        was trained for it), BULGE_b, DISK_b and CLUMP_b (fluxes in
+        FITS file to write: extensions CLUMP (probability), CENTRE (of clumps), SEGMENT, BAR and ARM (if the network
+        was trained for them), BULGE_b, DISK_b and CLUMP_b (fluxes in
         each band b of the labels, in the unit of the network: their sum is the image), and a table CLUMPS. Without it,
         the maps are returned.
     psf : (bands, k, k) array, optional
@@ -82,7 +82,8 @@ def segment(
     Returns
     -------
     path or dict of arrays
-        The file, or the maps `clump`, `centre` and perhaps `segment`, (y, x), and `fraction`, (bands, 3, y, x).
+        The file, or the maps `clump`, `centre` and perhaps `segment`, `bar` and `arm`, (y, x), and `fraction`,
+        (bands, 3, y, x).
 
     Raises
     ------
@@ -171,8 +172,7 @@ def _segment_array(
         "centre": np.zeros((height, width), np.float32),
         "fraction": np.zeros((n_bands, 3, height, width), np.float32),
     }
-    if _task_of(model).has_segment:
-        maps["segment"] = np.zeros((height, width), np.float32)
+    maps |= {name: np.zeros((height, width), np.float32) for name in _task_of(model).masks}
     for tiled, predicted in _predict_tiles(model, mosaic, psf, tile, progress):
         for name, values in predicted.items():
             maps[name][..., tiled.rows, tiled.columns] += values * tiled.weight
@@ -230,7 +230,7 @@ def _segment_files(
     task, (_, height, width) = _task_of(model), mosaic.shape
     bands = task.fraction_bands
     parts = [f"{part}_{band}" for band in bands for part in ("BULGE", "DISK", "CLUMP")]
-    probabilities = ["clump", "centre", *(["segment"] if task.has_segment else [])]
+    probabilities = ["clump", "centre", *task.masks]
     unit = task.context.unit if task.context.unit != "relative" else ""
     header = _wcs_header(mosaic.header)
     primary = {"CREATOR": f"astrodl {astrodl.__version__}", "REFBAND": task.reference_band}

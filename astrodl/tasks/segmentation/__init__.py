@@ -1,6 +1,7 @@
 """Segmentation of star-forming clumps and of bulge and disk light, with the bulge-to-total ratio."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,9 +24,7 @@ from astrodl.tasks.inputs import fit_standardization, network_input, scale_free_
 from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.segmentation import clumps, ratio, scoring, shape
 from astrodl.tasks.segmentation.columns import describe_columns
-from astrodl.tasks.segmentation.labels import (
-    SEGMENT, Labels, draw_centres, labelled_bands, missing_label, read_segment,
-)  # fmt: skip
+from astrodl.tasks.segmentation.labels import MASKS, Labels, draw_centres, labelled_bands, missing_label, read_masks
 from astrodl.tasks.segmentation.point_spread import describe_psf, fit_psf_scaling
 from astrodl.tasks.segmentation.quantities import list_quantities
 from astrodl.tasks.segmentation.settings import SegmentationSettings, SegmentationTraining
@@ -50,7 +49,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         Metric("clump_purity", "high"),
         Metric("clump_f1", "high", "clump F1"),
         Metric("bright_completeness", "high", "completeness of bright clumps"),
-        scoring.SEGMENT_METRIC,
+        *scoring.MASK_METRICS,
         Metric("fraction_mae", "low", "bulge fraction MAE"),
         Metric("bt_bias", 0.0, "B/T bias"),
         Metric("bt_rmse", "low", "B/T RMSE"),
@@ -85,8 +84,9 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         }
         if names:
             constants |= fit_standardization(store.features(names, train))
-        if SEGMENT in store.label_names and settings.losses.segment:
-            constants["segment"] = True
+        masks = [name for name in MASKS if name in store.label_names and getattr(settings.losses, name)]
+        if masks:
+            constants["masks"] = masks
         return constants | clumps.fit_photometry(settings, store, train, band)
 
     @classmethod
@@ -120,9 +120,10 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         return [self.context.bands[number] for number in self.context.constants["fraction_bands"]]
 
     @property
-    def has_segment(self) -> bool:
-        """Whether the network tells the galaxy from its neighbours."""
-        return bool(self.context.constants.get("segment", False))
+    def masks(self) -> list[str]:
+        """Further masks that the network predicts: the galaxy against its neighbours, bar, arms."""
+        names: list[str] = self.context.constants.get("masks", [])
+        return names
 
     @property
     def _reference(self) -> int:
@@ -155,8 +156,10 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         labels = self.labels(store, indices, all_bands=True)
         mask, shapes = labels.mask(self.settings), self.context.constants["shape"]
         known: Arrays = {"shape": shape.targets(shapes, store, indices)} if shapes else {}
-        if self.has_segment:
-            known["segment"] = read_segment(store, indices).astype(np.float32)
+        if self.masks:
+            known["masks"] = np.stack([*read_masks(self.masks, store, indices, labels).values()], axis=1).astype(
+                np.float32
+            )
         return {
             **known,
             "mask": mask.astype(np.float32),
@@ -179,7 +182,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             n_features=2 * len(constants["features"]),
             n_condition=len(constants["psf"]["mean"]) if constants["psf"] is not None else 0,
             n_shapes=len(constants["shape"]),
-            has_segment=self.has_segment,
+            n_masks=len(self.masks),
             widths=settings.widths,
             dropout=settings.dropout,
             options=settings.unet.model_dump(),
@@ -195,7 +198,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         return loss, terms
 
     def _weight(self, name: str) -> float:
-        absent = (name == "shape" and not self.context.constants["shape"]) or (name == "segment" and not self.has_segment)
+        absent = (name == "shape" and not self.context.constants["shape"]) or (name in MASKS and name not in self.masks)
         return 0.0 if absent else float(getattr(self.settings.losses, name))
 
     def _terms(self, output: dict[str, Tensor], batch: Batch) -> dict[str, Any]:
@@ -214,6 +217,12 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             share = functional.log_softmax(output["fraction"].float(), dim=2)
             return pooled_mean(-weight * (batch["fraction"] * share).sum(2), weight, least=1.0)
 
+        def extra(name: str) -> Tensor:
+            logits, known = (maps["masks"][:, self.masks.index(name)].float() for maps in (output, batch))
+            entropy = functional.binary_cross_entropy_with_logits(logits, known, reduction="none")
+            weight = torch.ones_like(entropy) if name == "segment" else light[:, self._reference].clamp(0, 3)
+            return pooled_mean(weight * entropy, weight, least=1.0)
+
         def likelihood() -> Tensor:
             sigma = torch.full_like(place, ratio.SMEAR)
             return soft_cross_entropy(output["bt"], smear_targets(place, edges, sigma)).mean()
@@ -226,11 +235,11 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "centre": centre,
             "fraction": fraction,
             "light": lambda: functional.smooth_l1_loss(output["light"].float(), light, beta=0.2),
-            "segment": lambda: functional.binary_cross_entropy_with_logits(output["segment"].float(), batch["segment"]),
             "summed": lambda: (output["summed"][:, :, 0] - batch["bt"]).abs().mean(),
             "likelihood": likelihood,
             "crps": lambda: crps_bins(output["bt"].softmax(1), edges, place).mean(),
             "shape": lambda: shape.likelihood(output["shape"], batch["shape"]),
+            **{name: partial(extra, name) for name in MASKS},
         }
 
     def calibrate(self, network: DecompositionUNet, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
@@ -281,8 +290,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "clump_light": summed[:, k, 2],
             **shapes,
         }
-        if self.has_segment:
-            predicted["segment"] = sums["segment"]
+        predicted |= {name: sums[name] for name in self.masks}
         if len(self.fraction_bands) > 1:
             predicted |= {"fraction": fraction[:, :, :2], "band_fraction": summed[:, :, [0, 2]].flatten(1)}
         return predicted
@@ -306,11 +314,12 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             vectors.append(unet.bottleneck.float())
         return torch.stack(vectors).mean(0)
 
-    @staticmethod
-    def to_maps(output: dict[str, Tensor]) -> dict[str, Tensor]:
+    def to_maps(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
         """Turn the logits of the network into probabilities, fractions that sum to one, and light."""
         return {
-            **{name: torch.sigmoid(output[name].float()) for name in ("clump", "centre", "segment") if name in output},
+            "clump": torch.sigmoid(output["clump"].float()),
+            "centre": torch.sigmoid(output["centre"].float()),
+            **{name: torch.sigmoid(output["masks"][:, k].float()) for k, name in enumerate(self.masks)},
             "fraction": output["fraction"].float().softmax(2),
             "light": output["light"].float(),
         }
@@ -359,16 +368,15 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         """Return masks, fractions, flux weights, ratio, and the list of clumps of all objects."""
         shapes = shape.read(self.context.constants["shape"], store, indices)
         known = {f"true_{name}": values for name, values in shapes.items()}
-        if self.has_segment and SEGMENT in store.label_names:
-            known["segment"] = read_segment(store, indices)
-        return scoring.truth(self.settings, self.labels(store, indices)) | known
+        labels = self.labels(store, indices)
+        return scoring.truth(self.settings, labels) | read_masks(self.masks, store, indices, labels) | known
 
     def describe_metrics(self) -> tuple[Metric, ...]:
-        """Return the metrics, those of segment, radius, index and axis ratio where these are predicted."""
+        """Return the metrics, those of masks, radius, index and axis ratio where these are predicted."""
         absent = {
             metric for metric in shape.METRICS if metric.name.rsplit("_", 1)[0] not in self.context.constants["shape"]
         }
-        absent |= set() if self.has_segment else {scoring.SEGMENT_METRIC}
+        absent |= {metric for metric in scoring.MASK_METRICS if metric.name.rsplit("_", 1)[0] not in self.masks}
         return tuple(metric for metric in self.metrics if metric not in absent)
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:
