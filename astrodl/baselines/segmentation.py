@@ -4,6 +4,7 @@ The unsharp mask subtracts a smoothed copy from the image, as the clumpiness ind
 and selects pixels with an excess over both the noise and the smooth light.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -237,11 +238,14 @@ def central_segment(
         (n, y, x); the nearest source within three pixels of the centre, or nothing.
     """
     from photutils.segmentation import deblend_sources, detect_sources
+    from photutils.utils.exceptions import NoDetectionsWarning
 
     masks = np.zeros(np.shape(images), bool)
     for mask, image, sigma in zip(masks, np.asarray(images, np.float64), np.asarray(sky_sigma), strict=True):
         smooth = ndimage.gaussian_filter(np.nan_to_num(image), _FINE_PIXELS)
-        found = detect_sources(smooth, significance * sigma, n_pixels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoDetectionsWarning)
+            found = detect_sources(smooth, significance * sigma, n_pixels)
         if found is None:
             continue
         numbers = deblend_sources(smooth, found, n_pixels, contrast=contrast, progress_bar=False).data

@@ -176,7 +176,10 @@ def figures(
             clump_predicted=mask[chosen],
             bulge_truth=np.where(lit, truth["bulge_fraction"], np.nan)[chosen],
             bulge_predicted=np.where(lit, predictions["bulge_fraction"], np.nan)[chosen],
-            titles=[str(name) for name in store.object_id[indices[chosen]]],
+            titles=[
+                f"{store.object_id[indices[row]]}: B/T {truth['bt'][row]:.2f}, predicted {predictions['bt'][row]:.2f}"
+                for row in chosen
+            ],
             n_total=len(indices),
             positions=[_positions(truth, predictions, row) for row in chosen],
         ),
