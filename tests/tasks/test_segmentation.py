@@ -368,7 +368,7 @@ def test_galaxies_are_told_from_their_neighbours_and_bars_and_arms_from_the_disk
         tmp_path,
         {"label/segment": numbers, "label/bar": disk * (radius < 3), "label/arm": 0 * disk},
     )
-    settings = small_settings("segmentation", epochs=15, learning_rate=0.005, ema=0.0)
+    settings = small_settings("segmentation", epochs=20, learning_rate=0.02, ema=0.0)
     trained = astrodl.train("segmentation", path, tmp_path / "model", settings=settings, progress=False)
     model = astrodl.load_model(trained, device="cpu")
     task, test = model.task, np.arange(40, 80)
