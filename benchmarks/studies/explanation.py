@@ -316,7 +316,7 @@ def main() -> None:
     n_residual = max((len(np.atleast_1d(found.get("residual", []))) for found in numbers.values()), default=0)
     caption = (
         f"{len(rows)} {args.split} objects, {n_true} of them with pixels of known truth{known}; similarity, other "
-        f"noise and flips on {min(args.few, len(rows))}, the residual on {n_residual}."
+        f"noise and flips on {min(args.few, len(rows))}{f', the residual on {n_residual}' if n_residual else ''}."
     )
     text = f"{write(table)}\n\n{caption}"
     write_text(study.PAGES / f"{name}.md", text + "\n")
