@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -196,3 +197,11 @@ def test_the_pages_build_without_warnings(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_no_heading_and_no_generated_block_is_twice_in_a_page(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for pattern in (r"^## .*", r"<!-- (\S+:begin) -->"):
+        found = Counter(re.findall(pattern, text, re.MULTILINE))
+        assert [name for name, number in found.items() if number > 1] == []

@@ -4,6 +4,7 @@ The unsharp mask subtracts a smoothed copy from the image, as the clumpiness ind
 and selects pixels with an excess over both the noise and the smooth light.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,12 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from astrodl.baselines.features import Array, impute
+from astrodl.metrics.segmentation import iou_per_image
 
 __all__ = [
     "UnsharpMask",
     "boosted_bt",
     "boosted_values",
+    "central_segment",
     "constant_bt",
+    "fit_central_segment",
     "fit_unsharp_mask",
     "forest_bt",
     "radial_fraction",
@@ -27,6 +31,8 @@ __all__ = [
 _FINE_PIXELS = 1.0
 # Widths that `fit_unsharp_mask` tries for the smooth copy.
 _COARSE_PIXELS = (2.5, 4.0, 6.0)
+# Thresholds that `fit_central_segment` tries, in units of the noise of single pixels.
+_SIGNIFICANCES = (0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
 # Contrasts that it tries; smaller steps do not change masks of a few pixels.
 _CONTRASTS = np.linspace(0, 2, 101)
 
@@ -208,3 +214,55 @@ def radial_fraction(train_fraction: ArrayLike, train_weight: ArrayLike) -> Array
     overall = total.sum() / flux.sum() if flux.sum() > 0 else 0.0
     profile = np.divide(in_ring, ring_flux, out=np.full(ring_flux.shape, overall), where=ring_flux > 0)
     return profile[radius]
+
+
+def central_segment(
+    images: ArrayLike, sky_sigma: ArrayLike, significance: float = 1.5, contrast: float = 0.001, n_pixels: int = 5
+) -> NDArray[np.bool_]:
+    """Segment images with photutils, with deblending, and return the source at their centre.
+
+    Detection on the image smoothed by the fine width, above `significance` times the noise of single pixels.
+
+    Parameters
+    ----------
+    images
+        Fluxes (n, y, x), sky subtracted; NaN counts as no flux.
+    sky_sigma
+        Standard deviation of the sky per pixel, (n,).
+    significance, contrast, n_pixels
+        Threshold, least share of a deblended source, and least area, as in photutils.
+
+    Returns
+    -------
+    ndarray
+        (n, y, x); the nearest source within three pixels of the centre, or nothing.
+    """
+    from photutils.segmentation import deblend_sources, detect_sources
+    from photutils.utils.exceptions import NoDetectionsWarning
+
+    masks = np.zeros(np.shape(images), bool)
+    for mask, image, sigma in zip(masks, np.asarray(images, np.float64), np.asarray(sky_sigma), strict=True):
+        smooth = ndimage.gaussian_filter(np.nan_to_num(image), _FINE_PIXELS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoDetectionsWarning)
+            found = detect_sources(smooth, significance * sigma, n_pixels)
+        if found is None:
+            continue
+        numbers = deblend_sources(smooth, found, n_pixels, contrast=contrast, progress_bar=False).data
+        middle = tuple(side // 2 for side in image.shape)
+        near = numbers[middle[0] - 3 : middle[0] + 4, middle[1] - 3 : middle[1] + 4]
+        y, x = np.nonzero(near)
+        if len(y):
+            own = near[y, x][np.argmin((y - 3) ** 2 + (x - 3) ** 2)]
+            mask |= numbers == own
+    return masks
+
+
+def fit_central_segment(images: ArrayLike, sky_sigma: ArrayLike, segment: ArrayLike) -> float:
+    """Return the threshold of `central_segment` with the best mean intersection over union with true segments."""
+    truth = np.asarray(segment, bool)
+    scores = [
+        np.nanmean(iou_per_image(truth, central_segment(images, sky_sigma, significance)))
+        for significance in _SIGNIFICANCES
+    ]
+    return _SIGNIFICANCES[int(np.argmax(scores))]

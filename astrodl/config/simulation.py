@@ -92,6 +92,9 @@ class SimulateSettings(Section):
     """Write the variance of each pixel as extensions `VAR_{band}`, which the ingestion then reads."""
     band_truth: bool = False
     """Write the bulge, disk and clump truth maps in all bands, and not only in the truth band."""
+    structure_truth: bool = False
+    """Write the light of bars and of spiral arms in the truth band, and ingest it with the segmentation as pixel labels
+    `bar`, `arm` and `segment`."""
     votes: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Number of volunteers who vote on the class of each galaxy, in columns `votes_{class}`."""
     oddity_fraction: Fraction = 0.05

@@ -1,12 +1,14 @@
 """Attribution algorithms, through Captum: from images and baselines to maps."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astrodl.errors import ConfigError
 from astrodl.explanation.rules import FrozenNorm, last_maps
 from astrodl.explanation.target import Explained
 
@@ -61,6 +63,12 @@ class Options:
     batch_size: int = 128
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("draws", "steps", "samples", "window", "batch_size"):
+            number = getattr(self, name)
+            if not isinstance(number, Integral) or number < 1:
+                raise ConfigError(f"{name} = {number}: must be a whole number of at least 1")
+
 
 @dataclass(frozen=True)
 class Call:
@@ -109,9 +117,7 @@ def integrated_gradients(call: Call) -> Tensor:
 
     The change of the number over a segment is known from its ends, and with it the error of each segment. Those of the
     largest errors are divided into three, of which the middle one keeps its gradient, until there are `steps`. Networks
-    react to the first light that rises from the noise much faster than to the rest, and equal steps miss it. The error
-    that is left in a segment is divided among its pixels in proportion to the modulus of their contributions, none of
-    which changes its sign.
+    react to the first light that rises from the noise much faster than to the rest, and equal steps miss it.
     """
     n_first = min(call.options.steps, FIRST_SEGMENTS)
     places = torch.linspace(0, 1, n_first + 1, device=call.images.device) ** 3
@@ -131,9 +137,7 @@ def integrated_gradients(call: Call) -> Tensor:
         start = torch.cat([start.scatter(0, worst, first + third), first, first + 2 * third])
         width = torch.cat([width.scatter(0, worst, third), third, third])
         change = torch.cat([change.scatter(0, worst, middle), below, above])
-    error, size = change - parts.sum((2, 3, 4)), parts.abs()
-    factor = (error / size.sum((2, 3, 4)).clamp_min(1e-30)).clamp(-1, 1)  # where it is larger, the residual says so
-    return (parts + factor[..., None, None, None] * size).sum(0)
+    return parts.sum(0)
 
 
 def _integrate(call: Call, start: Tensor, width: Tensor) -> Tensor:
@@ -180,17 +184,17 @@ def gradient_shap(call: Call) -> Tensor:
     # Captum draws each sample's baseline from all rows: the baselines of one object must be given alone
     maps = []
     for i in range(len(call.images)):
-        shap = GradientShap(call.explained)
         arguments = tuple(a[i : i + 1] for a in call.arguments)
-        maps.append(
-            shap.attribute(
+        maps.append(torch.zeros_like(call.images[:1]))
+        for start in range(0, call.options.samples, call.options.batch_size):
+            n_samples = min(call.options.batch_size, call.options.samples - start)
+            maps[i] += (n_samples / call.options.samples) * GradientShap(call.explained).attribute(
                 call.images[i : i + 1],
                 call.baselines[i : i + 1],
-                n_samples=call.options.samples,
+                n_samples=n_samples,
                 stdevs=0.0,
                 additional_forward_args=arguments,
-            )
-        )
+            ).detach()
     return torch.cat(maps)
 
 

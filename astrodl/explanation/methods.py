@@ -33,7 +33,8 @@ class Attribution:
     change : (N,) array
         Its difference from that of the sky alone, averaged over orientations and sky images.
     residual : (N,) array
-        Sum of the maps minus what it should be; NaN for methods whose sum has no meaning.
+        Sum of the maps minus `change` by the method itself, before this error was divided among the pixels in
+        proportion to their moduli, so that the maps add up; NaN for methods whose sum has no meaning.
     """
 
     maps: np.ndarray
@@ -54,9 +55,8 @@ class Method:
         Scale along which it moves.
     run : callable
         Returns the maps (B, C, H, W) of a call.
-    sums_to : str
-        What the sum of the maps is: `change` of the number from that of the sky, the `value` of an output of the
-        network, or nothing.
+    adds_up : bool
+        Whether the sum of the maps is the change of the number from that of the sky.
     is_slope : bool
         Whether its maps are the change of the number for one standard deviation of sky noise in a pixel.
     raw : bool
@@ -71,7 +71,7 @@ class Method:
     frame: Frame
     run: Callable[[Call], Tensor]
     reference: str
-    sums_to: str = ""
+    adds_up: bool = False
     is_slope: bool = False
     raw: bool = False
     cost: Callable[[Options], int] = lambda options: 1
@@ -88,13 +88,14 @@ METHODS: Mapping[str, Method] = {
     ),
     "integrated_gradients": Method(
         "integrated gradients", "network", run.integrated_gradients, "Sundararajan et al. 2017, arXiv:1703.01365",
-        "change", cost=lambda o: 2 * o.steps,
+        adds_up=True, cost=lambda o: 2 * o.steps,
     ),
     "gradient_shap": Method(
         "gradient SHAP", "network", run.gradient_shap, "Lundberg & Lee 2017, arXiv:1705.07874", cost=lambda o: o.samples
     ),
     "deeplift": Method(
-        "DeepLIFT", "network", run.deeplift, "Shrikumar et al. 2017, arXiv:1704.02685", "change", raw=True
+        "DeepLIFT", "network", run.deeplift, "Shrikumar et al. 2017, arXiv:1704.02685", adds_up=True,
+        raw=True,
     ),
     "lrp": Method("LRP", "network", run.lrp, "Bach et al. 2015, PLoS ONE 10, e0130140", raw=True),
     "guided_backpropagation": Method(
@@ -240,8 +241,12 @@ def _attribute_part(
             of_image, of_sky = (explained(each.image, *arguments).double().cpu() for each in (turned, sky))
         value += of_image / options.draws
         change += (of_image - of_sky) / options.draws
-    residual = maps.double().cpu().sum((1, 2, 3)) - change if method.sums_to else torch.full_like(change, torch.nan)
-    return maps.float().cpu().numpy(), value.numpy(), change.numpy(), residual.numpy()
+    maps, residual = maps.double().cpu(), torch.full_like(change, torch.nan)
+    if method.adds_up:
+        residual, size = maps.sum((1, 2, 3)) - change, maps.abs()
+        factor = (residual / size.sum((1, 2, 3)).clamp_min(1e-30)).clamp(-1, 1)  # no pixel changes its sign
+        maps = maps - factor[:, None, None, None] * size
+    return maps.float().numpy(), value.numpy(), change.numpy(), residual.numpy()
 
 
 def _turn_fixed(fixed: Tensor, element: int, inputs: Inputs) -> Tensor:

@@ -29,10 +29,10 @@ class _Differences(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, function: Callable[[np.ndarray], np.ndarray], step: float) -> Tensor:
         array = values.detach().double().cpu().numpy()
-        columns = []
-        for shift in step * np.eye(array.shape[1]):
-            columns.append((function(array + shift) - function(array - shift)) / (2 * step))
-        ctx.save_for_backward(values.new_tensor(np.stack(columns, axis=-1)))
+        if ctx.needs_input_grad[0]:
+            shifts = step * np.eye(array.shape[1])
+            columns = [(function(array + shift) - function(array - shift)) / (2 * step) for shift in shifts]
+            ctx.save_for_backward(values.new_tensor(np.stack(columns, axis=-1)))
         return values.new_tensor(function(array))
 
     @staticmethod

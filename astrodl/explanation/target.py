@@ -12,6 +12,8 @@ from astrodl.models.symmetries import apply_symmetry
 
 __all__ = ["Explained", "Frame", "Inputs", "Quantity", "Sky"]
 
+_BATCH_SIZE = 128
+"""Images that pass the network at a time."""
 Predictions = Mapping[str, Tensor]
 Frame = Literal["flux", "network"]
 """Scale of the pixels along which a method moves: linear flux in units of the sky noise, or its arsinh that the network
@@ -192,11 +194,22 @@ class Explained(nn.Module):
     @torch.no_grad()
     def fix(self, inputs: Inputs) -> Tensor:
         """Return what must not change with the image, one number or vector per object."""
-        if self.quantity.fix is None:
+        choose = self.quantity.fix
+        if choose is None:
             return inputs.image.new_zeros(len(inputs), 1)
-        return self.quantity.fix(self.predict(self.network, inputs.batch))
+        parts = (inputs.rows(part).batch for part in _parts(len(inputs)))
+        return torch.cat([choose(self.predict(self.network, batch)) for batch in parts])
 
     @torch.no_grad()
     def evaluate(self, inputs: Inputs, fixed: Tensor) -> Tensor:
         """Return the number of each object, (B,)."""
-        return self(inputs.image, *self.bind(inputs, fixed, "network"))
+        found = []
+        for part in _parts(len(inputs)):
+            some = inputs.rows(part)
+            found.append(self(some.image, *self.bind(some, fixed[part], "network")))
+        return torch.cat(found)
+
+
+def _parts(n: int) -> list[slice]:
+    """Divide objects into batches."""
+    return [slice(start, start + _BATCH_SIZE) for start in range(0, max(n, 1), _BATCH_SIZE)]

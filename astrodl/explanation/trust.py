@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from scipy import ndimage
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ __all__ = [
     "insertion",
     "map_similarity",
     "maps_of_shuffled",
+    "positive_inside",
     "randomize",
     "rank_correlation",
     "with_noise",
@@ -42,7 +44,9 @@ def randomize(explained: Explained, inputs: Inputs, *, n_stages: int = 3, seed: 
     """Yield copies whose weights are shuffled from the output downwards (cascading; Adebayo et al. 2018).
 
     The elements of each weight tensor change their places, so that their distribution stays; running statistics of
-    batch norms are measured anew on the images, since those of other weights would saturate the network.
+    batch norms are measured anew on the images, since those of other weights would saturate the network. Matrices that
+    a task fits after the training and keeps as buffers (principal axes, vectors of reference objects) are learnt like
+    weights, and the first to be shuffled.
 
     Parameters
     ----------
@@ -54,17 +58,24 @@ def randomize(explained: Explained, inputs: Inputs, *, n_stages: int = 3, seed: 
         all of them.
     seed : int
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, of_matrices = (torch.Generator().manual_seed(seed) for _ in range(2))
     network = without_inplace(explained.network)
+    for matrix in network.buffers():
+        if matrix.ndim == 2:
+            matrix.data = _shuffle(matrix, of_matrices)
     layers = _layers_in_order(explained.with_network(network), inputs)
     groups = np.array_split(np.arange(len(layers))[::-1], n_stages)
     for group in groups:
         for i in group:
             for parameter in layers[i].parameters(recurse=False):
-                order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-                parameter.data = parameter.data.flatten()[order].view_as(parameter)
+                parameter.data = _shuffle(parameter, generator)
         _measure_batch_norms(explained.with_network(network), inputs)
         yield explained.with_network(copy.deepcopy(network))
+
+
+def _shuffle(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
+    return tensor.data.flatten()[order].view_as(tensor)
 
 
 def maps_of_shuffled(
@@ -221,10 +232,23 @@ def _perturb(
 
 def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Return the share of the modulus of the attributions inside masks (N, H, W), (N,); NaN for empty maps or masks."""
-    energy = np.abs(maps.sum(1, dtype=np.float64))
+    return _share_inside(np.abs(maps.sum(1, dtype=np.float64)), masks)
+
+
+def positive_inside(maps: np.ndarray, masks: np.ndarray, smoothing: float = 1.0) -> np.ndarray:
+    """Return the share inside masks of what raises the number, after a Gaussian smoothing in pixels, (N,).
+
+    Positive and negative contributions of the noise of neighbouring pixels cancel, and pixels that count against the
+    number, such as those of the disk in B/T, do not add.
+    """
+    smooth = ndimage.gaussian_filter(maps.sum(1, dtype=np.float64), (0, smoothing, smoothing))
+    return _share_inside(smooth.clip(0), masks)
+
+
+def _share_inside(energy: np.ndarray, masks: np.ndarray) -> np.ndarray:
     total, has_mask = energy.sum((1, 2)), masks.any((1, 2))
     inside = np.where(masks, energy, 0).sum((1, 2))
-    return np.divide(inside, total, out=np.full(len(maps), np.nan), where=(total > 0) & has_mask)
+    return np.divide(inside, total, out=np.full(len(energy), np.nan), where=(total > 0) & has_mask)
 
 
 def area_share(masks: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ __all__ = [
     "dice",
     "fraction_mae",
     "iou",
+    "iou_per_image",
     "overlap",
 ]
 
@@ -71,6 +72,13 @@ def dice(intersection: ArrayLike, total: ArrayLike) -> float:
 def iou(intersection: ArrayLike, total: ArrayLike) -> float:
     """Compute the intersection over union pooled over the pixels of all images; parameters as for `dice`."""
     return _ratio(intersection, np.asarray(total) - np.asarray(intersection))
+
+
+def iou_per_image(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
+    """Compute the intersection over union of the masks of each image, (n,); NaN where both are empty."""
+    intersection, total = overlap(truth, predicted)
+    union = total - intersection
+    return np.divide(intersection, union, out=np.full(len(union), np.nan), where=union > 0)
 
 
 def fraction_mae(truth: ArrayLike, predicted: ArrayLike, weight: ArrayLike) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from astrodl.models.autoencoders import Decoder, Encoder, dense_network, last_side
 from astrodl.models.blocks import MLP, ConvBlock, initialize
+from astrodl.models.flow import Flow
 from astrodl.models.neighbours import Ellipsoid, NeighbourDistances
 
 __all__ = ["N_COMPONENTS", "Critic", "EncoderGAN"]
@@ -69,7 +70,9 @@ class EncoderGAN(nn.Module):
 
     With a size of zero it is an autoencoder of vectors, (B, in_channels), without critic. `neighbours` measures how far
     an object is from training objects in `n_features` features and in the principal components of `n_structure`
-    structure numbers, and `ellipsoid` how far from their mean in features; they are fitted after the training.
+    structure numbers, and `ellipsoid` how far from their mean in features; they are fitted after the training. A
+    network `representation`, whose vectors have `n_vector` numbers, makes one more space; `flow` measures the density
+    of all.
     """
 
     def __init__(
@@ -85,11 +88,17 @@ class EncoderGAN(nn.Module):
         n_references: int = 0,
         critic_norm: str = "group",
         spectral: bool = False,
+        representation: nn.Module | None = None,
+        n_vector: int = 0,
+        with_flow: bool = False,
     ):
         super().__init__()
         self.latent = latent
         n_axes = min(N_COMPONENTS, n_structure)
-        self.neighbours = NeighbourDistances(n_references, (n_features, n_axes) if n_structure else (n_features,))
+        spaces = [n_features, *([n_axes] if n_structure else []), *([n_vector] if representation else [])]
+        self.neighbours = NeighbourDistances(n_references, spaces)
+        self.representation = representation
+        self.flow = Flow(sum(spaces)) if with_flow else None
         self.ellipsoid = Ellipsoid(n_features)
         self.register_buffer("structure_centre", torch.zeros(n_structure))
         self.register_buffer("structure_axes", torch.zeros(n_structure, n_axes))

@@ -166,6 +166,7 @@ class DecompositionUNet(nn.Module):
     - `centre`: (B, H, W) logit of the probability that a clump is centred on the pixel,
     - `fraction`: (B, bands, 3, H, W) logits of the flux fractions of bulge, disk and clumps,
     - `light`: (B, bands, H, W) noise-free light of the galaxy, as arsinh of its signal-to-noise ratio per pixel,
+    - `masks`: (B, n_masks, H, W) logits of further masks, if any,
     - `bt`: (B, n_bins) logits of the bins of the bulge-to-total ratio in the reference band,
     - `summed`: (B, bands, 3) flux fractions of the whole galaxy, from the sums of the maps,
     - `shape`: (B, n_shapes, 2) mean and logarithm of the error of further quantities, if any.
@@ -181,6 +182,8 @@ class DecompositionUNet(nn.Module):
         Lengths of the vectors of measured features, and of the description of the point-spread function.
     n_shapes : int
         Number of further quantities.
+    n_masks : int
+        Number of further masks.
     options
         Of `UNet`.
     """
@@ -197,15 +200,15 @@ class DecompositionUNet(nn.Module):
         n_features: int = 0,
         n_condition: int = 0,
         n_shapes: int = 0,
+        n_masks: int = 0,
         widths: tuple[int, ...] = (24, 48, 96, 192),
         dropout: float = 0.1,
         options: Mapping[str, str | int] | None = None,
     ):
         super().__init__()
         self.n_bands, self.reference = n_bands, reference
-        self.unet = UNet(
-            in_channels, 2 + 4 * n_bands, widths=widths, n_condition=n_condition, **(options or {})  # type: ignore[arg-type]
-        )  # fmt: skip
+        n_maps = 2 + 4 * n_bands + n_masks
+        self.unet = UNet(in_channels, n_maps, widths=widths, n_condition=n_condition, **(options or {}))  # type: ignore[arg-type]
         # clumps are rare: start from a low probability
         nn.init.constant_(self.unet.head[0].bias[:8], _RARE_LOGIT)  # type: ignore[index]
         self.register_buffer("centres", torch.tensor(centres), persistent=False)
@@ -246,13 +249,14 @@ class DecompositionUNet(nn.Module):
 
     def split(self, maps: Tensor) -> dict[str, Tensor]:
         """Divide the output channels."""
-        fraction, light = maps[:, 2:].split([3 * self.n_bands, self.n_bands], dim=1)
-        return {
+        fraction, light, masks = maps[:, 2:].tensor_split([3 * self.n_bands, 4 * self.n_bands], dim=1)
+        found = {
             "clump": maps[:, 0],
             "centre": maps[:, 1],
             "fraction": fraction.unflatten(1, (self.n_bands, 3)),
             "light": light,
         }
+        return {**found, "masks": masks} if masks.shape[1] else found
 
     def _pool(self, output: dict[str, Tensor], last: Tensor) -> Tensor:
         """Average the last feature maps with weights: the bulge's light, the disk's, and the root of all light."""

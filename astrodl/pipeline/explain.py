@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,14 @@ from astrodl.atomic import FilePath, replacing_hdf5
 from astrodl.data.batches import Cutouts
 from astrodl.errors import ConfigError, DataError
 from astrodl.explanation.methods import METHODS, Options, allowed
-from astrodl.explanation.target import Explained
-from astrodl.explanation.trust import map_similarity, maps_of_shuffled
-from astrodl.pipeline.explanation import Explanation, attribute_objects, half_light_radius, share_columns
+from astrodl.explanation.target import Explained, Inputs
+from astrodl.pipeline.explanation import (
+    Explanation,
+    attribute_objects,
+    compare_with_shuffled,
+    half_light_radius,
+    share_columns,
+)
 from astrodl.pipeline.objects import labelled
 from astrodl.pipeline.suitability import check_models
 from astrodl.plots.explanation import attribution_sheet
@@ -23,7 +27,7 @@ from astrodl.plots.style import save
 from astrodl.products import write_catalog
 from astrodl.store import Reader, open_store
 from astrodl.tasks.colour import colour
-from astrodl.tasks.explained import find_quantity, n_orientations, prepare_inputs
+from astrodl.tasks.explained import find_quantity, prepare_inputs
 from astrodl.tasks.image_arrays import prepare_cutouts
 from astrodl.tasks.model import Model, load_model
 
@@ -31,8 +35,6 @@ __all__ = ["Explanation", "choose_method", "explain", "find_objects"]
 
 N_DRAWN = 6
 """Test objects that are explained by default, and most objects of a sheet."""
-N_RANDOMIZED = 16
-"""Most objects on which the method is compared with that of networks of shuffled weights."""
 
 
 def explain(
@@ -110,7 +112,13 @@ def explain(
         rgb = lupton_rgb(cutouts.images[:N_DRAWN], cutouts.sky_sigma[:N_DRAWN])
     else:
         cutouts, names, radius, rgb = _read(model, path, data, ids)
-    made = _explain(model, explained, cutouts, names, radius, method, options)
+    if not len(cutouts):
+        raise ConfigError("ids: names no object; give at least one")
+    inputs = prepare_inputs(model, cutouts)
+    if inputs.image.shape[-2:] != cutouts.images.shape[-2:]:  # maps are those of canonical views
+        flux = inputs.sky.to_frame(inputs.image[:N_DRAWN], "flux").cpu().numpy()
+        rgb = lupton_rgb(flux, np.ones(flux.shape[:2]))
+    made = _explain(model, explained, inputs, names, radius, method, options)
     if out is not None:
         _write(made, out, rgb)
     return made
@@ -133,46 +141,39 @@ def choose_method(model: Model, explained: Explained) -> str:
     return next(name for name in wanted if name in allowed(explained))
 
 
-def find_objects(model: Model, store: Reader, ids: Sequence[str] | None, n_objects: int = N_DRAWN) -> np.ndarray:
-    """Return the rows of objects by identifier, or of test objects spread evenly over the store.
+def find_objects(
+    model: Model, store: Reader, ids: Sequence[str] | None, n_objects: int = N_DRAWN, subset: str = "test"
+) -> np.ndarray:
+    """Return the rows of objects by identifier, or of objects of a subset spread evenly over the store.
 
     Raises
     ------
     DataError
-        The store does not have an identifier, or no test objects.
+        The store does not have an identifier, or no objects of the subset.
     """
     if ids is not None:
         row_of = {str(name): row for row, name in enumerate(store.object_id)}
         if missing := [name for name in ids if name not in row_of]:
             raise DataError(f"{store.path}: no object '{missing[0]}'; identifiers are like '{store.object_id[0]}'")
         return np.array([row_of[name] for name in ids])
-    test = labelled(type(model.task), model.task.settings, store, "test")
-    if not len(test):
-        raise DataError(f"{store.path}: has no test objects of {model.task.name}; name objects with ids")
-    return test[np.unique(np.linspace(0, len(test) - 1, min(n_objects, len(test))).round().astype(int))]
+    found = labelled(type(model.task), model.task.settings, store, subset)
+    if not len(found):
+        raise DataError(f"{store.path}: has no {subset} objects of {model.task.name}; name objects with ids")
+    return found[np.unique(np.linspace(0, len(found) - 1, min(n_objects, len(found))).round().astype(int))]
 
 
 def _explain(
     model: Model,
     explained: Explained,
-    cutouts: Cutouts,
+    inputs: Inputs,
     object_id: np.ndarray,
     radius: np.ndarray,
     method: str,
     options: Options,
 ) -> Explanation:
-    """Explain the objects of cutouts, and test the method with shuffled weights."""
-    if not len(cutouts):
-        raise ConfigError("ids: names no object; give at least one")
-    inputs = prepare_inputs(model, cutouts)
+    """Explain objects, and test the method with shuffled weights."""
     made = attribute_objects(model, explained, inputs, object_id, radius, method, options)
-    few = slice(0, N_RANDOMIZED)
-    others, rows, _ = maps_of_shuffled(
-        explained, inputs.rows(few), method, options=options, orientations=n_orientations(model.task)
-    )
-    each = map_similarity(made.maps[rows], others)
-    if np.isfinite(each).any():
-        made = replace(made, similarity=float(np.nanmean(each)))
+    made = compare_with_shuffled(model, explained, inputs, made, options)
     if made.warning:
         print(f"astrodl: warning: {method}: {made.warning}; choose another method", file=sys.stderr)
     return made

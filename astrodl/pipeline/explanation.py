@@ -1,6 +1,6 @@
 """Attributions of a predicted number of some objects, with the shares of bands and annuli."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,13 +8,16 @@ from astrodl.data.batches import Cutouts
 from astrodl.explanation.methods import METHODS, Options, attribute
 from astrodl.explanation.shares import RADIUS_EDGES, band_share, radius_share
 from astrodl.explanation.target import Explained, Inputs
-from astrodl.explanation.trust import FAILS_ABOVE
+from astrodl.explanation.trust import FAILS_ABOVE, map_similarity, maps_of_shuffled
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.explained import n_orientations
 from astrodl.tasks.model import Model
 
-__all__ = ["Explanation", "attribute_objects", "half_light_radius", "share_columns"]
+__all__ = ["Explanation", "attribute_objects", "compare_with_shuffled", "half_light_radius", "share_columns"]
+
+N_RANDOMIZED = 16
+"""Most objects on which a method is compared with that of networks of shuffled weights."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,18 @@ def attribute_objects(
         radius_share(found.maps, radius_pixels),
         np.array([names[int(number)] if names else "" for number in fixed.reshape(len(fixed), -1)[:, 0]]),
     )
+
+
+def compare_with_shuffled(
+    model: Model, explained: Explained, inputs: Inputs, made: Explanation, options: Options
+) -> Explanation:
+    """Return the explanation with the similarity of its maps to those of networks with shuffled weights."""
+    few = inputs.rows(slice(0, N_RANDOMIZED))
+    others, rows, _ = maps_of_shuffled(
+        explained, few, made.method, options=options, orientations=n_orientations(model.task)
+    )
+    each = map_similarity(made.maps[rows], others)
+    return replace(made, similarity=float(np.nanmean(each))) if np.isfinite(each).any() else made
 
 
 def half_light_radius(cutouts: Cutouts, store: Reader | None) -> np.ndarray:

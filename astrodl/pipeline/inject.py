@@ -19,7 +19,7 @@ from astrodl.photometry.clumps import Clumps
 from astrodl.pipeline.suitability import check_models, require_other_output
 from astrodl.plots.style import wilson_interval
 from astrodl.products import FITS_SUFFIXES, Column, require_suffix, write_catalog
-from astrodl.store import Subset, open_store
+from astrodl.store import Reader, Subset, open_store
 from astrodl.tasks.base import Arrays
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.segmentation import Segmentation
@@ -100,36 +100,21 @@ def inject(
     random = np.random.default_rng(seed)
     with open_store(store) as reader:
         check_models(reader, task.name, [loaded], [str(model)])
-        if colour == "young" and reader.unit != "uJy":
-            raise ConfigError(
-                f"{store}: unit {reader.unit}: the colour 'young' needs microjansky; give colour 'galaxy'"
-            )
-        rows = np.sort(random.permutation(reader.select(split))[:n])
-        if not len(rows):
-            raise DataError(f"{store}: no galaxy is in split '{split}'; give another split")
+        rows = _choose(random, reader, split, n, colour)
         cutouts, identifiers = task.read(reader, rows), reader.object_id[rows]
         radius = half_light_radius(reader, rows)
     before = task.finish(loaded.raw(cutouts))
     placed = _draw(random, cutouts, radius, listed(*_named(before)), task.context.constants, colour)
     if not len(placed["image"]):
-        raise DataError(
-            f"{store}: no galaxy of split '{split}' has flux and size enough for a clump; give another split"
-        )
+        raise DataError(f"{store}: no galaxy of split '{split}' is bright and large enough; give another split")
     after = task.finish(loaded.raw(replace(cutouts, images=placed.pop("images"))))
-    found = listed(*_named(after))
-    partner, _ = match_positions(
-        placed["image"], np.column_stack([placed["y"], placed["x"]]), found.image, np.column_stack([found.y, found.x]),
-        MATCH_PIXELS,
-    )  # fmt: skip
-    is_found = partner >= 0
-    if len(placed["image"]) < len(rows):
-        lacking = len(rows) - len(placed["image"])
+    is_found = _search(placed, listed(*_named(after)))
+    if lacking := len(rows) - len(placed["image"]):
         print(
             f"inject: warning: {lacking} of {len(rows)} galaxies have no place for a clump; left out", file=sys.stderr
         )
     print(_report(placed, is_found))
-    columns = _describe(placed, identifiers, is_found)
-    write_catalog(out, columns, {"REFBAND": str(task.reference_band)})
+    write_catalog(out, _describe(placed, identifiers, is_found), {"REFBAND": str(task.reference_band)})
     return Path(out)
 
 
@@ -146,6 +131,18 @@ def _check_request(model: Model, name: str, n: int, colour: str) -> Segmentation
     return model.task
 
 
+def _choose(random: np.random.Generator, store: Reader, split: Subset, n: int, colour: str) -> NDArray[np.intp]:
+    """Draw the galaxies; refuse a unit that the colour does not fit, and an empty split."""
+    if colour == "young" and store.unit != "uJy":
+        raise ConfigError(
+            f"{store.path}: unit {store.unit}: the colour 'young' needs microjansky; give colour 'galaxy'"
+        )
+    rows = np.sort(random.permutation(store.select(split))[:n])
+    if not len(rows):
+        raise DataError(f"{store.path}: no galaxy is in split '{split}'; give another split")
+    return rows
+
+
 def _describe(placed: Arrays, identifiers: NDArray[Any], is_found: NDArray[np.bool_]) -> list[Column]:
     """Return the columns of the table."""
     return [
@@ -159,6 +156,13 @@ def _describe(placed: Arrays, identifiers: NDArray[Any], is_found: NDArray[np.bo
         Column("distance", placed["distance"], None, "distance from the centre in half-light radii", "pos.distance"),
         Column("found", is_found, None, "whether the network finds a clump there", "meta.code"),
     ]
+
+
+def _search(placed: Arrays, found: Clumps) -> NDArray[np.bool_]:
+    """Return which of the injected clumps are among those that the network finds."""
+    injected, positions = np.column_stack([placed["y"], placed["x"]]), np.column_stack([found.y, found.x])
+    partner, _ = match_positions(placed["image"], injected, found.image, positions, MATCH_PIXELS)
+    return partner >= 0
 
 
 def _named(predictions: Arrays) -> list[np.ndarray]:

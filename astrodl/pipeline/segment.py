@@ -22,6 +22,7 @@ from astrodl.pipeline.suitability import list_files, require_other_output
 from astrodl.products import FITS_SUFFIXES, require_suffix
 from astrodl.progress import progress_bar
 from astrodl.tasks.base import Arrays
+from astrodl.tasks.image_arrays import convert_fluxes
 from astrodl.tasks.inputs import fill_missing
 from astrodl.tasks.model import Model, load_model
 from astrodl.tasks.segmentation import Segmentation
@@ -62,11 +63,12 @@ def segment(
     model : path or Model
         Model of the task segmentation.
     images : (bands, y, x) array, or path, or sequence of path
-        Fluxes in the unit of the training, NaN where there is no data; or FITS files: one per band in the order of the
-        network, or one with an extension per band or a cube. Files are converted to microjansky by the zero point of
-        their header.
+        Fluxes in the unit of the training, or a Quantity, which is converted; NaN where there is no data. Or FITS
+        files: one per band in the order of the network, or one with an extension per band or a cube. Files are
+        converted to microjansky by the zero point of their header.
     out : path, optional
-        FITS file to write: extensions CLUMP (probability), CENTRE (of clumps), BULGE_b, DISK_b and CLUMP_b (fluxes in
+        FITS file to write: extensions CLUMP (probability), CENTRE (of clumps), SEGMENT, BAR and ARM (if the network
+        was trained for them), BULGE_b, DISK_b and CLUMP_b (fluxes in
         each band b of the labels, in the unit of the network: their sum is the image), and a table CLUMPS. Without it,
         the maps are returned.
     psf : (bands, k, k) array, optional
@@ -83,7 +85,8 @@ def segment(
     Returns
     -------
     path or dict of arrays
-        The file, or the maps `clump` and `centre`, (y, x), and `fraction`, (bands, 3, y, x).
+        The file, or the maps `clump`, `centre` and perhaps `segment`, `bar` and `arm`, (y, x), and `fraction`,
+        (bands, 3, y, x).
 
     Raises
     ------
@@ -141,7 +144,7 @@ def _task_of(model: Model) -> Segmentation:
 
 
 def _check_array(task: Segmentation, images: Any) -> NDArray[np.float32]:
-    array = np.asarray(np.ma.filled(images, np.nan) if np.ma.isMaskedArray(images) else images, np.float32)
+    array = convert_fluxes(task.context, images)
     bands = task.context.bands
     if array.ndim != 3 or len(array) != len(bands):
         raise DataError(
@@ -154,12 +157,16 @@ def _check_array(task: Segmentation, images: Any) -> NDArray[np.float32]:
 def _describe(task: Segmentation, psf: ArrayLike | None) -> torch.Tensor | None:
     scaling = task.context.constants["psf"]
     if scaling is None:
+        if psf is not None:
+            raise DataError("psf: this network was trained without point-spread functions; leave it out")
         return None
     if psf is None:
         raise DataError("psf: the network takes the point-spread function; give it as an array (bands, k, k)")
     planes = np.asarray(psf, np.float32)
     if planes.ndim != 3 or len(planes) != len(task.context.bands):
         raise DataError(f"psf has shape {planes.shape}, must be ({len(task.context.bands)}, k, k); give one per band")
+    if not (np.isfinite(planes).all() and (planes.sum((1, 2)) > 0).all()):
+        raise DataError("psf: is not finite, or its sum in a band is not positive; give measured ones")
     return torch.from_numpy(describe_psf(planes[None], scaling))
 
 
@@ -175,6 +182,7 @@ def _segment_array(
         "centre": np.zeros((height, width), np.float32),
         "fraction": np.zeros((n_bands, 3, height, width), np.float32),
     }
+    maps |= {name: np.zeros((height, width), np.float32) for name in _task_of(model).masks}
     for tiled, predicted in _predict_tiles(model, mosaic, psf, tile, progress):
         for name, values in predicted.items():
             maps[name][..., tiled.rows, tiled.columns] += values * tiled.weight
@@ -220,7 +228,7 @@ def _predict_tile(model: Model, mosaic: Mosaic, tiled: Tile, psf: torch.Tensor |
     condition = None if psf is None else psf.to(model.device)
     network: DecompositionUNet = model.predictor  # type: ignore[assignment]
     maps = task.predict_maps(network, batch, condition)
-    return {name: maps[name][0].cpu().numpy() for name in ("clump", "centre", "fraction")}
+    return {name: values[0].cpu().numpy() for name, values in maps.items() if name != "light"}
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -232,16 +240,18 @@ def _segment_files(
     task, (_, height, width) = _task_of(model), mosaic.shape
     bands = task.fraction_bands
     parts = [f"{part}_{band}" for band in bands for part in ("BULGE", "DISK", "CLUMP")]
+    probabilities = ["clump", "centre", *task.masks]
     unit = task.context.unit if task.context.unit != "relative" else ""
     header = _wcs_header(mosaic.header)
     primary = {"CREATOR": f"astrodl {astrodl.__version__}", "REFBAND": task.reference_band}
     with replacing(out) as temporary:
         writer = MosaicWriter(
-            temporary, ["CLUMP", "CENTRE", *parts], (height, width), header, primary, dict.fromkeys(parts, unit)
-        )
+            temporary, [*map(str.upper, probabilities), *parts], (height, width), header, primary,
+            dict.fromkeys(parts, unit),
+        )  # fmt: skip
         for tiled, maps in _predict_tiles(model, mosaic, psf, tile, progress):
             where = (tiled.rows, tiled.columns)
-            for name in ("clump", "centre"):
+            for name in probabilities:
                 writer.add(name.upper(), *where, maps[name] * tiled.weight)
             observed = mosaic.read(*where)[task.context.constants["fraction_bands"]]
             for number, band in enumerate(bands):

@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -176,8 +177,8 @@ def _tabulate(
 def _check_options(wanted: Sequence[str], k: int, metric: str, out: FilePath | None) -> None:
     if not wanted:
         raise ConfigError("object_id: none is given; give the identifier of an object of the store")
-    if k < 1:
-        raise ConfigError(f"k = {k}: must be at least 1")
+    if not isinstance(k, Integral) or k < 1:
+        raise ConfigError(f"k = {k}: must be a whole number of at least 1")
     if metric not in METRICS:
         raise ConfigError(f"metric = '{metric}': must be one of {', '.join(METRICS)}; correct it")
     if out is not None:

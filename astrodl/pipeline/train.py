@@ -22,6 +22,7 @@ from astrodl.device import choose_device
 from astrodl.errors import ConfigError, DataError, StoreError
 from astrodl.pipeline.objects import adapt_settings, fit_context, labelled, trainable, training_arrays
 from astrodl.pipeline.warm_start import warm_start
+from astrodl.plots.style import save
 from astrodl.store import Reader
 from astrodl.tasks.base import AnyTask
 from astrodl.tasks.model import Model, load_model
@@ -29,7 +30,10 @@ from astrodl.training import loop
 from astrodl.training.diagnosis import diagnose
 from astrodl.training.memory import require_memory
 
-__all__ = ["train"]
+__all__ = ["MAX_SHEETS", "train"]
+
+MAX_SHEETS = 4
+"""Figures of the progress of a training, at most."""
 
 
 class _Prepared(NamedTuple):
@@ -69,7 +73,8 @@ def train(
     store : path
         Store written by `astrodl ingest`.
     out : path
-        Folder for `model.safetensors`, `history.jsonl`, `config.json`.
+        Folder for `model.safetensors`, `history.jsonl`, `config.json`, and figures in `progress` where the task draws
+        any.
     settings : mapping, optional
         The task's section; defaults otherwise.
     fold, seed : int
@@ -117,10 +122,11 @@ def train(
         if distributed.is_main():
             config = {"task": task, "fold": fold, "seed": seed, **parsed.model_dump(mode="json")}
             write_text(out / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+            _remove_progress(out)
         history = loop.fit(
             trained, network, prepared.train, prepared.validation, parsed.train, out, seed=seed,
             fingerprint=fingerprint, sampling=prepared.sampling, label=f"{task} fold {fold} seed {seed}",
-            progress=progress,
+            progress=progress, after_epoch=partial(_draw_progress, trained, prepared.validation, out),
         )  # fmt: skip
         if distributed.is_main():
             if (diagnosis := diagnose(history)) is not None:
@@ -156,6 +162,22 @@ def _calibrate(trained: AnyTask, prepared: _Prepared) -> None:
     with distributed.single_process(), torch.no_grad():
         fitted = trained.calibrate(prepared.network.eval(), prepared.train, prepared.validation)
     trained.context.constants.update(fitted)
+
+
+def _draw_progress(trained: AnyTask, held_out: Dataset | None, folder: Path, epoch: int, network: nn.Module) -> None:
+    """Save what the task draws of held-out objects: after the last epoch, and every few before it."""
+    n_epochs = trained.settings.train.epochs
+    if held_out is None or (n_epochs - epoch) % max(1, -(-n_epochs // MAX_SHEETS)):
+        return
+    if (figure := trained.draw_progress(network, held_out)) is not None:
+        save(figure, folder / "progress" / f"epoch{epoch:04d}.png")
+
+
+def _remove_progress(folder: Path) -> None:
+    """Remove the figures of a former training, unless it is resumed."""
+    if not (folder / "last.pt").exists():
+        for path in (folder / "progress").glob("epoch*.png"):
+            path.unlink()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from astrodl.explanation.methods import METHODS, Options
 from astrodl.explanation.rules import last_maps, without_inplace
 from astrodl.explanation.target import Explained, Inputs
 from astrodl.pipeline.explain import choose_method, find_objects
-from astrodl.pipeline.explanation import Explanation, attribute_objects
+from astrodl.pipeline.explanation import Explanation, attribute_objects, compare_with_shuffled
 from astrodl.plots.explanation import filter_sheet, mean_map_sheet, panel_sheet
 from astrodl.plots.images import lupton_rgb, sheet_of_rows
 from astrodl.plots.style import save
@@ -129,6 +129,7 @@ def _mean_maps(model: Model, explained: Explained, inputs: Inputs, store: Reader
     unknown = np.full(len(rows), np.nan)
     options = Options(draws=1)
     made = attribute_objects(model, explained, inputs, store.object_id[rows], unknown, method, options)
+    made = compare_with_shuffled(model, explained, inputs, made, options)
     groups = _groups(explained, made)
     modulus = np.abs(made.maps).sum((1, 2, 3), keepdims=True)
     images, sky = store.images(rows), store.sky_sigma[rows]
@@ -150,6 +151,7 @@ def _mean_maps(model: Model, explained: Explained, inputs: Inputs, store: Reader
         [f"{name} ({len(chosen)})" for name, chosen in groups.items()],
         heading=f"{model.task.title}: mean attribution to {explained.quantity.about} by {METHODS[method].title}",
         edge=_EXTENT,
+        warning=made.warning,
     )
 
 

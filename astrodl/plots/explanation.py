@@ -70,12 +70,7 @@ def attribution_sheet(
 
     colours, values = np.asarray(rgb, float), np.asarray(maps, float)
     n = len(colours)
-    figure = new_figure(1.85 * n + 0.5 + 0.25 * bool(warning), heading=heading)
-    if warning:
-        figure.text(0.012, 1 - 0.36 / figure.get_figheight(), warning, color=ODD, fontsize=9, va="top")
-        engine = figure.get_layout_engine()
-        assert isinstance(engine, ConstrainedLayoutEngine)
-        engine.set(rect=(0, 0, 1, 1 - 0.25 / figure.get_figheight()))
+    figure = _figure(1.85 * n + 0.5, heading, warning)
     panels = figure.subplots(n, 4, squeeze=False, gridspec_kw={"width_ratios": (1, 1, 1, 1.25)})
     shown = gaussian_filter(values.sum(1), (0, _SMOOTHING, _SMOOTHING))
     for row, image, one, each, title in zip(panels, colours, shown, values, titles, strict=True):
@@ -90,7 +85,18 @@ def attribution_sheet(
         _draw_overlay(row[2], image, one, norm)
         _draw_bars(row[3], each.sum((1, 2)), bands if len(each) == len(bands) else ["all"])
     panels[0][3].set_title(f"sum per band ({unit})", fontsize=8)
-    panels[0][2].set_title("overlay", fontsize=8, color=MUTED)
+    panels[0][2].set_title("overlay", fontsize=8, color=MUTED, loc="right")  # the unit may be wide
+    return figure
+
+
+def _figure(height: float, heading: str, warning: str) -> Figure:
+    """Make a figure with a line below the heading that says what is wrong with the method."""
+    figure = new_figure(height + 0.25 * bool(warning), heading=heading)
+    if warning:
+        figure.text(0.012, 1 - 0.36 / figure.get_figheight(), warning, color=ODD, fontsize=9, va="top")
+        engine = figure.get_layout_engine()
+        assert isinstance(engine, ConstrainedLayoutEngine)
+        engine.set(rect=(0, 0, 1, 1 - 0.25 / figure.get_figheight()))
     return figure
 
 
@@ -119,6 +125,7 @@ def mean_map_sheet(
     *,
     heading: str,
     edge: float,
+    warning: str = "",
 ) -> Figure:
     """Draw mean galaxy, mean attribution, its sum in rings, and the share of each band for groups of objects.
 
@@ -134,10 +141,12 @@ def mean_map_sheet(
     heading : str
     edge : float
         Half of the side of a view in rms radii.
+    warning : str
+        Written below the heading: what is wrong with the method.
     """
     colours, values = np.asarray(rgb, float), np.asarray(maps, float)
     n, side = len(colours), values.shape[-1]
-    figure = new_figure(1.75 * n + 0.6, heading=heading)
+    figure = _figure(1.75 * n + 0.6, heading, warning)
     panels = figure.subplots(n, 4, squeeze=False, gridspec_kw={"width_ratios": (1, 1, 1.25, 1.25)})
     shown = values.sum(1)
     limit = max(float(np.quantile(np.abs(shown), 0.995)), 1e-30)
@@ -218,6 +227,7 @@ def band_share_curve(
     *,
     heading: str,
     n_bins: int = 8,
+    failed: Sequence[str] = (),
 ) -> Figure:
     """Draw the share of each band against redshift, above the band that holds the 4000 angstrom break.
 
@@ -232,6 +242,8 @@ def band_share_curve(
     heading : str
     n_bins : int
         Bins of equal numbers of objects.
+    failed : sequence of str
+        Methods that fail weight randomisation, which are labelled so.
     """
     z = np.asarray(z, float)
     figure = new_figure(2.4 * len(shares) + 0.9, heading=heading)
@@ -248,7 +260,7 @@ def band_share_curve(
             axes.errorbar(middle, mean, error, color=colors[band], label=band, marker="o", markersize=3.5)
             low, high = np.asarray(limits, float)[b]
             axes.axvspan(max(low, z.min()), min(high, z.max()), 0, 0.03, color=colors[band], lw=0)
-        axes.set(ylabel="share of a band", title=name)
+        axes.set(ylabel="share of a band", title=f"{name} (fails randomisation)" if name in failed else name)
         axes.set_ylim(bottom=0)
     add_legend_above(panels[0], len(bands))
     panels[-1].set_xlabel("redshift (strip below: the band that holds the 4000 Å break)")

@@ -42,12 +42,15 @@ class Layer:
     owner
         Source that it belongs to: 0 the galaxy, 1 and up other sources in the cutout (neighbours, lensed sources,
         trails). A quasar and stripped gas belong to the galaxy, though to no part.
+    feature
+        "bar" or "arm", of which the disk has soft masks; "" for other light.
     """
 
     part: str
     image: Fourier
     flux: NDArray[np.float64]
     owner: int = 0
+    feature: str = ""
 
     @property
     def total(self) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ from astrodl.simulator.templates import FluxTable
 from astrodl.simulator.truth import clump_rows, galaxy_row, segment
 from astrodl.simulator.votes import draw_votes, expected_votes
 
-__all__ = ["FIELD_CENTRE", "LABELS", "Observation", "Simulator", "object_id", "truth_band"]
+__all__ = ["FEATURES", "FIELD_CENTRE", "LABELS", "Observation", "Simulator", "object_id", "truth_band"]
 
 FIELD_CENTRE = (150.1163, 2.2010)
 """Right ascension and declination of the field in degrees: that of COSMOS (Scoville et al. 2007)."""
@@ -41,6 +41,8 @@ _MAX_RADIUS = 0.42
 """Largest half-light radius in units of half the side of the cutout."""
 LABELS = ("bulge", "disk", "clump")
 """Truth maps."""
+FEATURES = ("bar", "arm")
+"""Those of the structure of disks."""
 _UNIT = "electron/s"
 """Unit of images and maps."""
 
@@ -62,6 +64,8 @@ class Observation:
         band by band.
     segmentation
         0 sky, 1 the galaxy, 2 and up other sources, (y, x).
+    features
+        With `structure_truth`: noise-free light of bar and arms in the truth band, (y, x) each.
     """
 
     row: dict[str, Any]
@@ -70,6 +74,7 @@ class Observation:
     variance: Floats
     maps: Floats
     segmentation: NDArray[np.int16]
+    features: dict[str, Floats]
 
 
 class Simulator:
@@ -166,6 +171,19 @@ class Simulator:
         galaxy = image - np.sum(sources, axis=0) if sources else image
         return segment(np.stack([galaxy, *sources]), [1, *(owner + 1 for owner in owners)], self.isophote)
 
+    def render_features(self, scene: Scene) -> dict[str, Floats]:
+        """Return the noise-free light of the galaxy's bar and spiral arms in the truth band, (y, x) in counts."""
+        found = {}
+        for name in FEATURES:
+            layers = [layer for layer in scene.layers if layer.part and layer.feature == name]
+            light = (
+                self.camera.render(layers, [(self.truth_band, None)])[0]
+                if layers
+                else np.zeros(2 * [self.settings.size])
+            )
+            found[name] = (light * self.count_per_flux[self.truth_band]).astype(np.float32)
+        return found
+
     def make(self, number: int) -> Observation:
         """Simulate object `number`."""
         rng = np.random.default_rng([self.settings.seed, number])
@@ -182,6 +200,7 @@ class Simulator:
             variance=variance,
             maps=maps,
             segmentation=self.segment(scene, images[self.truth_band]),
+            features=self.render_features(scene) if self.settings.structure_truth else {},
         )
 
     def truth(self, scene: Scene) -> dict[str, Any]:
@@ -222,6 +241,7 @@ class Simulator:
             )
             for (label, band), data in zip(kinds, observation.maps, strict=True)
         ]
+        truth += [Image(name.upper(), data, calibrated[self.truth_band]) for name, data in observation.features.items()]
         isophote: Card = (settings.isophote, "mag / arcsec2 of the faintest pixels")
         truth.append(Image("SEGMENTATION", observation.segmentation, {**wcs, "ISOPHOTE": isophote}))
         band: Card = (names[self.truth_band], "band of the maps")

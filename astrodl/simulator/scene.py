@@ -124,14 +124,15 @@ class Canvas:
         """Add a layer with a fraction of the present flux of the galaxy in the truth band."""
         self.add_layer(scene, part, image, spectrum, fraction * scene.flux(self.truth_band))
 
-    def move_light(self, scene: Scene, image: Fourier, spectrum: Spectrum, fraction: float) -> None:
-        """Move a fraction of the disk's light (in the truth band) from its layers to a new one."""
+    def move_light(self, scene: Scene, image: Fourier, spectrum: Spectrum, fraction: float, feature: str = "") -> None:
+        """Move a fraction of the disk's light (in the truth band) from its layers to a new one, perhaps bar or arms."""
         disk = scene.flux(self.truth_band, "disk")
         scene.layers = [
             replace(layer, flux=layer.flux * (1 - fraction)) if layer.part == "disk" else layer
             for layer in scene.layers
         ]
         self.add_layer(scene, "disk", image, spectrum, fraction * disk)
+        scene.layers[-1] = replace(scene.layers[-1], feature=feature)
 
     def add_bulge_and_disk(
         self,
@@ -186,7 +187,7 @@ class Canvas:
         behind = [layer for layer in scene.layers if layer.part in parts]
         for layer in behind:
             image = self.grid.transform(self.grid.to_map(layer.image) * cover)
-            scene.layers.append(Layer(layer.part, image, -layer.flux * absorbed))
+            scene.layers.append(Layer(layer.part, image, -layer.flux * absorbed, feature=layer.feature))
 
     def add_clumps(
         self, rng: np.random.Generator, scene: Scene, weight: Floats, n: int, brightest: float = 0.07

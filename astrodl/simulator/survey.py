@@ -19,12 +19,14 @@ from astrodl.config import BandSettings, DataSettings, LabelSettings, NoiseSetti
 from astrodl.errors import DataError
 from astrodl.progress import progress_bar
 from astrodl.simulator.instruments import survey_bands
-from astrodl.simulator.objects import LABELS, Simulator, object_id, truth_band
+from astrodl.simulator.objects import FEATURES, LABELS, Simulator, object_id, truth_band
 from astrodl.simulator.truth import Column, catalog_columns, clump_columns
 from astrodl.workers import WorkerPool
 
 __all__ = ["BLOCK", "data_settings", "simulate"]
 
+_OPTIONAL = ("band_truth", "structure_truth")
+"""Settings that leave the simulation as it is where they are not given, also for earlier versions."""
 _FORMAT_VERSION = 2
 """To be increased when the same settings give other pixels: existing simulations are then made again."""
 BLOCK = 50
@@ -93,6 +95,8 @@ def data_settings(settings: SimulateSettings, out: Path) -> DataSettings:
     if settings.band_truth:
         others = [band for band in settings.bands if band != truth_band(settings)]
         labels |= {f"{label}_{band}": f"{label.upper()}_{band}" for band in others for label in LABELS}
+    if settings.structure_truth:
+        labels |= {**{name: name.upper() for name in FEATURES}, "segment": "SEGMENTATION"}
     kept = [name for name in catalog_columns(settings) if name not in ("object_id", "ra", "dec")]
     return DataSettings(
         root=str(out),
@@ -158,7 +162,9 @@ def _identity(settings: SimulateSettings) -> dict[str, Any]:
     return {
         "format_version": _FORMAT_VERSION,
         # simulations from before this setting stay valid
-        "settings": settings.model_dump(mode="json", exclude=None if settings.band_truth else {"band_truth"}),
+        "settings": settings.model_dump(
+            mode="json", exclude={name for name in _OPTIONAL if not getattr(settings, name)}
+        ),
         # A table of throughputs may change under the same name.
         "bands": [[band.name, band.zero_point, band.wavelength] for band in survey_bands(settings)],
         # Blocks of an older version lack newer columns.

@@ -232,6 +232,10 @@ class Task(ABC, Generic[SettingsT, NetworkT]):
         loss, terms = self.loss(network, batch, next(iter(self.phases)), 1.0)
         return {"loss": loss, **terms}
 
+    def draw_progress(self, network: NetworkT, held_out: Dataset) -> "Figure | None":
+        """Draw what the network makes of held-out objects, from time to time during the training; None for nothing."""
+        return None
+
     def calibrate(self, network: NetworkT, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
         """Fit constants after training, without gradients; they are added to the context.
 

@@ -12,7 +12,7 @@ from astrodl.photometry.features import feature_names, measure
 from astrodl.photometry.sky import block_sky, border_sky
 from astrodl.tasks.context import Context
 
-__all__ = ["prepare_cutouts", "sky_noise"]
+__all__ = ["convert_fluxes", "prepare_cutouts", "sky_noise"]
 
 _RELATIVE = ("relative", "")
 _COUNTS = ("adu", "DN", "ct", "electron", "ph", "s", "pix")
@@ -129,6 +129,17 @@ def _numbers(name: str, values: Any) -> NDArray[Any]:
         given = np.ma.filled(given.astype(np.float64), np.nan)
     wide = given.dtype.kind == "f" and given.dtype.itemsize == 8  # of either byte order
     return np.asarray(given, np.float64 if wide else np.float32)
+
+
+def convert_fluxes(context: Context, images: Any) -> NDArray[np.float32]:
+    """Return images, an array or a Quantity, in the unit of a model; masked pixels become NaN.
+
+    Raises
+    ------
+    DataError
+        They are not real numbers, or of another kind of unit.
+    """
+    return _scaled(_numbers("images", images), _flux_factor(context, _unit_of(images, None)))
 
 
 def _scaled(values: NDArray[Any], factor: float) -> NDArray[np.float32]:

@@ -198,15 +198,22 @@ class Votes(Task[VotesSettings, HybridNetwork]):
         }
 
     def quantities(self) -> tuple[Quantity, ...]:
-        """Return the expected fraction of each answer."""
+        """Return the expected fraction of the likeliest answer to the first question, and that of each answer."""
+        first, names, answers = self.parts[0], self.tree.columns, self.tree.questions[0].answers
 
         def fraction(part: slice, i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
             return lambda p, fixed: p["concentration"][:, i] / p["concentration"][:, part].sum(1)
 
-        return tuple(
-            Quantity(
-                self.tree.columns[i], "fraction", f"expected fraction of {self.tree.columns[i]}", fraction(part, i)
-            )
+        def likeliest(p: Mapping[str, Tensor], fixed: Tensor) -> Tensor:
+            alpha = p["concentration"][:, first]
+            return alpha.gather(1, fixed)[:, 0] / alpha.sum(1)
+
+        def choose(p: Mapping[str, Tensor]) -> Tensor:
+            return p["concentration"][:, first].argmax(1, keepdim=True)
+
+        about = "expected fraction of the likeliest answer to the first question"
+        return Quantity("answer", "fraction", about, likeliest, choose, names=answers), *(
+            Quantity(names[i], "fraction", f"expected fraction of {names[i]}", fraction(part, i))
             for part in self.parts
             for i in range(part.start, part.stop)
         )

@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import cast
@@ -91,6 +91,7 @@ def fit(
     sampling: np.ndarray | None = None,
     label: str = "train",
     progress: bool | None = None,
+    after_epoch: Callable[[int, NetworkT], None] | None = None,
 ) -> list[EpochRow]:
     """Train `network` in place; it ends with the weights of the best validation loss, or with the last ones.
 
@@ -117,6 +118,8 @@ def fit(
         Name of the progress bar.
     progress : bool, optional
         Draw a progress bar; by default if standard error is a terminal, else write one line per epoch.
+    after_epoch : callable, optional
+        Called on rank 0 after each epoch with its number from 1 and the network that is kept; it may not change it.
 
     Returns
     -------
@@ -139,13 +142,13 @@ def fit(
     shown = progress if distributed.is_main() else False
     total = max(1, len(train) // settings.batch_size) * settings.epochs
     with torch.random.fork_rng(), progress_bar(label, total, shown) as show:
-        _train(state, train, validation, folder, fingerprint, sampling, total, show)
+        _train(state, train, validation, folder, fingerprint, sampling, total, show, after_epoch)
     network.load_state_dict(state.best if state.best is not None else state.evaluated.state_dict())
     return state.history
 
 
 def _train(
-    state: TrainingState,
+    state: TrainingState[NetworkT],
     train: Dataset,
     validation: Dataset | None,
     folder: Path,
@@ -153,6 +156,7 @@ def _train(
     sampling: np.ndarray | None,
     total: int,
     show: Show,
+    after_epoch: Callable[[int, NetworkT], None] | None,
 ) -> None:
     """Make the updates up to number `total`, or until the patience is over; save checkpoints and history."""
     settings = state.settings
@@ -181,6 +185,9 @@ def _train(
                 _finish_epoch(state, epoch, validation, precision, rate, last=last)
                 if distributed.is_main():
                     write_text(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in state.history))
+                    if after_epoch is not None:
+                        with torch.no_grad():
+                            after_epoch(epoch + 1, state.evaluated.eval())
             show(state.step, _describe(state.history))
             if stopping or time.monotonic() - saved > SAVE_SECONDS:
                 save_checkpoint({"fingerprint": fingerprint, **state.state_dict()}, folder / "last.pt")

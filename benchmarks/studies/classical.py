@@ -22,6 +22,7 @@ from astrodl.pipeline.objects import fit_context, labelled
 from astrodl.store import Reader
 from astrodl.tasks.base import AnyTask, Arrays
 from astrodl.tasks.inputs import scale_free_features
+from astrodl.tasks.outliers.rivals import score_codes
 from astrodl.tasks.photoz.report import METHODS, summaries
 
 __all__ = ["MORPHOLOGY", "fit_classes"]
@@ -47,6 +48,9 @@ def predict(task: AnyTask, name: str, seed: int, store: Reader, train: np.ndarra
     """Fit a method to the objects `train` of a store; predict the objects `rows` of the test store."""
     # Ten apart, because the networks of an ensemble take consecutive seeds.
     options = {"seed": 10 * seed} if name in SEEDED else {}
+    if task.name == "outliers":
+        found = score_codes(task.read, task.context.normalization, (store, train), (test, rows))
+        return {"score": found["vae_residual"], "knn": found["vae_knn"]}
     truth = task.truth(store, train)
     if task.name == "photoz":
         names, edges = photometric_features(store.feature_names), np.asarray(task.context.constants["edges"])

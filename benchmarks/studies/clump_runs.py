@@ -69,9 +69,14 @@ class Study:
             self.predict_together()
         if not Path("one_view.npz").exists():
             self.predict_one_view()
+        if not Path("validation.npz").exists():
+            self.predict_validation()
 
     def train(self, seed: int) -> Path:
-        """Train a network, or find it trained."""
+        """Train a network, or find it trained, by an earlier version, too."""
+        path = Path(f"seed{seed}", "model.safetensors")
+        if path.exists():
+            return path
         settings = {"train": {"epochs": self.plan.epochs, "batch_size": 16}}
         return astrodl.train(
             "segmentation",
@@ -152,6 +157,15 @@ class Study:
         start = time.process_time()
         predicted = model.task.finish(model.raw(cutouts))
         np.savez("one_view.npz", bt=predicted["bt"], seconds=(time.process_time() - start) / len(self.fitted))
+
+    def predict_validation(self) -> None:
+        """Predict the ratios of the validation galaxies with the first network."""
+        task = self.model.task
+        with open_store("store.h5") as store:
+            rows = labelled(type(task), task.settings, store, "validation")
+            raw = self.model.raw(task.read(store, rows))
+            bt, magnitude = task.truth(store, rows)["bt"], store.column("magnitude", rows)
+        np.savez("validation.npz", bt_bins=raw["bt_bins"], bt=bt, magnitude=magnitude)
 
     def run_baselines(self) -> None:
         """Fit and score the classical methods."""

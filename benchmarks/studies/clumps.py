@@ -19,6 +19,8 @@ import copy_to_docs
 import numpy as np
 import study
 import torch
+from clump_aims import tabulate_aims
+from clump_coverage import compare_calibrations
 from clump_runs import TINY, Plan, Study
 from figures import free_response_curves
 
@@ -27,7 +29,7 @@ from astrodl.metrics.clumps import free_response, match_positions
 from astrodl.photometry.clumps import Clumps, find_peaks
 from astrodl.plots.style import wilson_interval
 from astrodl.store import open_store
-from astrodl.tasks.segmentation.clumps import MATCH_PIXELS, listed
+from astrodl.tasks.segmentation.clumps import MATCH_PIXELS, listed, measure_block
 from astrodl.tasks.segmentation.ratio import is_open
 from astrodl.tasks.segmentation.scoring import BRIGHT_CONTRAST, BRIGHT_SNR, match
 
@@ -58,10 +60,13 @@ class Tables(Study):
             f"epochs in batches of 16; mean and standard deviation over {len(plan.seeds)} seeds. Written by `python "
             f"benchmarks/studies/clumps.py FOLDER --seeds {len(plan.seeds)} --record`.",
             self.headline(),
+            self.aims(),
             self.ratios(),
             self.limits_of_ratio(),
+            self.coverage(),
             self.profiles(),
             self.detection(),
+            self.measurement(),
             self.limits_of_detection(),
             study.show("Free response of clumps", "segmentation-free-response.png", self.curves()),
         ]
@@ -85,6 +90,20 @@ class Tables(Study):
             ["metric", "network", "mean of the networks", *(name.replace("_", " ") for name in rivals)], rows
         )
 
+    def aims(self) -> str:
+        """Tabulate what was asked and missed."""
+        truth = self.truth["bt"]
+        with open_store("store.h5") as store:
+            magnitude, snr = store.column("magnitude", self.rows), store.features(["snr"], self.rows)[:, 0]
+        bins = np.digitize(magnitude, np.quantile(magnitude, [0.25, 0.5, 0.75]))
+        covered = []
+        for one in self.predicted:
+            inside = (one["bt_low68"] <= truth) & (truth <= one["bt_high68"])
+            covered.append([inside[is_open(one) & (bins == number)].mean() for number in range(4)])
+        coverage = np.mean(covered, axis=0)
+        worst = float(coverage[np.argmax(np.abs(coverage - 0.6827))])
+        return tabulate_aims(self.predicted, truth, snr, self.fits, worst)
+
     def ratios(self) -> str:
         """Tabulate the error of the ratio in bins: network, classical methods, fit."""
         truth = self.truth["bt"]
@@ -100,9 +119,11 @@ class Tables(Study):
         rows = []
         for name, values in by.items():
             edges = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1])) if name != "all" else np.array([0, 1])
-            for low, high in pairwise(edges):
+            limits = [*pairwise(edges), *([(50, np.inf)] if name == "S/N" else [])]
+            for low, high in limits:
                 chosen = (values >= low) & ((values < high) | (high == edges[-1]))
-                rows.append([name, f"{low:.3g} to {high:.3g}" if name != "all" else "", str(chosen.sum())])
+                place = f"{low:.3g} to {high:.3g}" if np.isfinite(high) else f"above {low:g}"
+                rows.append([name, place if name != "all" else "", str(chosen.sum())])
                 rows[-1] += self.ratio_cells(truth, chosen)
         head = ["quantity", "bin", "galaxies", "network", *METHODS.values(), *FITS.values(), "coverage"]
         about = (
@@ -127,6 +148,16 @@ class Tables(Study):
         inside = [(one["bt_low68"] <= truth) & (truth <= one["bt_high68"]) for one in self.predicted]
         covered = [hits[chosen & is_open(one)].mean() for one, hits in zip(self.predicted, inside, strict=True)]
         return [*cells, study.mean_and_spread([float(value) for value in covered], 3)]
+
+    def coverage(self) -> str:
+        """Tabulate the coverage of other calibrations of the interval."""
+        known = np.load("validation.npz")
+        with open_store("store.h5") as store:
+            magnitude = store.column("magnitude", self.rows)
+        bins = np.load(f"raw{self.plan.seeds[0]}.npz")["bt_bins"].astype(np.float64)
+        return compare_calibrations(
+            (known["bt_bins"], known["bt"], known["magnitude"]), (bins, self.truth["bt"], magnitude)
+        )
 
     def limits_of_ratio(self) -> str:
         """Tabulate what could be known of the ratio, and the times."""
@@ -224,6 +255,28 @@ class Tables(Study):
             "ones at the threshold for a purity of 0.85 on the validation split, and purity of those found."
         )
         return about + "\n\n" + study.table(["quantity", "bin", "clumps", "completeness", "purity"], lines)
+
+    def measurement(self) -> str:
+        """Write the errors of positions, fluxes and numbers of the clumps that the first network finds."""
+        predicted = self.predicted[0]
+        rows, of_truth, found, _ = match(predicted, self.truth)
+        with open_store("store.h5") as store:
+            names = np.array(self.identifiers)
+            measured = measure_block(self.model.task, store, self.rows, names, predicted)
+        hits = (of_truth >= 0) & (rows[:, 5] > 0)
+        own = of_truth[hits]
+        offset = np.hypot(found.y[own] - rows[hits, 0], found.x[own] - rows[hits, 1])
+        difference = np.log10(np.maximum(measured.flux[own, self.reference], 1e-9) / rows[hits, 3])
+        pull = (measured.flux[own, self.reference] - rows[hits, 3]) / measured.error[own, self.reference]
+        number = np.bincount(rows[rows[:, 5] > 0, 6].astype(int), minlength=len(self.rows))
+        excess = predicted["n_clumps"] - number
+        return (
+            f"The {hits.sum()} detectable clumps that the first network finds: median distance from the true position "
+            f"{np.median(offset):.2f} pixels (90 % within {np.quantile(offset, 0.9):.2f}); flux in the reference band "
+            f"{np.median(difference):+.3f} dex, with a robust scatter of {_mad(difference):.3f} dex, "
+            f"{np.mean(np.abs(pull) < 1):.2f} within the error. Number per galaxy: {excess.mean():+.2f} ± "
+            f"{excess.std():.2f} ({number.mean():.2f} are detectable)."
+        )
 
     def purity(self, matched: list[Any], measure: Any, low: float, high: float) -> str:
         """Write the purity of the predicted clumps in a bin."""

@@ -1,6 +1,7 @@
 """Test every attribution method on a task's test objects; `--record` writes the table into docs/explain.md.
 
-python explanation.py MODEL STORE --target z_mean --record
+python explanation.py MODEL STORE --target z_mean --split validation    # the choice of a default
+python explanation.py MODEL STORE --target z_mean --record              # the table
 """
 
 import argparse
@@ -27,6 +28,7 @@ from astrodl.explanation.trust import (
     insertion,
     map_similarity,
     maps_of_shuffled,
+    positive_inside,
     rank_correlation,
     with_noise,
 )
@@ -41,8 +43,14 @@ from astrodl.tasks.model import Model
 
 FLIP = 4
 """A reflection, see `apply_symmetry`."""
+CHANGED_DERIVATIVE = ("guided_backpropagation", "deconvolution")
+"""Methods whose maps are neither a slope nor a contribution: never a default."""
+UNSIGNED = ("z_mean", "z_median", "z_width", "odds", "class", "answer", "hubble")
+"""Numbers that the light of the galaxy raises or lowers."""
 RIVALS = ("brightest", "random")
-N_RESIDUAL = 16
+COMPLETE = 0.02
+"""Residual in units of the change of the number below which the sum of a map counts as complete."""
+N_RESIDUAL = 40
 """Objects whose completeness residual is measured."""
 MIN_SEPARATION = 4
 """Smallest distance in pixels of the two nuclei of a merger."""
@@ -53,10 +61,14 @@ COLUMNS = {
     "deletion": ("deletion / random", 2),
     "insertion": ("insertion / random", 2),
     "localisation": ("localisation / random", 2),
+    "positive": ("positive part / brightest", 2),
     "agreement": ("agreement", 2),
     "stability": ("other noise", 2),
     "flip": ("flipped", 2),
-    "residual": ("completeness residual, 95 %", 4),
+    "complete": ("residual below 2 %", 2),
+    "residual": ("residual, 95 %", 3),
+    "score": ("score", 2),
+    "n_objects": ("objects", 0),
 }
 
 
@@ -138,8 +150,8 @@ def judge(trial: Trial, method: str) -> tuple[dict[str, np.ndarray | float], np.
         "stability": rank_correlation(first, noisy),
         "flip": rank_correlation(first, undo_symmetry(flipped, FLIP).numpy()),
     }
-    if METHODS[method].sums_to:
-        some, usual = trial.first(N_RESIDUAL), Options()
+    if METHODS[method].adds_up:
+        some, usual = trial.first(min(N_RESIDUAL, len(trial.inputs))), Options()
         made = attribute(
             some.explained, some.inputs, method, options=usual, orientations=trial.orientations, fixed=some.fixed
         )
@@ -163,6 +175,7 @@ def perturb(trial: Trial, maps: np.ndarray) -> dict[str, np.ndarray]:
         "deletion_curve": deletion(explained, inputs, maps, fixed=fixed),
         "insertion_curve": insertion(explained, inputs, maps, fixed=fixed),
         "inside": energy_inside(maps, trial.masks),
+        "positive": positive_inside(maps, trial.masks),
     }
 
 
@@ -176,20 +189,28 @@ def summarize(numbers: dict[str, dict], maps: dict[str, np.ndarray], masks: np.n
             for key in ("similarity", "similarity_top", "stability", "flip")
             if key in found and np.isfinite(found[key]).any()
         }
+        n = len(found["inside"])
+        row["n_objects"] = (n, np.nan)
         for key in ("deletion", "insertion"):
-            curves = found[f"{key}_curve"].mean(1), random[f"{key}_curve"].mean(1)
+            curves = found[f"{key}_curve"].mean(1), random[f"{key}_curve"][:n].mean(1)
             row[key] = bootstrap(lambda own, other: own.mean() / other.mean(), *curves)
-        if np.isfinite(area).any():
+        if np.isfinite(area[:n]).any():
             row["localisation"] = bootstrap(
-                lambda inside, share: np.nanmean(inside) / np.nanmean(share), found["inside"], area
+                lambda inside, share: np.nanmean(inside) / np.nanmean(share), found["inside"], area[:n]
+            )
+            rival = numbers["brightest"]["positive"][:n]
+            row["positive"] = bootstrap(
+                lambda inside, other: np.nanmean(inside) / np.nanmean(other), found["positive"], rival
             )
         others = [other for other in maps if other not in (name, *RIVALS)]
         if name not in RIVALS and others:
-            each = np.array([rank_correlation(maps[name], maps[other]) for other in others])
+            m = min(len(each) for each in maps.values())  # those that all methods have seen
+            each = np.array([rank_correlation(maps[name][:m], maps[other][:m]) for other in others])
             if np.isfinite(each).any():
                 row["agreement"] = bootstrap(np.nanmean, np.nanmean(each[np.isfinite(each).any(1)], axis=0))
         if "residual" in found and np.isfinite(found["residual"]).any():
             row["residual"] = bootstrap(lambda residual: np.nanquantile(residual, 0.95), found["residual"])
+            row["complete"] = bootstrap(lambda residual: np.mean(residual < COMPLETE), found["residual"])
         table[name] = row
     return table
 
@@ -208,16 +229,33 @@ def write(table: dict[str, dict]) -> str:
     return study.table(["method", *(title for title, _ in COLUMNS.values())], rows)
 
 
-def choose(model: Model, target: str, store: Reader, n_objects: int) -> np.ndarray:
-    """Return test objects: for outliers all odd ones and as many others, for the logit of mergers true mergers."""
-    test = find_objects(model, store, None, len(store))
+def choose(model: Model, target: str, store: Reader, n_objects: int, subset: str) -> np.ndarray:
+    """Return objects of a subset in random order: for outliers half of them odd if there are so many, for the logit of
+    mergers true mergers.
+    """
+    known = np.random.default_rng(0).permutation(find_objects(model, store, None, len(store), subset))
     if model.task.name == "outliers":
-        odd = store.column("oddity", test).astype(str) != ""
-        known, rest = test[odd][: n_objects // 2], test[~odd]
-        return np.sort(np.concatenate([known, rest[:: max(1, len(rest) // n_objects)][: n_objects - len(known)]]))
+        odd = store.column("oddity", known).astype(str) != ""
+        first = known[odd][: n_objects // 2]
+        return np.random.default_rng(1).permutation(np.concatenate([first, known[~odd][: n_objects - len(first)]]))
     if target.endswith("_merger"):
-        return test[store.column("class", test).astype(str) == "merger"][:n_objects]
-    return find_objects(model, store, None, n_objects)
+        known = known[store.column("class", known).astype(str) == "merger"]
+    return known[:n_objects]
+
+
+def score(method: str, row: dict[str, tuple[float, float]], target: str) -> float:
+    """Return the geometric mean of deletion, inverse insertion and localisation, by which a default is chosen.
+
+    Localisation is that of the positive part where the truth raises the number (a bulge B/T, a clump its logit, an
+    oddity the score), else that of the modulus. NaN for rivals, methods that change the derivative of the network, and
+    those that do not pass the test with shuffled weights by two standard errors.
+    """
+    value, error = row.get("similarity", (np.nan, np.nan))
+    if method in CHANGED_DERIVATIVE or not value + 2 * error < FAILS_ABOVE:
+        return float("nan")
+    key = "localisation" if target in UNSIGNED else "positive"
+    factors = [row["deletion"][0], 1 / row["insertion"][0], row.get(key, (1.0, 0.0))[0]]
+    return float(np.exp(np.mean(np.log(np.maximum(factors, 1e-3)))))
 
 
 def main() -> None:
@@ -227,7 +265,10 @@ def main() -> None:
     parser.add_argument("--target")
     parser.add_argument("--objects", type=int, default=200)
     parser.add_argument("--few", type=int, default=16, help="objects for shuffled weights, other noise and flips")
+    parser.add_argument("--split", default="test", help="test, or validation for the choice of a default")
     parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--costly", nargs="+", default=["occlusion"], help="methods that explain some objects alone")
+    parser.add_argument("--costly-objects", type=int, default=64, help="number of these objects")
     parser.add_argument("--without", nargs="+", default=[], help="methods to leave out")
     parser.add_argument("--record", action="store_true", help="copy the table into docs/explain.md")
     args = parser.parse_args()
@@ -236,33 +277,48 @@ def main() -> None:
     explained = find_quantity(model, args.target)
     target = explained.quantity.name
     with open_store(args.store) as store:
-        rows = choose(model, target, store, args.objects)
+        rows = choose(model, target, store, args.objects, args.split)
         inputs = prepare_inputs(model, model.task.read(store, rows))
-        masks = read_masks(model, target, store, rows)
+        masks, ids = read_masks(model, target, store, rows), store.object_id[rows].astype(str)
     options = Options(draws=args.draws)
     trial = Trial(explained, inputs, explained.fix(inputs), masks, options, n_orientations(model.task), args.few)
     maps = {"brightest": brightness(inputs), "random": np.random.default_rng(0).standard_normal(inputs.image.shape)}
     numbers = {name: perturb(trial, rival) for name, rival in maps.items()}
     for method in allowed(explained):
         if method not in args.without:
-            numbers[method], maps[method] = judge(trial, method)
+            some = trial.first(args.costly_objects) if method in args.costly else trial
+            numbers[method], maps[method] = judge(some, method)
             print(method, flush=True)
     table = summarize(numbers, maps, masks)
-    name = f"explain-{model.task.name}-{target}"
+    for method, row in table.items():
+        row["score"] = (score(method, row, target), np.nan)
+    name = f"explain-{model.task.name}-{target}{'' if args.split == 'test' else f'-{args.split}'}"
     failed = [method for method, row in table.items() if row.get("similarity", (0, 0))[0] >= FAILS_ABOVE]
     curves = {method: found["deletion_curve"] for method, found in numbers.items()}
-    heading = f"{model.task.name}: {target.replace('_', ' ')} when pixels are replaced, {len(rows)} test objects"
+    heading = (
+        f"{model.task.name}: {target.replace('_', ' ')} when pixels are replaced, {len(rows)} {args.split} objects"
+    )
     study.PAGES.mkdir(exist_ok=True)
     save(
         deletion_curves(FRACTIONS, curves, unit=explained.quantity.unit, heading=heading, failed=failed),
         study.PAGES / f"{name}.png",
     )
-    write_json(study.PAGES / f"{name}.json", {"n_objects": len(rows), "target": target, "table": table})
-    n_true = int(masks.any((1, 2)).sum())
-    caption = (
-        f"{len(rows)} test objects, {n_true} of them with pixels of known truth; similarity, other noise and flips on "
+    np.savez_compressed(
+        study.PAGES / f"{name}.npz",
+        object_id=ids,
+        **{f"{method}:{key}": values for method, found in numbers.items() for key, values in found.items()},
     )
-    text = f"{write(table)}\n\n{caption}{min(args.few, len(rows))}."
+    write_json(
+        study.PAGES / f"{name}.json", {"n_objects": len(rows), "target": target, "split": args.split, "table": table}
+    )
+    n_true = int(masks.any((1, 2)).sum())
+    known = f", which cover {np.nanmean(area_share(masks)):.3f} of the area" if n_true else ""
+    n_residual = max((len(np.atleast_1d(found.get("residual", []))) for found in numbers.values()), default=0)
+    caption = (
+        f"{len(rows)} {args.split} objects, {n_true} of them with pixels of known truth{known}; similarity, other "
+        f"noise and flips on {min(args.few, len(rows))}, the residual on {n_residual}."
+    )
+    text = f"{write(table)}\n\n{caption}"
     write_text(study.PAGES / f"{name}.md", text + "\n")
     print(text)
     if args.record:

@@ -15,7 +15,7 @@ from astrodl import load_model, open_store
 from astrodl.atomic import write_text
 from astrodl.explanation.methods import Options, attribute
 from astrodl.explanation.shares import band_share, break_wavelength
-from astrodl.explanation.trust import maps_of_shuffled
+from astrodl.explanation.trust import FAILS_ABOVE, map_similarity, maps_of_shuffled
 from astrodl.metrics.bootstrap import bootstrap
 from astrodl.metrics.latent import spearman
 from astrodl.pipeline.explain import find_objects
@@ -26,6 +26,8 @@ from astrodl.tasks.explained import find_quantity, n_orientations, prepare_input
 METHODS = ("input_x_gradient", "smooth_gradient", "gradient_shap", "band_ablation")
 SHUFFLED = "input_x_gradient"
 """Method whose shares are compared with those of networks with shuffled weights."""
+N_RANDOMIZED = 16
+"""Objects on which maps are compared with those of networks with shuffled weights."""
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -50,7 +52,8 @@ def main() -> None:
         inputs = prepare_inputs(model, model.task.read(store, rows))
     place = (break_wavelength(z)[:, None] - limits.mean(1)) / (limits.mean(1)[-1] - limits.mean(1)[0])
     holds = np.abs(place).argmin(1)  # the band whose middle is nearest to the break
-    shares, lines = {}, []
+    shares, lines, failed = {}, [], []
+    few = inputs.rows(slice(0, N_RANDOMIZED))
     for method in args.methods:
         options = Options(draws=1, steps=args.steps)
         maps = attribute(explained, inputs, method, options=options, orientations=n_orientations(model.task)).maps
@@ -59,6 +62,11 @@ def main() -> None:
             shares[method] = effect / effect.sum(1, keepdims=True)
         else:
             shares[method] = band_share(maps)
+            others, order, _ = maps_of_shuffled(
+                explained, few, method, options=options, orientations=n_orientations(model.task)
+            )
+            if np.nanmean(map_similarity(maps[order], others)) >= FAILS_ABOVE:
+                failed.append(method)
         lines.append([method.replace("_", " "), *compare(shares[method], holds)])
     options, orientations = Options(draws=1), n_orientations(model.task)
     maps, order, _ = maps_of_shuffled(explained, inputs, SHUFFLED, options=options, orientations=orientations)
@@ -67,7 +75,7 @@ def main() -> None:
     heading = f"Band that {args.target} comes from, {len(rows)} test galaxies"
     study.PAGES.mkdir(exist_ok=True)
     name = f"explain-bands-{args.target}"
-    save(band_share_curve(z, shares, model.bands, edges, heading=heading), study.PAGES / f"{name}.png")
+    save(band_share_curve(z, shares, model.bands, edges, heading=heading, failed=failed), study.PAGES / f"{name}.png")
     text = study.table(
         ["method", "rank correlation of mean band and band of the break", "band of the break is largest"], lines
     )

@@ -52,9 +52,15 @@ def _tastes(kinds: NDArray[np.str_]) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def measure(reader: Reader, sources: list[Source], wanted: NDArray[np.bool_]) -> list[list[str]]:
-    """Return a row for each number of labels: number, precision in each top, objects found."""
-    score = read_score(find_source(sources, "outliers"))
+def measure(
+    reader: Reader, sources: list[Source], wanted: NDArray[np.bool_], score: NDArray[np.float64] | None = None
+) -> list[list[str]]:
+    """Return a row for each number of labels: number, precision in each top, objects found.
+
+    The order without labels is that of `score`, by default that of the predictions.
+    """
+    if score is None:
+        score = read_score(find_source(sources, "outliers"))
     label = np.full(len(score), "", f"U{max(map(len, OUTLIER_LABELS))}")
     listed = np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")
     rows, shown = [["0", *_precision(score, wanted), "–"]], listed[:AT_ONCE]

@@ -38,6 +38,7 @@ __all__ = [
     "error_against_size",
     "free_response_curves",
     "missing_bands",
+    "segment_sheet",
 ]
 
 Values = Mapping[str, ArrayLike]
@@ -138,6 +139,25 @@ def clump_sheet(
             predicted["clump_x"][number], predicted["clump_y"][number], "+", color=CYCLE[1], markersize=6, mew=1.3
         )
         axes.set_title(names[number], fontsize=7)
+        axes.set_axis_off()
+    return figure
+
+
+def segment_sheet(rows: Sequence[tuple[str, Array, Array, Array, Array]]) -> Figure:
+    """Draw galaxies with the outlines of three segments: the true one, the network's and another method's.
+
+    Parameters
+    ----------
+    rows : sequence of tuples
+        Title, image (y, x) in units of the noise, and three masks (y, x).
+    """
+    figure = new_figure(6.3)
+    for place, (title, image, *masks) in enumerate(rows):
+        axes = figure.add_subplot(-(-len(rows) // 6), 6, place + 1)
+        axes.imshow(np.arcsinh(image / 3), origin="lower", cmap="gray_r", vmax=5, interpolation="nearest")
+        for mask, color in zip(masks, (INK, CYCLE[1], CYCLE[0]), strict=True):
+            axes.contour(mask, [0.5], colors=[color], linewidths=0.9)
+        axes.set_title(title, fontsize=7)
         axes.set_axis_off()
     return figure
 

@@ -25,7 +25,7 @@ from astrodl.tasks.colour import colour
 from astrodl.tasks.outliers.health import draw_galaxies
 from astrodl.tasks.outliers.report import N_TOP, choose_top
 from astrodl.tasks.outliers.residual import standardize_residual
-from astrodl.tasks.outliers.settings import DEFAULT_PARTS, PARTS
+from astrodl.tasks.outliers.settings import DEFAULT_PARTS, PARTS, Part
 
 Floats = NDArray[np.float64]
 TEST = Path("surveys/main/test.h5")
@@ -38,6 +38,9 @@ METRICS = {
     "precision in top 5 %": lambda s, t: metrics_of.recall_top(s, t, 0.05) * t.sum() / max(1, round(0.05 * len(s))),
     "recall in top 5 %": lambda s, t: metrics_of.recall_top(s, t, 0.05),
 }
+_NEIGHBOURS: tuple[Part, ...] = ("features", "structure", "features_density", "structure_density")
+"""The score without the residual of the GAN."""
+_WITHOUT = "score without the GAN"
 Scores = list[Floats]
 """Scores of the test objects, one array for each seed, or a single one where a seed changes nothing."""
 
@@ -50,7 +53,7 @@ def outliers() -> str:
     truth = study.read_test(runs[0], "main")[1]["oddity"]
     rivals = read_rivals("outliers")
     scores: dict[str, Scores] = {"score": _sums(predicted, DEFAULT_PARTS)}
-    scores["score with the GAN"] = _sums(predicted, (*DEFAULT_PARTS, "residual"))
+    scores[_WITHOUT] = _sums(predicted, _NEIGHBOURS)
     scores["GAN alone"] = _sums(predicted, ("residual",))
     is_odd = truth != ""
     about = (
@@ -64,13 +67,11 @@ def outliers() -> str:
     parts += ["\n**What each part adds**\n", leave_one_out(predicted, is_odd)]
     with open_store(TEST) as store:
         parts += ["\n**Rank correlation of the score**\n", correlations(scores, rivals, store)]
-        parts += ["\n**Labels**\n", labels(store, runs[0])]
+        parts += ["\n**Labels**\n", labels(store, runs[0], scores["score"][0])]
         parts += ["\n**Artefact flag**\n", flags(store, truth)]
         parts += [gallery(store, runs[0], predicted[0], truth)]
     figure = recall_by_kind(scores["score"][0], truth, baselines=rivals)
     parts += [study.show("Recall of each kind in the top 5 %", "outliers-study-kinds.png", figure)]
-    if Path("mergers/default/seed0/predictions.h5").exists():
-        parts += ["\n**Mergers**\n", mergers()]
     return "\n".join(parts)
 
 
@@ -81,9 +82,14 @@ def _sums(predicted: list[Arrays], parts: tuple[str, ...]) -> Scores:
 
 
 def read_rivals(part: str) -> dict[str, Floats]:
-    """Read the scores of the classical methods."""
-    report = study.read_json(Path(part, "default", "baseline.json"))["predictions"]
-    return {name.replace("_", " "): np.asarray(arrays["score"]) for name, arrays in report.items()}
+    """Read the scores of the classical methods, and of the variational autoencoder where it was fitted."""
+    folder = Path(part, "default")
+    report = study.read_json(folder / "baseline.json")["predictions"]
+    found = {name.replace("_", " "): np.asarray(arrays["score"]) for name, arrays in report.items()}
+    if (folder / "classical-seed0.json").exists():
+        vae = study.read_json(folder / "classical-seed0.json")["predictions"]["vae"]
+        found |= {"vae residual": np.asarray(vae["score"]), "vae knn": np.asarray(vae["knn"])}
+    return found
 
 
 def _entry(scores: Scores, is_odd: NDArray[np.bool_], metric: str, digits: int = 3) -> str:
@@ -101,14 +107,14 @@ def headline(scores: dict[str, Scores], is_odd: NDArray[np.bool_]) -> str:
 
 
 def differences(scores: dict[str, Scores], rivals: dict[str, Floats], is_odd: NDArray[np.bool_]) -> str:
-    """Write what the score gains on the best rival, and the GAN on the score, with paired bootstrap errors."""
+    """Write what the score gains on the best rival, and on itself without the GAN, with paired bootstrap errors."""
     rows = []
     for metric in ("AUC", "average precision"):
         statistic = METRICS[metric]
         best = max(rivals, key=lambda name: statistic(rivals[name], is_odd))
-        plain, full = scores["score"][0], scores["score with the GAN"]
-        pairs = {f"score minus {best}": ([plain], rivals[best]), "score with the GAN minus score": (full, plain)}
-        pairs[f"score with the GAN minus {best}"] = (full, rivals[best])
+        plain, full = scores[_WITHOUT][0], scores["score"]
+        pairs = {f"score minus {best}": (full, rivals[best]), f"score minus {_WITHOUT}": (full, plain)}
+        pairs[f"{_WITHOUT} minus {best}"] = ([plain], rivals[best])
         for name, (first, second) in pairs.items():
             values = [statistic(score, is_odd) - statistic(second, is_odd) for score in first]
             error = bootstrap(partial(_difference, statistic), first[0], second, is_odd, n_draws=200)[1]
@@ -139,12 +145,13 @@ def by_kind(scores: dict[str, Scores], rivals: dict[str, Floats], truth: NDArray
 def leave_one_out(predicted: list[Arrays], is_odd: NDArray[np.bool_]) -> str:
     """Write what is left without each part, and with each other one."""
     chosen: dict[str, tuple[str, ...]] = {"score": DEFAULT_PARTS}
-    for part in PARTS:
+    measured = [part for part in PARTS if part in predicted[0]]
+    for part in measured:
         if part in DEFAULT_PARTS:
             chosen[f"without {PARTS[part]}"] = tuple(each for each in DEFAULT_PARTS if each != part)
         else:
             chosen[f"with {PARTS[part]}"] = (*DEFAULT_PARTS, part)
-    chosen |= {f"{PARTS[part]} alone": (part,) for part in PARTS}
+    chosen |= {f"{PARTS[part]} alone": (part,) for part in measured}
     kept = ("AUC", "average precision", "precision in top 1 %")
     rows = (
         [name, *(_entry(_sums(predicted, parts), is_odd, metric) for metric in kept)] for name, parts in chosen.items()
@@ -169,12 +176,12 @@ def _rank_correlation(first: Floats, second: Floats) -> float:
     return float(spearmanr(first, second, nan_policy="omit").statistic)
 
 
-def labels(store: Reader, run: Path) -> str:
+def labels(store: Reader, run: Path, score: Floats) -> str:
     """Write what labels of an oracle add, beside a random order."""
     wanted = store.column("oddity") != ""
     sources = open_sources(store, [run / "predictions.h5"])
     rows = [["random", *[f"{wanted.mean():.2f}"] * len(feedback.TOPS), "–", f"{1 / wanted.mean():.1f}"]]
-    for row in feedback.measure(store, sources, wanted):
+    for row in feedback.measure(store, sources, wanted, score):
         precision = float(row[1].split(" ")[0])
         rows.append([*row, f"{1 / precision:.1f}" if precision else "–"])
     head = ["labels", *(f"precision in top {100 * top:g} %" for top in feedback.TOPS), "found while labelling"]
@@ -219,16 +226,80 @@ def gallery(store: Reader, run: Path, predicted: Arrays, truth: NDArray[np.str_]
     return study.show("Objects of highest score beside their residuals", "outliers-study-gallery.png", figure)
 
 
+def fresh() -> str:
+    """Decide by a survey that nothing was chosen on whether the residual of the GAN is part of the default score.
+
+    It is, if with it the mean AUC of the models rises by more than its error, and the mean average precision does not
+    fall by more than its error; errors are those of the paired bootstrap over test objects.
+    """
+    (runs,) = runs_of("fresh").values()
+    predicted = [study.read_test(run, "fresh")[0] for run in runs]
+    truth = study.read_test(runs[0], "fresh")[1]["oddity"]
+    is_odd, rivals = truth != "", read_rivals("fresh")
+    scores: dict[str, Scores] = {"score": _sums(predicted, (*_NEIGHBOURS, "residual"))}
+    scores[_WITHOUT] = _sums(predicted, _NEIGHBOURS)
+    gains = {}
+    for metric in ("AUC", "average precision"):
+        statistic, plain, full = METRICS[metric], scores[_WITHOUT][0], scores["score"]
+        error = max(bootstrap(partial(_difference, statistic), s, plain, is_odd, n_draws=200)[1] for s in full)
+        gains[metric] = (np.mean([statistic(s, is_odd) for s in full]) - statistic(plain, is_odd), error)
+    (auc, auc_error), (precision, precision_error) = gains.values()
+    enters = auc > auc_error and precision > -precision_error
+    text = (
+        f"{len(truth):,} objects with {is_odd.sum()} oddities, {len(runs)} models. With the GAN the AUC changes by "
+        f"{auc:+.4f} ± {auc_error:.4f} and the average precision by {precision:+.4f} ± {precision_error:.4f}: its "
+        f"residual {'is part' if enters else 'is not part'} of the score.\n"
+    )
+    rows = {**scores, **{name: [values] for name, values in rivals.items()}}
+    parts = [text, headline(rows, is_odd), "\n**Differences**\n", differences(scores, rivals, is_odd)]
+    parts += ["\n**AUC of each kind**\n", by_kind(scores, rivals, truth)]
+    parts += ["\n**Other ways to add up the parts**\n", other_sums(predicted, rivals, truth)]
+    with open_store("surveys/fresh/test.h5") as store:
+        parts += ["\n**Rank correlation of the score**\n", correlations(scores, rivals, store)]
+    return "\n".join(parts)
+
+
+def other_sums(predicted: list[Arrays], rivals: dict[str, Floats], truth: NDArray[np.str_]) -> str:
+    """Write what other sums of parts, and parts of rivals, give for all oddities and for those that rivals find better.
+
+    The surprise of a rival is taken among these objects, without their labels.
+    """
+    added = {}
+    for name in ("pca residual", "knn whitened"):
+        rank = np.argsort(np.argsort(rivals[name]))
+        added[name] = -np.log((len(rank) - rank) / len(rank))
+    parts = [np.stack([each[part] for part in DEFAULT_PARTS]).astype(np.float64) for each in predicted]
+    tried: dict[str, Scores] = {"score": [p.sum(0) for p in parts]}
+    tried["with Mahalanobis distance"] = _sums(predicted, (*DEFAULT_PARTS, "mahalanobis"))
+    tried["residual twice"] = [p.sum(0) + each["residual"] for p, each in zip(parts, predicted, strict=True)]
+    tried["with pca residual"] = [p.sum(0) + added["pca residual"] for p in parts]
+    tried["with pca residual and knn whitened"] = [p.sum(0) + sum(added.values()) for p in parts]
+    tried["sum of squares"] = [(p**2).sum(0) for p in parts]
+    tried["largest part"] = [p.max(0) for p in parts]
+    tried["largest of parts, pca residual, knn whitened"] = [np.max([*p, *added.values()], axis=0) for p in parts]
+    rows = []
+    for name, values in tried.items():
+        cells = [_entry(values, truth != "", metric) for metric in ("AUC", "average precision")]
+        for kind in ("jellyfish", "satellite_trail"):
+            chosen = (truth == kind) | (truth == "")
+            cells.append(_entry([score[chosen] for score in values], truth[chosen] != "", "AUC"))
+        rows.append([name, *cells])
+    return study.table(["sum", "AUC", "average precision", "AUC of jellyfish", "AUC of satellite trails"], rows)
+
+
 def mergers() -> str:
     """Say how many mergers are found by a network and references that saw none."""
-    predicted, truth = study.read_test(Path("mergers/default/seed0"), "main")
+    predicted, truth = study.read_test(Path("mergers/default/seed0"), "fresh")
     is_odd = truth["oddity"] != ""
     scores = {"score": _sums([predicted], DEFAULT_PARTS), "GAN alone": _sums([predicted], ("residual",))}
-    if Path("mergers/default/baseline.json").exists():
-        scores |= {name: [values] for name, values in read_rivals("mergers").items()}
+    scores |= {name: [values] for name, values in read_rivals("mergers").items()}
     kept = ("AUC", "recall in top 5 %", "precision in top 5 %")
     rows = [[name, *(_entry(values, is_odd, metric) for metric in kept)] for name, values in scores.items()]
-    return f"{is_odd.sum()} mergers of {len(is_odd):,} test objects.\n\n" + study.table(["method", *kept], rows)
+    about = (
+        f"{is_odd.sum()} mergers of {len(is_odd):,} test objects, so that the largest recall in the top 5 % is "
+        f"{0.05 * len(is_odd) / is_odd.sum():.2f}, and the precision of a random order {is_odd.mean():.2f}.\n\n"
+    )
+    return about + study.table(["method", *kept], rows)
 
 
 def family() -> str:
@@ -237,7 +308,7 @@ def family() -> str:
     for name, folders in runs_of("family").items():
         run = folders[0]
         last, judged = study.read_history(run)[-1]["validation"], study.load(run).task.context.constants["generated"]
-        predicted, truth = study.read_test(run, "main")
+        predicted, truth = study.read_test(run, "few")
         tests = judged["tests"]
         colours = [value[0] for key, value in tests.items() if key.startswith("colour_")]
         form = [tests.get(key, [np.nan])[0] for key in ("r50_arcsec", "r50_pixels", "concentration") if key in tests]
@@ -275,16 +346,15 @@ def real() -> str:
     """Rank real objects that experts found interesting, or could not classify."""
     rows = []
     for survey in ("hsc", "zoo"):
-        folder = Path(survey, "default")
-        report = study.read_json(folder / "seed0" / "metrics.json")
-        rivals = study.read_json(folder / "baseline.json")["baselines"]
-        for name, entries in ({"score": report["network"]} | rivals).items():
-            cells = [
-                f"{entries[key]['value']:.3f} ± {entries[key]['error']:.3f}" for key in ("auc", "average_precision")
-            ]
-            rows.append([survey, str(report["n_objects"]), name.replace("_", " "), *cells])
+        predicted, truth = study.read_test(Path(survey, "default", "seed0"), survey)
+        is_odd = truth["oddity"] != ""
+        scores = {"score": _sums([predicted], DEFAULT_PARTS), _WITHOUT: _sums([predicted], _NEIGHBOURS)}
+        scores |= {name: [values] for name, values in read_rivals(survey).items()}
+        for name, values in scores.items():
+            cells = [_entry(values, is_odd, metric) for metric in ("AUC", "average precision")]
+            rows.append([survey, str(len(is_odd)), name, *cells])
     return study.table(["set", "test objects", "method", "AUC", "average precision"], rows)
 
 
 if __name__ == "__main__":
-    study.main({"outliers": outliers, "family": family, "real": real})
+    study.main({"outliers": outliers, "fresh": fresh, "mergers": mergers, "family": family, "real": real})

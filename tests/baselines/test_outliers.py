@@ -9,6 +9,7 @@ from astrodl.baselines.outliers import (
     principal_components,
     whiten,
 )
+from astrodl.baselines.variational import variational_autoencoder
 
 SCORES = [lambda a, b: isolation_forest(a, b, n_trees=50), knn_distance, one_class_svm, local_outlier_factor]
 
@@ -55,3 +56,19 @@ def test_principal_components_leave_what_the_training_images_do_not_have() -> No
     assert codes[0].shape == (100, 3)
     assert np.argmax(residual) == 2
     assert np.delete(residual, 2).max() < 1e-4 < 0.1 < residual[2] <= 2 / np.sqrt(40)
+
+
+def test_a_variational_autoencoder_redraws_what_it_was_trained_on_and_leaves_what_it_never_saw() -> None:
+    random = np.random.default_rng(0)
+    axis = np.arange(16) - 7.5
+    width = random.uniform(1.5, 4, size=340)[:, None, None]
+    images = np.exp(-(axis[:, None] ** 2 + axis**2) / (2 * width**2))[:, None] * random.uniform(1, 2, (340, 1, 1, 1))
+    train, test = images[:300], images[300:]
+    test = np.concatenate([test, np.where(np.abs(axis) > 6, 2.0, test[:10])])
+    options = {"widths": (8, 16), "noise": 0.1}
+    (codes, others), residual = variational_autoencoder(train, test, 4, n_updates=80, **options)
+    assert codes.shape == (300, 4)
+    assert others.shape == (50, 4)
+    assert residual[40:].min() > residual[:40].max()
+    first, again = (variational_autoencoder(train, test, 4, n_updates=3, **options)[1] for _ in range(2))
+    assert np.array_equal(first, again)

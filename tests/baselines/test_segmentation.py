@@ -105,3 +105,18 @@ def test_radial_fraction_without_light_at_a_radius_is_the_overall_mean() -> None
     fraction[0, 3:5, 3:5], weight[0, 3:5, 3:5] = 0.7, 2.0
     assert segmentation.radial_fraction(fraction, weight) == pytest.approx(np.full((8, 8), 0.7))
     assert segmentation.radial_fraction(fraction, 0 * weight) == pytest.approx(np.zeros((8, 8)))
+
+
+def test_the_central_source_is_told_from_its_neighbour() -> None:
+    y, x = np.indices((64, 64))
+    random = np.random.default_rng(0)
+    sources = [20 * np.exp(-0.5 * np.hypot(y - 32, x - centre) ** 2 / 3.0**2) for centre in (32, 44)]
+    images = sum(sources) + 0.1 * random.normal(size=(2, 64, 64))
+    images[1] = 0.1 * random.normal(size=(64, 64))
+    sky = np.full(2, 0.1)
+    truth = np.stack([(sources[0] > sources[1]) & (sources[0] > 0.1), np.zeros((64, 64), bool)])
+    found = segmentation.central_segment(images, sky)
+    assert pooled_dice(found[:1], truth[:1]) > 0.9
+    assert not found[0, 32, 44]
+    assert found[1].sum() < 60
+    assert segmentation.fit_central_segment(images[:1], sky[:1], found[:1]) == 1.5

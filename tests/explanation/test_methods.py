@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from astrodl.errors import ConfigError
 from astrodl.explanation.algorithms import Call, integrated_gradients
 from astrodl.explanation.methods import METHODS, Options, attribute
 from astrodl.explanation.rules import SecantNorm, decompose
+from astrodl.explanation.target import Explained
 from astrodl.models.blocks import MLP, BatchNorm2d, ConvBlock, ResidualBlock, fold_batch_norm
 from astrodl.models.cnn import CompactResNet
 from astrodl.models.gan import EncoderGAN
@@ -99,7 +103,10 @@ def test_integrated_gradients_add_up_also_with_few_steps() -> None:
         attribute(explain_network(network), inputs, "integrated_gradients", options=Options(draws=1, steps=steps))
         for steps in (24, 256)
     )
-    np.testing.assert_allclose(few.residual, 0, atol=1e-4 * np.abs(few.maps).sum((1, 2, 3)).min())
+    scale = np.abs(few.maps).sum((1, 2, 3)).min()
+    np.testing.assert_allclose(few.maps.sum((1, 2, 3)), few.change, atol=1e-4 * scale)
+    np.testing.assert_allclose(many.residual, 0, atol=1e-3 * scale)
+    assert (np.abs(many.residual) < np.abs(few.residual)).all()
     np.testing.assert_allclose(few.maps, many.maps, atol=0.1 * np.abs(many.maps).max())
 
 
@@ -251,6 +258,31 @@ def test_the_result_does_not_depend_on_the_batch_size() -> None:
         np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(one).max(), err_msg=method)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_no_more_images_than_a_batch_pass_the_network_at_a_time(method: str) -> None:
+    seen: list[int] = []
+    trunk = nn.Sequential(ConvBlock(N_BANDS, 4), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())
+    network = drawn(nn.Sequential(trunk, Pooling("mean"), nn.Linear(4, 1)))
+    explained, inputs = explain_network(network), draw_inputs(20)
+    predict, raw = explained.predict, explained.quantity.raw
+    assert raw is not None
+
+    def record(network: nn.Module, batch: dict[str, torch.Tensor]) -> Any:
+        seen.append(len(batch["image"]))
+        return predict(network, batch)
+
+    def record_raw(network: nn.Module, batch: dict[str, torch.Tensor], fixed: torch.Tensor) -> torch.Tensor:
+        seen.append(len(batch["image"]))
+        return raw(network, batch, fixed)
+
+    watched = Explained(network, record, replace(explained.quantity, raw=record_raw))
+    options = Options(draws=2, steps=24, samples=12, window=4, batch_size=8)
+    found = attribute(watched, inputs, method, options=options)
+    assert len(found.maps) == 20
+    # DeepLIFT sends image and sky together
+    assert max(seen) <= (2 if method == "deeplift" else 1) * options.batch_size
+
+
 def test_attribution_leaves_the_network_unchanged() -> None:
     network = residual_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -261,3 +293,10 @@ def test_attribution_leaves_the_network_unchanged() -> None:
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
     assert MLP(2, (2,))[2].inplace
     assert network.join[2].inplace
+
+
+@pytest.mark.parametrize("option", ["draws", "steps", "samples", "window", "batch_size"])
+@pytest.mark.parametrize("number", [0, -1, 1.5, float("nan")])
+def test_a_number_of_nothing_is_refused(option: str, number: float) -> None:
+    with pytest.raises(ConfigError, match=f"{option} = {number}: must be a whole number of at least 1"):
+        Options(**{option: number})

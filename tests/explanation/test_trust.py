@@ -18,6 +18,7 @@ from astrodl.explanation.trust import (
     insertion,
     map_similarity,
     maps_of_shuffled,
+    positive_inside,
     randomize,
     rank_correlation,
     with_noise,
@@ -131,6 +132,18 @@ def test_layers_that_the_number_does_not_use_are_not_shuffled() -> None:
     assert not torch.equal(stage.network.used.weight, network.used.weight)
 
 
+def test_matrices_that_are_fitted_after_the_training_are_shuffled_and_vectors_stay() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(N_BANDS * SIZE**2, 1))
+    network.register_buffer("axes", torch.arange(12.0).view(4, 3))
+    network.register_buffer("centres", torch.arange(5.0))
+    explained = explain_network(network)
+    for copied in randomize(explained, draw_inputs(), n_stages=2):
+        axes, centres = copied.network.axes, copied.network.centres
+        assert not torch.equal(axes, network.axes)
+        assert torch.equal(axes.flatten().sort().values, network.axes.flatten())
+        assert torch.equal(centres, network.centres)
+
+
 def test_batch_norms_of_a_shuffled_network_have_the_statistics_of_the_images() -> None:
     network = nn.Sequential(nn.Conv2d(N_BANDS, 4, 3), BatchNorm2d(4), Pooling("mean"), nn.Linear(4, 1))
     inputs = draw_inputs()
@@ -153,6 +166,10 @@ def test_rank_correlation_and_energy() -> None:
     assert area_share(masks)[0] == pytest.approx(36 / SIZE**2)
     ones = np.ones((4, 1, SIZE, SIZE))
     np.testing.assert_allclose(energy_inside(ones, masks)[:3], area_share(masks)[:3])
+    signed = np.where(masks[:1, None], 1.0, -1.0)
+    np.testing.assert_allclose(positive_inside(signed, masks[:1], smoothing=0), 1)
+    assert 0.5 < positive_inside(signed.clip(0), masks[:1])[0] < 1  # the edge is smooth
+    np.testing.assert_allclose(positive_inside(-signed, masks[:1], smoothing=0), 0)
 
 
 def test_added_noise_has_the_depth_of_the_image() -> None:

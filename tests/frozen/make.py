@@ -38,7 +38,7 @@ def freeze(folder: Path) -> None:
                 name, trained, folder / name, settings=small_settings(name) | SMALLER[name], progress=False
             )
             astrodl.predict(name, store, [model], folder / name / "predictions.h5")
-    for path in folder.rglob("history.jsonl"):
+    for path in [*folder.rglob("history.jsonl"), *folder.rglob("progress/*.png")]:
         path.unlink()
     predictions = [folder / name / "predictions.h5" for name in tasks.NAMES]
     astrodl.catalog(store, predictions, folder / "catalog.fits")

@@ -97,3 +97,10 @@ def test_bt_metrics_of_a_known_scatter() -> None:
 def test_bulge_to_total_ratios_that_are_not_finite_raise(metric, truth: list, predicted: list) -> None:
     with pytest.raises(ValueError, match="finite"):
         metric(truth, predicted)
+
+
+def test_iou_of_each_image() -> None:
+    truth, found = np.zeros((2, 3, 4, 4), bool)
+    truth[0, :2], found[0, 1:3] = True, True
+    truth[1, 0] = True
+    np.testing.assert_allclose(segmentation.iou_per_image(truth, found), [1 / 3, 0, np.nan])

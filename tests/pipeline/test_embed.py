@@ -148,7 +148,7 @@ def test_similar_refuses_what_it_cannot_do(store: Path, vectors: Path, tmp_path:
         astrodl.similar(store, vectors, "T0033")
     with pytest.raises(StoreError, match="no object 'NGC 1300'; identifiers are like: T000, T001"):
         astrodl.similar(store, vectors, "NGC 1300")
-    with pytest.raises(ConfigError, match="k = 0: must be at least 1"):
+    with pytest.raises(ConfigError, match="k = 0: must be a whole number of at least 1"):
         astrodl.similar(store, vectors, "T003", k=0)
     with pytest.raises(ConfigError, match="must be one of standardized, whitened, euclidean"):
         astrodl.similar(store, vectors, "T003", metric="cosine")  # type: ignore[arg-type]

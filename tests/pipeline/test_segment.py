@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
@@ -132,11 +133,22 @@ def test_extensions_and_cubes_are_read_alike(model: Model, mosaic: np.ndarray, t
         np.testing.assert_array_equal(tables[0][name], tables[1][name])
 
 
+def test_a_quantity_is_converted(model: Model, mosaic: np.ndarray) -> None:
+    expected = astrodl.segment(model, mosaic)
+    converted = astrodl.segment(model, (mosaic.astype(float) * u.uJy).to(u.Jy))
+    for name, array in expected.items():
+        np.testing.assert_allclose(converted[name], array, atol=1e-5)
+
+
 def test_what_does_not_fit_is_refused(
     model: Model, mosaic: np.ndarray, trained_model: Callable[[str], Path], tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=r"this network takes \(3, y, x\)"):
         astrodl.segment(model, mosaic[:2])
+    with pytest.raises(DataError, match=r"unit = m: .* takes microjansky per pixel"):
+        astrodl.segment(model, mosaic * u.m)
+    with pytest.raises(DataError, match="psf: this network was trained without"):
+        astrodl.segment(model, mosaic, psf=np.ones((3, 5, 5)))
     with pytest.raises(ConfigError, match="multiple of 4"):
         astrodl.segment(model, mosaic, tile=97)
     with pytest.raises(StoreError, match="not a model of segmentation"):

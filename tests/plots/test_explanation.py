@@ -37,8 +37,11 @@ def test_a_sheet_has_image_map_overlay_and_the_sum_of_each_band(rng, draw):
 
 def test_mean_maps_have_rings_and_bands(rng, draw):
     figure = draw(
-        mean_map_sheet(rng.random((2, 16, 16, 3)), planted(), BANDS, ["a (5)", "b (9)"], heading="means", edge=3.0)
+        mean_map_sheet(
+            rng.random((2, 16, 16, 3)), planted(), BANDS, ["a (5)", "b (9)"], heading="means", edge=3.0, warning="fails"
+        )
     )
+    assert "fails" in [text.get_text() for text in figure.texts]
     rings = [bar.get_height() for bar in figure.axes[2].patches]
     assert rings[0] == pytest.approx(2)
     assert sum(rings) == pytest.approx(2)
@@ -58,7 +61,8 @@ def test_the_share_of_a_band_is_its_mean_in_bins_of_redshift(rng, draw):
     z = np.sort(rng.uniform(0.1, 1.5, 80))
     share = rng.dirichlet(np.ones(3), 80)
     limits = [[0, 0.4], [0.4, 0.9], [0.9, 2]]
-    figure = draw(band_share_curve(z, {"gradient": share}, BANDS, limits, heading="h", n_bins=4))
+    figure = draw(band_share_curve(z, {"gradient": share}, BANDS, limits, heading="h", n_bins=4, failed=["gradient"]))
+    assert figure.axes[0].get_title("left") == "gradient (fails randomisation)"
     first = figure.axes[0].containers[0].lines[0].get_ydata()
     assert first[0] == pytest.approx(share[:20, 0].mean(), rel=0.1)
     assert "4000" in figure.axes[0].get_xlabel()

@@ -140,3 +140,10 @@ def test_sheet_of_clumps_shows_the_galaxies_with_most_of_them():
     circles, crosses = figure.axes[1].lines
     np.testing.assert_array_equal(circles.get_xydata(), [[4, 3]])
     np.testing.assert_array_equal(crosses.get_xydata(), [[9, 2]])
+
+
+def test_sheet_of_segments_draws_three_outlines_of_each_galaxy():
+    mask = np.hypot(*(np.indices((16, 16)) - 8)) < 5
+    figure = figures.segment_sheet([("a", np.zeros((16, 16)), mask, mask, ~mask)] * 2)
+    assert [axes.get_title() for axes in figure.axes] == ["a", "a"]
+    assert len(figure.axes[0].collections) == 3

@@ -11,7 +11,7 @@ from astropy.table import Table
 from astrodl.config import SimulateSettings
 from astrodl.simulator import survey as module
 from astrodl.simulator.objects import Observation, Simulator
-from astrodl.simulator.survey import simulate
+from astrodl.simulator.survey import data_settings, simulate
 from astrodl.simulator.truth import AB_ZERO_FLUX_UJY, segment
 
 SETTINGS = SimulateSettings(
@@ -162,3 +162,25 @@ def test_truth_maps_of_all_bands_have_the_ratios_of_the_catalogue() -> None:
             expected = observation.row[f"bt_{settings.bands[band]}"]
             # light beyond the border of the cutout, of the disk above all
             assert flux[0] / flux.sum() == pytest.approx(expected, abs=0.05)
+
+
+def test_light_of_bars_and_arms_is_part_of_the_disk() -> None:
+    settings = SimulateSettings(n_objects=1, structure_truth=True, oddity_fraction=0.0)
+    plain, simulator = Simulator(SimulateSettings(n_objects=1, oddity_fraction=0.0)), Simulator(settings)
+    share: dict[str, list[float]] = {"spiral": [], "elliptical": []}
+    for number in range(24):
+        observation = simulator.make(number)
+        if number < 3:
+            np.testing.assert_array_equal(observation.images, plain.make(number).images)
+            assert plain.make(number).features == {}
+        bar, arm, disk = observation.features["bar"], observation.features["arm"], observation.maps[1]
+        assert (bar + arm).max() <= disk.max() * 1.001 + 1e-6
+        if observation.row["class"] in share:
+            share[observation.row["class"]].append(float(arm.sum() / max(disk.sum(), 1e-9)))
+    assert max(share["elliptical"]) == 0
+    # a quarter to a half of the disk's light, less where it is seen from the side
+    assert 0.005 < min(share["spiral"]) < max(share["spiral"]) < 0.7
+    labels = data_settings(settings, Path(".")).labels
+    assert labels is not None
+    assert labels.extensions["segment"] == "SEGMENTATION"
+    assert labels.extensions["bar"] == "BAR"

@@ -1,6 +1,5 @@
 """Residuals of the outlier network."""
 
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +10,11 @@ import torch
 from astrodl import distributed
 from astrodl.errors import ConfigError
 from astrodl.store import open_store
-from astrodl.tasks.outliers import Outliers
-from astrodl.tasks.outliers.adversarial import METHODS
+from astrodl.tasks.model import load_model
+from astrodl.tasks.outliers.adversarial import METHODS, mix_codes
+from astrodl.tasks.outliers.generated import describe_health
 from astrodl.tasks.outliers.health import COLLAPSED, measure_health
+from astrodl.tasks.outliers.representation import describe_model
 from astrodl.tasks.outliers.settings import DEFAULT_PARTS, PARTS
 from tests.small_task import make_task, read_cutouts, read_split, small_settings, train_model
 
@@ -34,16 +35,15 @@ def test_pixels_without_data_have_no_residual(store: Path) -> None:
 def test_ranks_divide_encoded_and_drawn_latents_like_one_process(
     n_objects: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    codes, network = torch.randn(n_objects, 4), SimpleNamespace(encoder=lambda images: images)
-    latents = partial(Outliers._latents, None, network)
+    codes = torch.randn(n_objects, 4)
     torch.manual_seed(1)
-    whole = latents(codes)
+    whole = mix_codes(codes)
     assert int((whole == codes).all(1).sum()) == n_objects // 2
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     for rank in range(2):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         torch.manual_seed(1)
-        torch.testing.assert_close(latents(codes[rank::2]), whole[rank::2], rtol=0, atol=0)
+        torch.testing.assert_close(mix_codes(codes[rank::2]), whole[rank::2], rtol=0, atol=0)
 
 
 def test_without_validation_objects_the_percentile_is_nan_with_a_warning(store: Path) -> None:
@@ -68,7 +68,8 @@ def test_a_trained_model_gives_parts_score_and_reason(store: Path, tmp_path: Pat
     np.testing.assert_allclose(found["score"], parts.sum(0), rtol=1e-5)
     columns = {column.name: column.values for column in model.task.columns(found)}
     assert (columns["outliers_reason"] == np.array(DEFAULT_PARTS)[parts.argmax(0)]).all()
-    assert {f"outliers_{part}" for part in (*PARTS, "artefact")} <= columns.keys()
+    measured = [part for part in PARTS if not part.startswith(("representation", "flow"))]
+    assert {f"outliers_{part}" for part in (*measured, "artefact")} <= columns.keys()
     generated = model.task.context.constants["generated"]
     assert generated["diversity"] > 0
 
@@ -116,3 +117,58 @@ def test_health_sees_a_collapsed_generator_and_the_gradient_of_a_linear_critic()
     assert healthy["gradient"] == pytest.approx(0.5 * 12**0.5)
     assert healthy["distance"] == pytest.approx(6 * float(real.mean()), abs=1e-4)
     assert measure_health(critic, real, real, alike, alike)["diversity"] == 0 < COLLAPSED
+
+
+@pytest.fixture(scope="module")
+def latent_model(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("latent")
+    train_model("latent", store, folder, small_settings("latent", epochs=1))
+    return folder / "model.safetensors"
+
+
+def test_vectors_of_another_model_and_a_flow_are_parts_and_the_file_stands_alone(
+    latent_model: Path, store: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "latent.safetensors"
+    copied.write_bytes(latent_model.read_bytes())
+    parts = ["features", "representation", "representation_density", "flow"]
+    settings = {**small_settings("outliers", epochs=1), "representation": str(copied), "parts": parts}
+    train_model("outliers", store, tmp_path / "trained", settings)
+    source = load_model(copied)
+    copied.unlink()
+    model = load_model(tmp_path / "trained" / "model.safetensors")
+    with open_store(store) as reader:
+        cutouts = model.task.read(reader, np.arange(12))
+    found = model.task.finish(model.raw(cutouts))
+    assert {f"outliers_{part}" for part in PARTS} <= {column.name for column in model.task.columns(found)}
+    np.testing.assert_allclose(found["score"], np.sum([found[part] for part in parts], axis=0), rtol=1e-5)
+    arrays = {name: torch.from_numpy(array) for name, array in model.task.inputs(cutouts).items()}
+    added = model.task._representation.add_vectors(model.network.representation, arrays)
+    inputs = {name: torch.from_numpy(array) for name, array in source.task.inputs(cutouts).items()}
+    with torch.no_grad():
+        torch.testing.assert_close(added["vector"], source.task.embed(source.network, inputs).float())
+
+
+def test_a_representation_of_other_bands_is_refused(latent_model: Path, store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"give its path in representation"):
+        make_task("outliers", store, {**small_settings("outliers"), "parts": ["representation"]})
+    with open_store(store) as reader:
+        other = SimpleNamespace(bands=("u", *reader.bands[1:]), unit=reader.unit, size=reader.size, path="other.h5")
+    with pytest.raises(ConfigError, match=r"is of bands .* other.h5 has u"):
+        describe_model(str(latent_model), other)
+
+
+def test_sheets_of_generated_galaxies_are_written_during_the_training(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "progress").mkdir()
+    (tmp_path / "progress" / "epoch0099.png").touch()
+    train_model("outliers", store, tmp_path, small_settings("outliers", epochs=6))
+    assert [path.name for path in sorted((tmp_path / "progress").iterdir())] == [
+        f"epoch{epoch:04d}.png" for epoch in (2, 4, 6)
+    ]
+
+
+def test_a_collapse_is_said_in_the_report_and_not_of_a_handful_of_galaxies() -> None:
+    judged = {"diversity": 0.1, "frechet": 3.0, "frechet_real": 0.2}
+    assert "COLLAPSED" in describe_health({**judged, "n_objects": 200})
+    assert "COLLAPSED" not in describe_health({**judged, "n_objects": 5})
+    assert "COLLAPSED" not in describe_health({**judged, "diversity": 0.9, "n_objects": 200})

@@ -16,8 +16,9 @@ from astrodl.errors import DataError
 from astrodl.pipeline import objects
 from astrodl.pipeline.predictions import Predictions
 from astrodl.store import open_store
+from astrodl.store.layout import dataset_digest
 from astrodl.tasks.segmentation import Segmentation, SegmentationSettings, clumps, ratio, shape
-from astrodl.tasks.segmentation.labels import Labels, draw_centres
+from astrodl.tasks.segmentation.labels import Labels, draw_centres, read_segment
 from astrodl.tasks.segmentation.point_spread import encircled_energy
 from tests.small_store import BANDS, N_OBJECTS, SIZE, write_store
 from tests.small_task import make_task, read_batch, small_settings
@@ -31,6 +32,7 @@ def copy_store(store: Path, folder: Path, datasets: dict[str, np.ndarray]) -> Pa
     with h5py.File(path, "r+") as file:
         for name, values in datasets.items():
             file[name] = values
+            file[name].attrs["sha256"] = dataset_digest(file[name])
     return path
 
 
@@ -348,3 +350,48 @@ def test_predictions_hold_all_that_the_table_needs(trained_model: Callable[[str]
     predictions = Predictions(trained_model("segmentation") / "predictions.h5")
     block = predictions.block(0, 10)
     assert {"clump_y", "clump_x", "clump_probability", "clump_area", "n_clumps"} <= set(block)
+
+
+# -- further masks ----------------------------------------------------------------------------------------------------
+
+
+def test_galaxies_are_told_from_their_neighbours_and_bars_and_arms_from_the_disk(store: Path, tmp_path: Path) -> None:
+    y, x = np.indices((SIZE, SIZE))
+    radius = np.hypot(y - SIZE // 2, x - SIZE // 2)
+    with open_store(store) as reader:
+        disk = reader.label("disk")
+        light = disk + reader.label("bulge") + reader.label("clump")
+        bright = light > 2 * reader.sky_sigma[:, 1, None, None]
+    numbers = np.where(bright, 7, np.where(x > SIZE - 4, 3, 0)).astype(np.float32)
+    path = copy_store(
+        store,
+        tmp_path,
+        {"label/segment": numbers, "label/bar": disk * (radius < 3), "label/arm": 0 * disk},
+    )
+    settings = small_settings("segmentation", epochs=20, learning_rate=0.02, ema=0.0)
+    trained = astrodl.train("segmentation", path, tmp_path / "model", settings=settings, progress=False)
+    model = astrodl.load_model(trained, device="cpu")
+    task, test = model.task, np.arange(40, 80)
+    assert task.masks == ["segment", "bar", "arm"]
+    assert {metric.name for metric in task.describe_metrics()} >= {"segment_iou", "bar_mae", "arm_mae"}
+    with open_store(path) as reader:
+        truth = task.truth(reader, test)
+        predicted = model.predict(reader.images(test), sky_sigma=reader.sky_sigma[test])
+    np.testing.assert_array_equal(truth["segment"], bright[test])
+    assert truth["bar"][:, radius >= 3].max() == 0
+    scores = task.score(predicted, truth, {})
+    assert scores["segment_iou"]["value"] > 0.7
+    assert scores["bar_mae"]["value"] < 0.2
+    maps = astrodl.segment(model, np.zeros((len(BANDS), 40, 50), np.float32))
+    assert maps["segment"].shape == maps["arm"].shape == (40, 50)
+    # a loss without weight: no head
+    losses = {"segment": 0.0, "arm": 0.0}
+    assert make_task("segmentation", path, {**small_settings("segmentation"), "losses": losses}).masks == ["bar"]
+
+
+def test_a_cutout_without_a_source_at_its_centre_has_no_segment(store: Path, tmp_path: Path) -> None:
+    numbers = np.zeros((N_OBJECTS, SIZE, SIZE), np.float32)
+    numbers[:, :4] = 2
+    path = copy_store(store, tmp_path, {"label/segment": numbers})
+    with open_store(path) as reader:
+        assert not read_segment(reader, np.arange(3)).any()

@@ -52,7 +52,7 @@ def paint_lenticular(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> 
     twist, length = rng.uniform(0, np.pi), scale * rng.uniform(0.8, 1.4)
     if rng.random() < 0.4:
         bar = structure.draw_bar(grid, frame, length, rng.uniform(0.25, 0.45), twist)
-        canvas.move_light(scene, grid.transform_unit_flux(bar), disk, rng.uniform(0.06, 0.2))
+        canvas.move_light(scene, grid.transform_unit_flux(bar), disk, rng.uniform(0.06, 0.2), "bar")
     if rng.random() < 0.3:
         lumps = grid.noise_field(rng, 12)
         lens = structure.draw_ring(grid, frame, 1.8 * scale, 0.5 * scale, 0.0, 0.3 * lumps)

@@ -54,7 +54,7 @@ def paint_spiral(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> None
     # Edge-on, arms overlap and are hidden by the dust lane.
     visible = float(np.clip((frame.q - 0.25) / 0.3, 0.1, 1.0))
     fraction = visible * rng.uniform(0.25, 0.55) * (0.7 if red else 1.0)
-    canvas.move_light(scene, grid.transform_unit_flux(pattern.light), arm, fraction)
+    canvas.move_light(scene, grid.transform_unit_flux(pattern.light), arm, fraction, "arm")
     if barred:
         _add_bar(canvas, rng, scene, frame, length, twist, bulge, arm)
     if frame.q < 0.42:
@@ -118,7 +118,7 @@ def _add_bar(
     """Add a bar and, in a third of the galaxies, an inner ring around its ends (Buta et al. 2015)."""
     grid = canvas.grid
     bar = structure.draw_bar(grid, frame, length, rng.uniform(0.22, 0.4), twist)
-    canvas.move_light(scene, grid.transform_unit_flux(bar), old, rng.uniform(0.08, 0.25))
+    canvas.move_light(scene, grid.transform_unit_flux(bar), old, rng.uniform(0.08, 0.25), "bar")
     if rng.random() < 0.33:
         ring = structure.draw_ring(
             grid, frame, 1.05 * length, 0.16 * length, rng.uniform(0, 0.3), 0.6 * grid.noise_field(rng, 60, 0.7)

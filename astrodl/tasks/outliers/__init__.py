@@ -1,7 +1,7 @@
 """Outliers: what is rare in measured features, structure, and in what an adversarial network cannot redraw."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,17 +13,19 @@ from astrodl import distributed
 from astrodl.calibration import surprise
 from astrodl.data.batches import Batch, Cutouts, Dataset
 from astrodl.data.structure import count_numbers, measure_structure
-from astrodl.data.views import SOFTENING, canonicalize, make_views
+from astrodl.data.views import make_views
 from astrodl.explanation.numerical import differentiate
 from astrodl.explanation.target import Quantity
-from astrodl.losses import gradient_penalty, moment_penalty, stable_asinh
+from astrodl.losses import gradient_penalty, moment_penalty
 from astrodl.models.gan import Critic, EncoderGAN
 from astrodl.models.neighbours import MAX_REFERENCES
+from astrodl.models.symmetries import apply_symmetry
 from astrodl.photometry.artefacts import find_artefacts
 from astrodl.products import Column
 from astrodl.store import Reader
 from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation, Task, refuse_augmentation, refuse_settings
+from astrodl.tasks.context import Context
 from astrodl.tasks.inputs import (
     fit_standardization,
     fit_units,
@@ -32,15 +34,18 @@ from astrodl.tasks.inputs import (
     standardize,
 )
 from astrodl.tasks.metric import Metric, Metrics
-from astrodl.tasks.outliers.adversarial import METHODS
+from astrodl.tasks.outliers.adversarial import METHODS, add_noise, mix_codes
 from astrodl.tasks.outliers.columns import make_columns
-from astrodl.tasks.outliers.health import COLLAPSED, LEAST_JUDGED, draw_galaxies, judge_galaxies, measure_health
+from astrodl.tasks.outliers.generated import draw_generated, draw_sheet
+from astrodl.tasks.outliers.health import judge_generator, measure_health
 from astrodl.tasks.outliers.kinds import leave_out, read_oddities
+from astrodl.tasks.outliers.pixels import make_quantities, structure_of_images
 from astrodl.tasks.outliers.references import fit_references, measure_distances
 from astrodl.tasks.outliers.report import draw_figures, score_ranking
+from astrodl.tasks.outliers.representation import Representation, describe_model, leave_out_inputs
 from astrodl.tasks.outliers.residual import REGIONS, compare_images, compare_vectors
 from astrodl.tasks.outliers.rivals import score_features, score_images
-from astrodl.tasks.outliers.settings import PARTS, OutlierSettings, Part
+from astrodl.tasks.outliers.settings import IMAGE_SETTINGS, PARTS, PARTS_OF_FEATURES, OutlierSettings, Part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +61,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     """
 
     name = "outliers"
-    explained_by = ("input_x_gradient",)
+    explained_by = ("gradient_shap",)
     title = "Outliers"
     Settings = OutlierSettings
     metrics = (
@@ -71,6 +76,11 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     draft_columns = ()
     small: ClassVar = {"latent": 4, "widths": [8, 16], "critic_widths": [8, 16]}
 
+    def __init__(self, settings: OutlierSettings, context: Context):
+        super().__init__(settings, context)
+        described = context.constants.get("representation")
+        self._representation = None if described is None else Representation(described)
+
     @property
     def phases(self) -> Mapping[str, int]:  # type: ignore[override]
         """Updates of each phase per cycle."""
@@ -84,24 +94,16 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     def without_images(cls, settings: OutlierSettings, n_bands: int) -> OutlierSettings:
         """Return the settings of an autoencoder of the photometry, without critic."""
         refuse_augmentation(cls.name, settings)
-        refuse_settings(
-            cls.name,
-            settings,
-            (
-                "method",
-                "spectral_norm",
-                "critic",
-                "generator",
-                "penalty",
-                "weight_limit",
-                "information",
-                "adversarial",
-                "widths",
-                "critic_widths",
-            ),
-        )
-        kept = tuple(part for part in settings.parts if not part.startswith("structure"))
-        return settings.model_copy(update={"parts": kept or ("features",)})
+        refuse_settings(cls.name, settings, IMAGE_SETTINGS)
+        given = settings.parts if "parts" in settings.model_fields_set else ()
+        kept = tuple(part for part in given if not part.startswith("structure"))
+        return settings.model_copy(update={"parts": kept or PARTS_OF_FEATURES})
+
+    @classmethod
+    def models_used(cls, settings: OutlierSettings) -> tuple[str, ...]:
+        """List the models that a training starts from, and whose vectors it uses."""
+        used = () if settings.representation is None else (settings.representation,)
+        return (*super().models_used(settings), *used)
 
     @classmethod
     def labelled(cls, settings: OutlierSettings, store: Reader, indices: np.ndarray) -> np.ndarray:
@@ -120,6 +122,8 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         names = scale_free_features(store.feature_names)
         indices = [store.feature_names.index(name) for name in names]
         constants = {"features": indices, **fit_standardization(store.features(names, train))}
+        if settings.representation is not None:
+            constants["representation"] = describe_model(settings.representation, store)
         return constants | fit_units(store, train) if store.has_images else constants
 
     def inputs(self, cutouts: Cutouts) -> Arrays:
@@ -134,11 +138,13 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         structure = torch.cat(list(measure_structure(views).values()), 1).numpy()
         artefact = find_artefacts(cutouts.images, cutouts.sky_sigma).astype(np.float32)
         measured = {"features": features, "structure": structure, "artefact": artefact}
+        if self._representation is not None:
+            measured |= self._representation.inputs(cutouts)
         return {**super().inputs(cutouts), "sky": sky.astype(np.float32), **measured}
 
     def build(self) -> EncoderGAN:
         """Build generator, encoder and critic."""
-        settings, constants = self.settings, self.context.constants
+        settings, constants, other = self.settings, self.context.constants, self._representation
         n_features, n_bands = len(constants["features"]), len(self.context.bands)
         n_references = constants.get("n_references", 0)
         if not isinstance(n_references, int) or not 0 <= n_references <= MAX_REFERENCES:
@@ -146,7 +152,10 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         if not self.context.size:
             # The magnitudes of galaxies depend on few numbers, such as redshift, luminosity and type.
             latent = max(1, min(settings.latent, (n_bands + 1) // 2))
-            return EncoderGAN(n_features, latent, size=0, n_features=n_features, n_references=n_references)
+            with_flow = "flow" in settings.parts and n_features > 1
+            return EncoderGAN(
+                n_features, latent, size=0, n_features=n_features, n_references=n_references, with_flow=with_flow
+            )
         return EncoderGAN(
             len(self.context.bands),
             settings.latent,
@@ -158,6 +167,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
             n_references=n_references,
             critic_norm=METHODS[settings.method].norm,
             spectral=settings.spectral_norm,
+            representation=None if other is None else other.task.build().requires_grad_(False),
+            n_vector=0 if other is None else other.dimensions,
+            with_flow="flow" in settings.parts,
         )
 
     def parameters(self, network: EncoderGAN, phase: str) -> Iterable[nn.Parameter]:
@@ -166,6 +178,10 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         if phase == "critic":
             return network.critic.parameters()
         return [*network.generator.parameters(), *network.encoder.parameters()]
+
+    def augment(self, batch: Batch) -> Batch:
+        """Augment the images; what another model reads is not trained on."""
+        return super().augment(leave_out_inputs(batch))
 
     def loss(self, network: EncoderGAN, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of the critic, or the reconstruction loss with normal codes, with or without the critic's."""
@@ -197,7 +213,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
             assert isinstance(network.critic, Critic)
             network.critic.clip_weights(settings.weight_limit)
         with torch.no_grad():
-            fake = self._noisy(network.generator(self._latents(network, real)), batch["sky"])
+            fake = self._noisy(network.generator(mix_codes(network.encoder(real))), batch["sky"])
         values = network.critic(real), network.critic(fake)
         loss, terms = method.critic(*values), {"distance": values[0].mean() - values[1].mean()}
         if method.penalty:
@@ -219,24 +235,17 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         drawn = network.generator(torch.randn(len(real), network.latent, device=real.device))
         return terms | measure_health(network.critic, real, decoded, drawn, self._noisy(drawn, batch["sky"]))
 
-    def _latents(self, network: EncoderGAN, real: Tensor) -> Tensor:
-        """Return codes of generated galaxies: half are encoded galaxies, half are drawn from the prior."""
-        codes = network.encoder(real)
-        rank, n_ranks = distributed.rank(), distributed.world_size()
-        n_objects = n_ranks * len(codes)
-        n_encoded = n_objects // 2  # the first rows of the whole batch
-        own = len(range(rank, n_encoded, n_ranks))
-        drawn = torch.randn(n_objects - n_encoded, codes.shape[1], device=codes.device)
-        return torch.cat([codes[:own], drawn[rank + own * n_ranks - n_encoded :: n_ranks]])
-
     def _noisy(self, clean: Tensor, sky: Tensor) -> Tensor:
-        """Add the sky noise to noise-free images, in linear flux."""
-        stretch = self.context.normalization.stretch
-        linear = (clean.float() * stretch).clamp(-10, 10).sinh()
-        return stable_asinh(linear + sky[..., None, None] * distributed.randn_like(linear)) / stretch
+        return add_noise(clean, sky, self.context.normalization.stretch)
 
     def _reconstruction(self, real: Tensor, decoded: Tensor) -> Tensor:
         return functional.smooth_l1_loss(decoded.float(), real, beta=0.2) * 10
+
+    def draw_progress(self, network: EncoderGAN, held_out: Dataset) -> "Figure | None":
+        """Draw generated galaxies beside real ones."""
+        if not self.context.size or not self.settings.generator:
+            return None
+        return draw_sheet(network, held_out.in_order(32), self.context.normalization, self.context.bands)
 
     def calibrate(self, network: EncoderGAN, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
         """Fit, without labels, what residuals and neighbours are usual.
@@ -247,46 +256,40 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         objects, which the network was not trained on.
         """
         batches = [batch for part in (train, validation) if part is not None for batch in part.in_order(128)]
-        n_references = fit_references(network, train, len(self.context.bands))
+        if self._representation is not None:
+            assert network.representation is not None
+            assert self.settings.representation is not None
+            self._representation.fill(network.representation, self.settings.representation)
+        n_references = fit_references(network, train, len(self.context.bands), self._representation)
         measured_of = [self._measure(network, batch) for batch in batches]
         residuals, light, distances = (np.concatenate(column) for column in zip(*measured_of, strict=True))
         measured = (residuals, light, distances)
         constants: dict[str, Any] = surprise.fit_score(*measured, n_regions=self._n_regions)
         constants["n_references"] = n_references
         if self.context.size and self.settings.generator:
-            constants["generated"] = self._judge(network, train if validation is None else validation)
-        held_out = np.arange(len(residuals)) >= len(train)
-        if not held_out.any():
+            held_out = train if validation is None else validation
+            constants["generated"] = judge_generator(network, held_out, self.context.normalization, self.context.bands)
+        is_held_out = np.arange(len(residuals)) >= len(train)
+        if not is_held_out.any():
             warnings.warn(
                 "outliers: there are no validation objects, so that outliers_percentile is NaN; give split.validation",
                 stacklevel=2,
             )
             return constants
-        return constants | surprise.fit_ranks(*measured, held_out, self._weights, n_regions=self._n_regions)
-
-    def _judge(self, network: EncoderGAN, held_out: Dataset) -> dict[str, Any]:
-        """Compare generated galaxies with real ones; warn of a collapsed generator."""
-        judged = judge_galaxies(
-            draw_galaxies(network, held_out.in_order(128), self.context.normalization), self.context.bands
-        )
-        if len(held_out) >= LEAST_JUDGED and judged["diversity"] < COLLAPSED:
-            warnings.warn(
-                f"outliers: the generator has collapsed: its galaxies scatter {judged['diversity']:.2f} times as much "
-                f"as those it redraws (healthy: above {COLLAPSED}); train longer, or choose another method",
-                stacklevel=3,
-            )
-        return judged
+        return constants | surprise.fit_ranks(*measured, is_held_out, self._weights, n_regions=self._n_regions)
 
     def _measure(self, network: EncoderGAN, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Measure residuals, flux and peak, and the distances to neighbours of a batch."""
-        tensors = (*self._residuals(network, batch), measure_distances(network, batch))
+        tensors = (*self._residuals(network, batch), measure_distances(network, batch, self._representation))
         residuals, light, distances = (tensor.double().cpu().numpy() for tensor in tensors)
         return residuals, light, distances
 
     @property
     def _parts(self) -> tuple[Part, ...]:
         """Parts that are measured."""
-        return tuple(part for part in PARTS if self.context.size or not part.startswith("structure"))
+        has_vectors, has_flow = self._representation is not None, "flow" in self.settings.parts
+        is_there = {"structure": bool(self.context.size), "representation": has_vectors, "flow": has_flow}
+        return tuple(part for part in PARTS if is_there.get(part.removesuffix("_density"), True))
 
     @property
     def _weights(self) -> np.ndarray:
@@ -320,8 +323,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         numbers, light = self._residuals(network, batch)
         n = numbers.shape[1]
         if "structure" in batch:
-            batch = {**batch, "structure": self._measure_structure(batch)}
-        distances = measure_distances(network, batch)
+            units = self.context.constants.get("units")
+            batch = {**batch, "structure": structure_of_images(batch, self.context.normalization, units)}
+        distances = measure_distances(network, batch, self._representation)
 
         def parts(values: np.ndarray) -> np.ndarray:
             residuals, light, others = np.split(values, (n, n + 2), axis=1)
@@ -332,29 +336,16 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return {"parts": differentiate(parts, torch.cat([numbers, light, distances], dim=1))}
 
     def expected_image(self, network: EncoderGAN, batch: Batch) -> Tensor:
-        """Return the redrawn images: sky without a galaxy is odder than any galaxy."""
-        return network(batch["image"]).float()
+        """Return the median of the four quarter turns: the galaxy without what breaks its symmetry.
 
-    def _measure_structure(self, batch: Batch) -> Tensor:
-        """Measure the structure numbers of the images of a batch, in units of the softening."""
-        softening = batch["sky"].new_tensor(self.context.normalization.softening)
-        linear = (batch["image"] * self.context.normalization.stretch).sinh() * softening[:, None, None]
-        views, _ = canonicalize(linear, batch["sky"] * softening, units=self.context.constants.get("units"))
-        return torch.cat(list(measure_structure(torch.arcsinh(views / SOFTENING)).values()), 1)
+        Sky without a galaxy is odder than any galaxy.
+        """
+        turns = torch.stack([apply_symmetry(batch["image"], element) for element in range(4)])
+        return turns.sort(0).values[1:3].mean(0)
 
     def quantities(self) -> tuple[Quantity, ...]:
-        """Return the score, and its parts that depend on the pixels: residual and structure."""
-        weights = torch.from_numpy(self._weights)
-
-        def part(i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
-            return lambda predicted, fixed: predicted["parts"][:, i]
-
-        seen = {i: name for i, name in enumerate(self._parts) if name.startswith(("residual", "structure"))}
-        parts = [Quantity(name, "nats", f"surprise of the {PARTS[name]}", part(i)) for i, name in seen.items()]
-        if not any(name in self.settings.parts for name in seen.values()):
-            return tuple(parts)  # measurements are no function of the image here
-        score = Quantity("score", "nats", "outlier score", lambda p, fixed: p["parts"] @ weights.to(p["parts"]))
-        return score, *parts
+        """Return the parts that depend on the pixels, residual and structure, and the score."""
+        return make_quantities(self._parts, self._weights)
 
     def _residuals(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, Tensor]:
         """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2)."""
@@ -402,7 +393,11 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         self, store: Reader, indices: np.ndarray, predictions: Arrays, truth: Arrays, evaluation: Evaluation
     ) -> "dict[str, Figure]":
         """Draw ranked sheet, score against signal-to-noise ratio, and histogram, curves and kinds of known oddities."""
-        return draw_figures(store, indices, predictions, truth, evaluation, self._parts)
+        drawn = draw_figures(store, indices, predictions, truth, evaluation, self._parts)
+        judged = [model for model in evaluation.models if "generated" in model.task.context.constants]
+        if judged and self.context.size:
+            drawn["generated"], drawn["generated_form"] = draw_generated(judged[0], store, indices)
+        return drawn
 
 
 TASK = Outliers

@@ -1,14 +1,17 @@
-"""Losses of the adversarial networks, by name."""
+"""Losses of the adversarial networks, by name, and what their critics see."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from astrodl import distributed
+from astrodl.losses import stable_asinh
 from astrodl.tasks.outliers.settings import Method
 
-__all__ = ["METHODS", "Adversary"]
+__all__ = ["METHODS", "Adversary", "add_noise", "mix_codes"]
 
 
 class Adversary(NamedTuple):
@@ -54,3 +57,25 @@ METHODS: Mapping[Method, Adversary] = {
     "wgan_gp": Adversary(_negative_distance, _mean_value, penalty=True),
     "infogan": Adversary(_cross_entropy, _log_probability, information=True),
 }
+
+
+def mix_codes(codes: Tensor) -> Tensor:
+    """Return codes of galaxies to generate: the first half of the whole batch are encoded ones, the others are drawn.
+
+    Parameters
+    ----------
+    codes : (B, D) tensor
+        Codes of the real galaxies of this process.
+    """
+    rank, n_ranks = distributed.rank(), distributed.world_size()
+    n_objects = n_ranks * len(codes)
+    n_encoded = n_objects // 2
+    own = len(range(rank, n_encoded, n_ranks))
+    drawn = torch.randn(n_objects - n_encoded, codes.shape[1], device=codes.device)
+    return torch.cat([codes[:own], drawn[rank + own * n_ranks - n_encoded :: n_ranks]])
+
+
+def add_noise(clean: Tensor, sky: Tensor, stretch: float) -> Tensor:
+    """Add the noise of the sky (B, C), in units of the softening, to noise-free images (B, C, H, W), in linear flux."""
+    linear = (clean.float() * stretch).clamp(-10, 10).sinh()
+    return stable_asinh(linear + sky[..., None, None] * distributed.randn_like(linear)) / stretch

@@ -1,5 +1,6 @@
 """Health of an adversarial training."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, enable_grad, nn
 
-from astrodl.data.batches import Batch
+from astrodl.data.batches import Batch, Dataset
 from astrodl.data.normalize import Normalization
 from astrodl.metrics.autoencoder import compare_samples
 from astrodl.metrics.generated import frechet_distance, standardize_measurements
 from astrodl.models.gan import EncoderGAN
 from astrodl.photometry.form import measure_form
 
-__all__ = ["COLLAPSED", "LEAST_JUDGED", "draw_galaxies", "judge_galaxies", "measure_health"]
+__all__ = ["COLLAPSED", "LEAST_JUDGED", "draw_galaxies", "judge_galaxies", "judge_generator", "measure_health"]
 
 COLLAPSED = 0.3
 """Diversity below which generated galaxies are so alike that the training has collapsed."""
@@ -112,3 +113,23 @@ def judge_galaxies(drawn: Mapping[str, np.ndarray], bands: Sequence[str]) -> dic
             test = compare_samples(values, generated[name], n_draws=2)
             judged["tests"][name] = [test.statistic, test.shift]
     return judged
+
+
+def judge_generator(
+    network: EncoderGAN, held_out: Dataset, normalization: Normalization, bands: Sequence[str]
+) -> dict[str, Any]:
+    """Compare generated galaxies with real ones; warn of a collapsed generator.
+
+    Returns
+    -------
+    dict
+        That of `judge_galaxies`, with `n_objects`, the number of real galaxies there were.
+    """
+    judged = judge_galaxies(draw_galaxies(network, held_out.in_order(128), normalization), bands)
+    if len(held_out) >= LEAST_JUDGED and judged["diversity"] < COLLAPSED:
+        warnings.warn(
+            f"outliers: the generator has collapsed: its galaxies scatter {judged['diversity']:.2f} times as much as "
+            f"those it redraws (healthy: above {COLLAPSED}); train longer, or choose another method",
+            stacklevel=3,
+        )
+    return {**judged, "n_objects": len(held_out)}

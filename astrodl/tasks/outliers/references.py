@@ -5,19 +5,21 @@ from torch import Tensor
 
 from astrodl.data.batches import Batch, Dataset
 from astrodl.data.structure import count_numbers, fit_scaling
+from astrodl.models.flow import fit_flow
 from astrodl.models.gan import N_COMPONENTS, EncoderGAN
 from astrodl.models.neighbours import MAX_REFERENCES, choose_ordinary, fit_components
+from astrodl.tasks.outliers.representation import Representation
 
 __all__ = ["fit_references", "measure_distances"]
 
+_SPACES = ("features", "structure", "vector")
 
-def fit_references(network: EncoderGAN, train: Dataset, n_bands: int) -> int:
+
+def fit_references(network: EncoderGAN, train: Dataset, n_bands: int, representation: Representation | None) -> int:
     """Keep the vectors of ordinary training objects in the network; return their number."""
     step = -(-len(train) // MAX_REFERENCES)
-    batches = [
-        {name: tensor[::step] for name, tensor in batch.items() if name in ("features", "structure")}
-        for batch in train.in_order(128 * step)
-    ]
+    thinned = ({name: tensor[::step] for name, tensor in batch.items()} for batch in train.in_order(128 * step))
+    batches = [_select(network, batch, representation) for batch in thinned]
     chosen = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     if "structure" in chosen:
         structure = chosen["structure"]
@@ -28,17 +30,31 @@ def fit_references(network: EncoderGAN, train: Dataset, n_bands: int) -> int:
     kept = choose_ordinary(spaces)
     network.neighbours.fill([vectors[kept] for vectors in spaces])
     network.ellipsoid.fill(spaces[0][kept])
+    if network.flow is not None:
+        fit_flow(network.flow, torch.cat([vectors[kept] for vectors in spaces], 1))
     return len(kept)
 
 
-def measure_distances(network: EncoderGAN, batch: Batch) -> Tensor:
-    """Measure what follows the residual in `settings.PARTS`, without images that of the features, (B, Q)."""
-    spaces = _find_spaces(network, batch)
-    return torch.cat([network.neighbours(spaces), network.ellipsoid(spaces[0])], dim=1)
+def measure_distances(network: EncoderGAN, batch: Batch, representation: Representation | None) -> Tensor:
+    """Measure what follows the residual in `settings.PARTS`, as far as there is a space for it, (B, Q)."""
+    spaces = _find_spaces(network, _select(network, batch, representation))
+    measured = [network.neighbours(spaces), network.ellipsoid(spaces[0])]
+    if network.flow is not None:
+        measured.append(-network.flow(torch.cat(spaces, 1))[:, None])
+    return torch.cat(measured, dim=1)
+
+
+def _select(network: EncoderGAN, batch: Batch, representation: Representation | None) -> Batch:
+    """Return what the spaces are made of."""
+    if representation is not None:
+        assert network.representation is not None
+        batch = representation.add_vectors(network.representation, batch)
+    return {name: batch[name] for name in _SPACES if name in batch}
 
 
 def _find_spaces(network: EncoderGAN, batch: Batch) -> list[Tensor]:
-    """Return the vectors in which neighbours are sought: features, and components of the structure numbers."""
-    if "structure" not in batch:
-        return [batch["features"]]
-    return [batch["features"], (batch["structure"] - network.structure_centre) @ network.structure_axes]
+    """Return the vectors in which neighbours are sought: features, components of the structure, other vectors."""
+    spaces = dict(batch)
+    if "structure" in batch:
+        spaces["structure"] = (batch["structure"] - network.structure_centre) @ network.structure_axes
+    return [spaces[name] for name in _SPACES if name in spaces]

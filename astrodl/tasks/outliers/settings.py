@@ -1,28 +1,59 @@
 """Settings of the outliers."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from astrodl.config import Fraction, TaskSettings, TrainSettings
 from astrodl.tasks.catalog_columns import ClassName
 
-__all__ = ["DEFAULT_PARTS", "PARTS", "Method", "OutlierSettings", "OutlierTraining", "Part"]
+__all__ = [
+    "DEFAULT_PARTS",
+    "IMAGE_SETTINGS",
+    "PARTS",
+    "PARTS_OF_FEATURES",
+    "Method",
+    "OutlierSettings",
+    "OutlierTraining",
+    "Part",
+]
 
 Method = Literal["gan", "dcgan", "wgan", "wgan_gp", "infogan"]
-Part = Literal["residual", "features", "structure", "features_density", "structure_density", "mahalanobis"]
+Part = Literal[
+    "residual",
+    "features",
+    "structure",
+    "representation",
+    "features_density",
+    "structure_density",
+    "representation_density",
+    "mahalanobis",
+    "flow",
+]
 PARTS: Mapping[Part, str] = {
     "residual": "residual image",
     "features": "distance to neighbours in features",
     "structure": "distance to neighbours in structure",
+    "representation": "distance to neighbours in the vectors of another model",
     "features_density": "density in features, relative to that of the neighbours",
     "structure_density": "density in structure, relative to that of the neighbours",
+    "representation_density": "density in the vectors of another model, relative to that of the neighbours",
     "mahalanobis": "Mahalanobis distance in features",
+    "flow": "density of a normalising flow",
 }
-"""Parts of the score that are measured, with what is rare."""
-DEFAULT_PARTS: tuple[Part, ...] = ("features", "structure", "features_density", "structure_density")
-"""Parts that the score adds up: chosen on training and validation objects of simulated surveys."""
+"""Parts of the score in the order in which they are measured, with what is rare."""
+DEFAULT_PARTS: tuple[Part, ...] = ("residual", "features", "structure", "features_density", "structure_density")
+"""Parts that the score adds up: the last four chosen on training and validation objects of simulated surveys, the first
+by a rule on a survey that nothing else was chosen on."""
+PARTS_OF_FEATURES: tuple[Part, ...] = ("features", "features_density")
+"""Parts that the score adds up without images."""
+
+IMAGE_SETTINGS = (
+    "method", "spectral_norm", "critic", "generator", "penalty", "weight_limit", "information", "adversarial", "widths",
+    "critic_widths", "representation",
+)  # fmt: skip
+"""Settings that a survey without images refuses."""
 
 
 class OutlierTraining(TrainSettings):
@@ -65,7 +96,10 @@ class OutlierSettings(TaskSettings):
     moments: Annotated[float, Field(ge=0)] = 0.1
     """Weight of the penalty that keeps the distribution of the codes standard normal."""
     parts: Annotated[tuple[Part, ...], Field(min_length=1)] = DEFAULT_PARTS
-    """Parts whose surprise the score adds up; all are measured, and columns of the catalogue."""
+    """Parts whose surprise the score adds up; all are measured, and columns of the catalogue (`flow` only if named)."""
+    representation: str | None = None
+    """Path of a trained model, such as a latent map, whose vectors are one more space for the parts `representation`
+    and `representation_density`; it is copied into the model."""
     exclude: tuple[ClassName, ...] = ()
     """Kinds in the column `target` that training and validation leave out, and that alone count as oddities then."""
     target: str = "oddity"
@@ -75,3 +109,13 @@ class OutlierSettings(TaskSettings):
     critic_widths: tuple[int, ...] = (16, 32, 64, 64)
     """Channels of the critic; its gradient penalty is the most expensive part of an update."""
     train: OutlierTraining = OutlierTraining()
+
+    @model_validator(mode="after")
+    def _require_representation(self) -> Self:
+        named = [part for part in self.parts if part.startswith("representation")]
+        if named and self.representation is None:
+            raise ValueError(
+                f"parts: {named[0]}: measures distances in the vectors of another model; give its path in "
+                "representation, or leave the part out"
+            )
+        return self

@@ -1,6 +1,7 @@
 """Segmentation of star-forming clumps and of bulge and disk light, with the bulge-to-total ratio."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,7 +23,8 @@ from astrodl.tasks.base import Arrays, Evaluation, Task
 from astrodl.tasks.inputs import fit_standardization, network_input, scale_free_features, select_columns, standardize
 from astrodl.tasks.metric import Metric, Metrics
 from astrodl.tasks.segmentation import clumps, ratio, scoring, shape
-from astrodl.tasks.segmentation.labels import Labels, draw_centres, labelled_bands, missing_label
+from astrodl.tasks.segmentation.columns import describe_columns
+from astrodl.tasks.segmentation.labels import MASKS, Labels, draw_centres, labelled_bands, missing_label, read_masks
 from astrodl.tasks.segmentation.point_spread import describe_psf, fit_psf_scaling
 from astrodl.tasks.segmentation.quantities import list_quantities
 from astrodl.tasks.segmentation.settings import SegmentationSettings, SegmentationTraining
@@ -47,6 +49,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         Metric("clump_purity", "high"),
         Metric("clump_f1", "high", "clump F1"),
         Metric("bright_completeness", "high", "completeness of bright clumps"),
+        *scoring.MASK_METRICS,
         Metric("fraction_mae", "low", "bulge fraction MAE"),
         Metric("bt_bias", 0.0, "B/T bias"),
         Metric("bt_rmse", "low", "B/T RMSE"),
@@ -81,6 +84,9 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         }
         if names:
             constants |= fit_standardization(store.features(names, train))
+        masks = [name for name in MASKS if name in store.label_names and getattr(settings.losses, name)]
+        if masks:
+            constants["masks"] = masks
         return constants | clumps.fit_photometry(settings, store, train, band)
 
     @classmethod
@@ -114,6 +120,12 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         return [self.context.bands[number] for number in self.context.constants["fraction_bands"]]
 
     @property
+    def masks(self) -> list[str]:
+        """Further masks that the network predicts: the galaxy against its neighbours, bar, arms."""
+        names: list[str] = self.context.constants.get("masks", [])
+        return names
+
+    @property
     def _reference(self) -> int:
         """Position of the reference band among the bands of the fractions."""
         return self.fraction_bands.index(self.reference_band)
@@ -144,6 +156,10 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         labels = self.labels(store, indices, all_bands=True)
         mask, shapes = labels.mask(self.settings), self.context.constants["shape"]
         known: Arrays = {"shape": shape.targets(shapes, store, indices)} if shapes else {}
+        if self.masks:
+            known["masks"] = np.stack([*read_masks(self.masks, store, indices, labels).values()], axis=1).astype(
+                np.float32
+            )
         return {
             **known,
             "mask": mask.astype(np.float32),
@@ -166,6 +182,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             n_features=2 * len(constants["features"]),
             n_condition=len(constants["psf"]["mean"]) if constants["psf"] is not None else 0,
             n_shapes=len(constants["shape"]),
+            n_masks=len(self.masks),
             widths=settings.widths,
             dropout=settings.dropout,
             options=settings.unet.model_dump(),
@@ -181,7 +198,8 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
         return loss, terms
 
     def _weight(self, name: str) -> float:
-        return float(getattr(self.settings.losses, name)) if name != "shape" or self.context.constants["shape"] else 0.0
+        absent = (name == "shape" and not self.context.constants["shape"]) or (name in MASKS and name not in self.masks)
+        return 0.0 if absent else float(getattr(self.settings.losses, name))
 
     def _terms(self, output: dict[str, Tensor], batch: Batch) -> dict[str, Any]:
         """Return the losses by name, each to be called."""
@@ -199,6 +217,12 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             share = functional.log_softmax(output["fraction"].float(), dim=2)
             return pooled_mean(-weight * (batch["fraction"] * share).sum(2), weight, least=1.0)
 
+        def extra(name: str) -> Tensor:
+            logits, known = (maps["masks"][:, self.masks.index(name)].float() for maps in (output, batch))
+            entropy = functional.binary_cross_entropy_with_logits(logits, known, reduction="none")
+            weight = torch.ones_like(entropy) if name == "segment" else light[:, self._reference].clamp(0, 3)
+            return pooled_mean(weight * entropy, weight, least=1.0)
+
         def likelihood() -> Tensor:
             sigma = torch.full_like(place, ratio.SMEAR)
             return soft_cross_entropy(output["bt"], smear_targets(place, edges, sigma)).mean()
@@ -215,6 +239,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "likelihood": likelihood,
             "crps": lambda: crps_bins(output["bt"].softmax(1), edges, place).mean(),
             "shape": lambda: shape.likelihood(output["shape"], batch["shape"]),
+            **{name: partial(extra, name) for name in MASKS},
         }
 
     def calibrate(self, network: DecompositionUNet, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
@@ -265,6 +290,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             "clump_light": summed[:, k, 2],
             **shapes,
         }
+        predicted |= {name: sums[name] for name in self.masks}
         if len(self.fraction_bands) > 1:
             predicted |= {"fraction": fraction[:, :, :2], "band_fraction": summed[:, :, [0, 2]].flatten(1)}
         return predicted
@@ -288,12 +314,12 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
             vectors.append(unet.bottleneck.float())
         return torch.stack(vectors).mean(0)
 
-    @staticmethod
-    def to_maps(output: dict[str, Tensor]) -> dict[str, Tensor]:
+    def to_maps(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
         """Turn the logits of the network into probabilities, fractions that sum to one, and light."""
         return {
             "clump": torch.sigmoid(output["clump"].float()),
             "centre": torch.sigmoid(output["centre"].float()),
+            **{name: torch.sigmoid(output["masks"][:, k].float()) for k, name in enumerate(self.masks)},
             "fraction": output["fraction"].float().softmax(2),
             "light": output["light"].float(),
         }
@@ -330,32 +356,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
 
     def columns(self, predictions: Arrays) -> list[Column]:
         """Return the bulge-to-total ratio with its interval, the number of clumps and their share of the light."""
-        part = "phot.flux;arith.ratio"
-        described = {
-            "bt": ("bulge-to-total flux ratio", part),
-            "bt_error": ("its 68 % error", "stat.error;arith.ratio"),
-            "bt_low68": ("lower end of its 68 % interval", "phot.flux;arith.ratio;stat.min"),
-            "bt_high68": ("upper end of its 68 % interval", "phot.flux;arith.ratio;stat.max"),
-            "bt_zero": ("probability that there is no bulge", "stat.probability"),
-            "bt_one": ("probability that there is nothing but a bulge", "stat.probability"),
-            "n_clumps": ("number of clumps", "meta.number"),
-            "clump_light": ("share of the clumps in the light of the galaxy", part),
-        }
-        columns = [
-            Column(f"segmentation_{name}", predictions[name], None, about, ucd)
-            for name, (about, ucd) in described.items()
-        ]
-        columns += shape.columns(predictions, self.context.constants["shape"])
-        if "band_fraction" in predictions:
-            for number, band in enumerate(self.fraction_bands):
-                bulge, clump = (
-                    predictions["band_fraction"][:, 2 * number],
-                    predictions["band_fraction"][:, 2 * number + 1],
-                )
-                columns.append(Column(f"segmentation_bt_{band}", bulge, None, f"bulge-to-total ratio in {band}", part))
-                about = f"share of the clumps in the light in {band}"
-                columns.append(Column(f"segmentation_clump_light_{band}", clump, None, about, part))
-        return columns
+        return describe_columns(predictions, self.fraction_bands, self.context.constants["shape"])
 
     def write_product(self, name: str, path: Path, store: Reader, blocks: Iterator[tuple[np.ndarray, Arrays]]) -> None:
         """Write the table of clumps."""
@@ -366,13 +367,16 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
     def truth(self, store: Reader, indices: np.ndarray) -> Arrays:
         """Return masks, fractions, flux weights, ratio, and the list of clumps of all objects."""
         shapes = shape.read(self.context.constants["shape"], store, indices)
-        return scoring.truth(self.settings, self.labels(store, indices)) | {f"true_{n}": v for n, v in shapes.items()}
+        known = {f"true_{name}": values for name, values in shapes.items()}
+        labels = self.labels(store, indices)
+        return scoring.truth(self.settings, labels) | read_masks(self.masks, store, indices, labels) | known
 
     def describe_metrics(self) -> tuple[Metric, ...]:
-        """Return the metrics, those of radius, index and axis ratio where these are predicted."""
+        """Return the metrics, those of masks, radius, index and axis ratio where these are predicted."""
         absent = {
             metric for metric in shape.METRICS if metric.name.rsplit("_", 1)[0] not in self.context.constants["shape"]
         }
+        absent |= {metric for metric in scoring.MASK_METRICS if metric.name.rsplit("_", 1)[0] not in self.masks}
         return tuple(metric for metric in self.metrics if metric not in absent)
 
     def score(self, predictions: Arrays, truth: Arrays, reference: Arrays) -> Metrics:

@@ -33,6 +33,7 @@ __all__ = [
     "half_light_radius",
     "is_real",
     "listed",
+    "measure_block",
     "pad",
     "write",
 ]
@@ -262,7 +263,7 @@ def write(path: Path, task: "Segmentation", store: Reader, blocks: Iterator[tupl
     """Write the table of the clumps of all objects of a store; only the table is in memory, not the images."""
     start, parts = 0, []
     for object_id, predictions in blocks:
-        parts.append(_measure_block(task, store, np.arange(start, start + len(object_id)), object_id, predictions))
+        parts.append(measure_block(task, store, np.arange(start, start + len(object_id)), object_id, predictions))
         start += len(object_id)
     flux, error = (np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "error"))
     values = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
@@ -289,7 +290,7 @@ _DESCRIBED: dict[str, tuple[str | None, str, str]] = {
 }
 
 
-def _measure_block(
+def measure_block(
     task: "Segmentation", store: Reader, indices: np.ndarray, object_id: np.ndarray, predictions: Arrays
 ) -> _Block:
     """Measure the clumps of a block of objects."""

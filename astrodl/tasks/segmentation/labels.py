@@ -9,7 +9,11 @@ from astrodl.photometry.clumps import TrueClumps, true_clumps
 from astrodl.store import Reader
 from astrodl.tasks.segmentation.settings import SegmentationSettings
 
-__all__ = ["Labels", "draw_centres", "labelled_bands", "missing_label"]
+__all__ = ["MASKS", "Labels", "draw_centres", "labelled_bands", "missing_label", "read_masks", "read_segment"]
+
+MASKS = ("segment", "bar", "arm")
+"""Pixel labels of further masks: the number of the brightest source of each pixel, 0 for none, as SExtractor and
+photutils write it; the light of the bar and of the spiral arms in the reference band."""
 
 _CENTRE_PIXELS = 1.0
 """Gaussian sigma of a clump in the map of the centres."""
@@ -78,9 +82,32 @@ class Labels(NamedTuple):
         mask: np.ndarray = (clump > settings.clump_sigma * sigma) & (clump > settings.clump_contrast * (bulge + disk))
         return mask
 
+    def share(self, light: np.ndarray) -> np.ndarray:
+        """Return the share of light (n, y, x) in that of the reference band, between 0 and 1."""
+        share: np.ndarray = np.clip(light / np.maximum(self.total[:, self.reference], 1e-12), 0, 1).astype(np.float32)
+        return share
+
     def clumps(self, mask: np.ndarray) -> TrueClumps:
         """List the true clumps in the reference band."""
         return true_clumps(self.flux[:, self.reference, 2], mask, self.sigma[:, self.reference])
+
+
+def read_segment(store: Reader, indices: np.ndarray) -> np.ndarray:
+    """Read the segment of the source at the centre of each cutout, (n, y, x) bool; empty where there is none."""
+    numbers = store.label("segment", indices)
+    middle = numbers.shape[-1] // 2
+    own = numbers[:, middle, middle][:, None, None]
+    segment: np.ndarray = (numbers == own) & (own > 0)
+    return segment
+
+
+def read_masks(names: list[str], store: Reader, indices: np.ndarray, labels: Labels) -> dict[str, np.ndarray]:
+    """Read those of `MASKS` that the store has: the segment as boolean, bar and arms as shares of the light."""
+    return {
+        name: read_segment(store, indices) if name == "segment" else labels.share(store.label(name, indices))
+        for name in names
+        if name in store.label_names
+    }
 
 
 def draw_centres(truth: TrueClumps, n_images: int, size: int) -> np.ndarray:

@@ -15,10 +15,10 @@ from astrodl.tasks.bands import shared_features
 from astrodl.tasks.base import Arrays, Evaluation
 from astrodl.tasks.colour import colour
 from astrodl.tasks.inputs import scale_free_features
-from astrodl.tasks.metric import Metrics, bootstrap_metrics
+from astrodl.tasks.metric import Metric, Metrics, bootstrap_metrics
 from astrodl.tasks.segmentation import shape
 from astrodl.tasks.segmentation.clumps import MATCH_PIXELS, is_real, listed, pad
-from astrodl.tasks.segmentation.labels import Labels
+from astrodl.tasks.segmentation.labels import Labels, read_segment
 from astrodl.tasks.segmentation.ratio import is_open
 from astrodl.tasks.segmentation.settings import SegmentationSettings
 
@@ -27,14 +27,22 @@ if TYPE_CHECKING:
 
     from astrodl.tasks.segmentation import Segmentation
 
-__all__ = ["BRIGHT_CONTRAST", "BRIGHT_SNR", "baselines", "figures", "match", "score", "truth"]
+__all__ = ["BRIGHT_CONTRAST", "BRIGHT_SNR", "MASK_METRICS", "baselines", "figures", "match", "score", "truth"]
 
 BRIGHT_SNR = 5.0
 """Bright clumps have this signal-to-noise ratio ..."""
 BRIGHT_CONTRAST = 0.03
 """... and this share of the flux of the galaxy."""
+MASK_METRICS = (
+    Metric("segment_iou", "high", "galaxy IoU"),
+    Metric("bar_mae", "low", "bar MAE", network_only=True),
+    Metric("arm_mae", "low", "arm MAE", network_only=True),
+)
+"""Mean over galaxies: of the intersection over union of their segments, and of the error of shares of the light."""
 _TUNED = 1000
 """Training objects on which the finders of clumps are tuned."""
+_TUNED_SEGMENTS = 100
+"""Those on which the threshold of segments is tuned."""
 _MOST_CLUMPS = 64
 """True clumps per object, and those of a baseline."""
 
@@ -97,6 +105,13 @@ def score(predictions: Arrays, truth: Arrays, threshold: float) -> Metrics:
         inside = (predictions["bt_low68"] <= truth["bt"]) & (truth["bt"] <= predictions["bt_high68"])
         open_ones = is_open(predictions)
         metrics |= bootstrap_metrics({"bt_coverage_68": np.mean}, (inside[open_ones] if open_ones.any() else inside))
+    if "segment" in predictions and "segment" in truth:
+        image_iou = metrics_of.iou_per_image(truth["segment"], predictions["segment"] > 0.5)
+        metrics |= bootstrap_metrics({"segment_iou": np.nanmean}, image_iou)
+    for name in ("bar", "arm"):
+        if name in predictions and name in truth:
+            error = metrics_of.fraction_mae(truth[name], predictions[name], truth["weight"])
+            metrics |= bootstrap_metrics({f"{name}_mae": np.nanmean}, error)
     return metrics | shape.score(predictions, truth)
 
 
@@ -124,6 +139,10 @@ def baselines(
     features = shared_features(scale_free_features, train_store, train, test_store, test)
     forest = classical.forest_bt(features[0], known["bt"], features[1])
     shared: Arrays = {"clump": mask, "threshold": np.array(0.5)}
+    if "segment" in task.masks and "segment" in train_store.label_names:
+        few = slice(None, None, -(-len(train) // _TUNED_SEGMENTS))
+        threshold = classical.fit_central_segment(images[few], sky[few], read_segment(train_store, train[few]))
+        shared["segment"] = classical.central_segment(new, new_sky, threshold)
     flat, radial = np.broadcast_to(constant, new.shape), np.broadcast_to(profile, new.shape)
     mean = classical.constant_bt(known["bt"], len(test))
     boosted = classical.boosted_bt(features[0], known["bt"], features[1])
@@ -157,7 +176,10 @@ def figures(
             clump_predicted=mask[chosen],
             bulge_truth=np.where(lit, truth["bulge_fraction"], np.nan)[chosen],
             bulge_predicted=np.where(lit, predictions["bulge_fraction"], np.nan)[chosen],
-            titles=[str(name) for name in store.object_id[indices[chosen]]],
+            titles=[
+                f"{store.object_id[indices[row]]}: B/T {truth['bt'][row]:.2f}, predicted {predictions['bt'][row]:.2f}"
+                for row in chosen
+            ],
             n_total=len(indices),
             positions=[_positions(truth, predictions, row) for row in chosen],
         ),

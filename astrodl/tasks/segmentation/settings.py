@@ -60,6 +60,12 @@ class LossWeights(Section):
     """Cross-entropy of the flux fractions, weighted with the light."""
     light: Weight = 2.0
     """Smooth L1 loss of the arsinh of the noise-free light."""
+    segment: Weight = 1.0
+    """Binary cross-entropy of the galaxy against its neighbours, where the store has the label `segment`."""
+    bar: Weight = 0.3
+    """Cross-entropy of the share of the bar in the light of each pixel, where the store has the label `bar`."""
+    arm: Weight = 0.3
+    """Cross-entropy of the share of the spiral arms, where the store has the label `arm`."""
     summed: Weight = 1.0
     """Absolute error of the bulge-to-total ratios from the summed maps."""
     likelihood: Weight = 0.1
