@@ -244,8 +244,8 @@ def real(part: str, *metrics: str) -> str:
     n_test = study.read_json(first / "metrics.json")["n_objects"]
     about = (
         f"{study.count_training(first, part):,} training and {n_test:,} test galaxies. Networks: mean and standard "
-        f"deviation over {len(next(iter(runs.values())))} seeds. Components: bootstrap errors, "
-        "which those of a network equal.\n"
+        f"deviation over {len(next(iter(runs.values())))} seeds. Errors of the components are "
+        "bootstrap errors; those of a network are alike.\n"
     )
     return about + "\n" + study.table(["vectors", *(f"`{metric}`" for metric in metrics)], rows)
 

@@ -26,7 +26,7 @@ from astrodl.tasks.base import Arrays, Evaluation, Task
 from astrodl.tasks.catalog_columns import class_names, read_numbers
 from astrodl.tasks.inputs import fit_standardization, fit_units, select_columns, standardize
 from astrodl.tasks.latent.diagnosis import N_DIAGNOSED, draw_diagnosis
-from astrodl.tasks.latent.methods import METHODS, Method
+from astrodl.tasks.latent.methods import METHODS, Method, noise_of
 from astrodl.tasks.latent.report import METRICS, describe_metrics, draw_figures, score
 from astrodl.tasks.latent.settings import LatentSettings, settings_of_colours
 from astrodl.tasks.latent.summary import fit_axes, fit_hubble, fit_map, fit_response
@@ -161,7 +161,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
 
     def loss(self, network: LatentNetwork, batch: Batch, phase: str, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of the method."""
-        return self.method.loss(network.core, {"seen": batch["image"], **batch, "error": _errors(batch)}, done)
+        return self.method.loss(network.core, {"seen": batch["image"], **batch, "error": noise_of(batch)}, done)
 
     def calibrate(self, network: LatentNetwork, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
         """Fit axes, Hubble coordinate and map to the training objects; they are weights of the network."""
@@ -251,7 +251,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
             shifts = self._shift_by_noise(network, batch, codes) @ network.axes
             errors, hubble_error = shifts.square().mean(0).sqrt(), (shifts @ network.hubble).square().mean(0).sqrt()
         decoded = network.decode(vectors, self._depth(batch)).float()
-        chi2 = ((batch["image"] - decoded) / _errors(batch)).square().flatten(1).mean(1)
+        chi2 = ((batch["image"] - decoded) / noise_of(batch)).square().flatten(1).mean(1)
         predicted = {"latent": vectors, "latent_error": errors, "map": network.map(vectors), "chi2": chi2}
         if self.context.size:
             predicted |= {"hubble": vectors @ network.hubble, "hubble_error": hubble_error}
@@ -267,7 +267,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
 
     def _shift_by_noise(self, network: LatentNetwork, batch: Batch, codes: Tensor) -> Tensor:
         """Return by how much codes (views, B, D) move under noise patterns, each in another view: (patterns, B, D)."""
-        image, error, shifts = batch["image"], _errors(batch), []
+        image, error, shifts = batch["image"], noise_of(batch), []
         generator = torch.Generator().manual_seed(0)
         with self._fast(image):
             for number in range(_N_NOISY):
@@ -354,7 +354,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
             found["pca_2"] = classical.project_on_components(of_train, of_test, "image", 2)
         if "structure" in of_train:
             found["structure_pca"] = classical.project_on_components(of_train, of_test, "structure", dimensions)
-        error = _errors({name: torch.from_numpy(array) for name, array in of_test.items()}).numpy()
+        error = noise_of({name: torch.from_numpy(array) for name, array in of_test.items()}).numpy()
         predicted = {}
         for name, parts in found.items():
             of_others, of_training = parts.arrays()
@@ -380,7 +380,7 @@ class Latent(Task[LatentSettings, LatentNetwork]):
             return {}
         chosen = np.unique(np.linspace(0, len(indices) - 1, min(len(indices), N_DIAGNOSED)).astype(int))
         inputs = self.inputs(self.read(store, indices[chosen]))
-        error = _errors({name: torch.from_numpy(array) for name, array in inputs.items()}).numpy()
+        error = noise_of({name: torch.from_numpy(array) for name, array in inputs.items()}).numpy()
         some = {name: predictions[name][chosen] for name in ("latent", "latent_error", "hubble")}
         bands = tuple(self.context.bands)
         return draw_diagnosis(network, some, inputs, error, bands, prior=self.method.variational)
@@ -392,13 +392,6 @@ def _make_views(
     """Return canonical views as the settings say, and their sky noise before the scaling."""
     chosen = {"size": settings.view, "extent": settings.extent, "softening": settings.softening}
     return make_views(images, sky_sigma, units=constants.get("units"), **chosen)  # type: ignore[arg-type]
-
-
-def _errors(batch: Batch) -> Tensor:
-    """Return the noise of each number of an input on its scale; arsinh reduces the noise of bright pixels."""
-    if "error" in batch:
-        return batch["error"]
-    return (batch["noise"][..., None, None] / torch.cosh(batch["image"])).clamp(1e-3, 10)
 
 
 TASK = Latent

@@ -21,7 +21,7 @@ from astrodl.models.symmetries import apply_symmetry
 from astrodl.tasks.latent.anchor import Anchor, start_at_components
 from astrodl.tasks.latent.settings import LatentSettings
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["METHODS", "Method", "noise_of"]
 
 Terms = dict[str, Tensor]
 _NONE = NuisanceSettings(
@@ -310,3 +310,10 @@ METHODS: Mapping[str, type[Method]] = MappingProxyType(
     }
 )
 """Methods by the name in the settings."""
+
+
+def noise_of(batch: Batch) -> Tensor:
+    """Return the noise of each number of an input on its scale; arsinh reduces the noise of bright pixels."""
+    if "error" in batch:
+        return batch["error"]
+    return (batch["noise"][..., None, None] / torch.cosh(batch["image"])).clamp(1e-3, 10)
