@@ -124,7 +124,7 @@ def test_vectors_of_another_model_and_a_flow_are_parts_and_the_file_stands_alone
     trained_model: Callable[[str], Path], store: Path, tmp_path: Path
 ) -> None:
     copied = tmp_path / "latent.safetensors"
-    copied.write_bytes(trained_model("latent").read_bytes())
+    copied.write_bytes((trained_model("latent") / "model.safetensors").read_bytes())
     parts = ["features", "representation", "representation_density", "flow"]
     settings = {**small_settings("outliers", epochs=1), "representation": str(copied), "parts": parts}
     train_model("outliers", store, tmp_path / "trained", settings)
@@ -149,7 +149,7 @@ def test_a_representation_of_other_bands_is_refused(trained_model: Callable[[str
     with open_store(store) as reader:
         other = SimpleNamespace(bands=("u", *reader.bands[1:]), unit=reader.unit, size=reader.size, path="other.h5")
     with pytest.raises(ConfigError, match=r"is of bands .* other.h5 has u"):
-        describe_model(str(trained_model("latent")), other)
+        describe_model(str(trained_model("latent") / "model.safetensors"), other)
 
 
 def test_sheets_of_generated_galaxies_are_written_during_the_training(store: Path, tmp_path: Path) -> None:
