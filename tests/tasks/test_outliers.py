@@ -1,5 +1,6 @@
 """Residuals of the outlier network."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -119,18 +120,11 @@ def test_health_sees_a_collapsed_generator_and_the_gradient_of_a_linear_critic()
     assert measure_health(critic, real, real, alike, alike)["diversity"] == 0 < COLLAPSED
 
 
-@pytest.fixture(scope="module")
-def latent_model(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("latent")
-    train_model("latent", store, folder, small_settings("latent", epochs=1))
-    return folder / "model.safetensors"
-
-
 def test_vectors_of_another_model_and_a_flow_are_parts_and_the_file_stands_alone(
-    latent_model: Path, store: Path, tmp_path: Path
+    trained_model: Callable[[str], Path], store: Path, tmp_path: Path
 ) -> None:
     copied = tmp_path / "latent.safetensors"
-    copied.write_bytes(latent_model.read_bytes())
+    copied.write_bytes((trained_model("latent") / "model.safetensors").read_bytes())
     parts = ["features", "representation", "representation_density", "flow"]
     settings = {**small_settings("outliers", epochs=1), "representation": str(copied), "parts": parts}
     train_model("outliers", store, tmp_path / "trained", settings)
@@ -149,13 +143,13 @@ def test_vectors_of_another_model_and_a_flow_are_parts_and_the_file_stands_alone
         torch.testing.assert_close(added["vector"], source.task.embed(source.network, inputs).float())
 
 
-def test_a_representation_of_other_bands_is_refused(latent_model: Path, store: Path, tmp_path: Path) -> None:
+def test_a_representation_of_other_bands_is_refused(trained_model: Callable[[str], Path], store: Path) -> None:
     with pytest.raises(ConfigError, match=r"give its path in representation"):
         make_task("outliers", store, {**small_settings("outliers"), "parts": ["representation"]})
     with open_store(store) as reader:
         other = SimpleNamespace(bands=("u", *reader.bands[1:]), unit=reader.unit, size=reader.size, path="other.h5")
     with pytest.raises(ConfigError, match=r"is of bands .* other.h5 has u"):
-        describe_model(str(latent_model), other)
+        describe_model(str(trained_model("latent") / "model.safetensors"), other)
 
 
 def test_sheets_of_generated_galaxies_are_written_during_the_training(store: Path, tmp_path: Path) -> None:
