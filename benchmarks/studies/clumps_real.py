@@ -50,8 +50,8 @@ class Gama:
     pixel_arcsec = 0.4
     n_each = 250
 
-    def __init__(self, data: Path) -> None:
-        self.data = data
+    def __init__(self, data: Path, compare_psf: bool = True) -> None:
+        self.data, self.compare_psf = data, compare_psf
 
     def ingest(self) -> None:
         """Simulate galaxies at each seeing with the same noise per pixel, and ingest them as one survey."""
@@ -86,7 +86,9 @@ class Gama:
 
     def page(self) -> str:
         """Write tables and sheet."""
-        models = {"network": self.train(True), "network without the point-spread function": self.train(False)}
+        models = {"network": self.train(True)}
+        if self.compare_psf:
+            models["network without the point-spread function"] = self.train(False)
         return "\n\n".join([self.simulated(models), self.real(models)])
 
     @cached_property
@@ -260,13 +262,14 @@ def main() -> None:
     parser.add_argument("part", choices=["gama", "egs"])
     parser.add_argument("folder", type=Path, help="folder of the study")
     parser.add_argument("data", type=Path, help="folder gama_r_segm or hst_egs_specz")
+    parser.add_argument("--one-network", action="store_true", help="gama: only the network with point-spread functions")
     parser.add_argument("--record", action="store_true", help="copy tables and figures into docs/")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
     data = options.data.resolve()
     os.chdir(options.folder)
-    real = {"gama": Gama, "egs": Egs}[options.part](data)
+    real = Gama(data, not options.one_network) if options.part == "gama" else Egs(data)
     study.PAGES.mkdir(exist_ok=True)
     write_text(study.PAGES / f"segmentation-{options.part}.md", real.page() + "\n")
     if options.record:
