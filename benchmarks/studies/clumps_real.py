@@ -150,8 +150,8 @@ class Gama:
         head = ["images", "galaxies", *models, f"photutils, {self.significance:g} σ", "photutils, 1.5 σ"]
         about = (
             "Intersection over union with the checked maps, mean (smallest to largest). The images are scaled to the "
-            "noise of the simulation, those of KiDS binned to pixels of 0.4 arcsec. Of the network's mask, the connected "
-            "part nearest to the centre counts, with holes filled."
+            "noise of the simulation, those of KiDS binned to pixels of 0.4 arcsec. Of the network's mask, the "
+            "connected part nearest to the centre counts, with holes filled."
         )
         figure = study.show("Segments of GAMA galaxies", "segmentation-gama.png", segment_sheet(shown))
         legend = "Black: checked by people; orange: network; blue: photutils."
