@@ -175,7 +175,7 @@ class Egs:
     bands = ("F606W", "F814W")
     zero_points = (26.486, 25.937)
     """AB magnitudes of one count per second (ACS/WFC, 2004)."""
-    n_objects = 700
+    n_objects = 1600
     pixel_arcsec = 0.06
 
     def __init__(self, data: Path) -> None:
@@ -218,7 +218,7 @@ class Egs:
             astrodl.simulate(settings, "simulated", progress=False)
             data = data_settings(settings, Path("simulated"))
             astrodl.ingest(IngestSettings(survey="egs", data=data), "store.h5")
-        settings = {"widths": WIDTHS, "views": 1, "photometry": False, "train": {"epochs": 6, "batch_size": 8}}
+        settings = {"widths": WIDTHS, "views": 1, "photometry": False, "train": {"epochs": 8, "batch_size": 8}}
         path = astrodl.train(
             "segmentation", "store.h5", "network", settings=settings, device="cpu", threads=1, progress=False
         )
