@@ -122,8 +122,7 @@ class Segmentation(Task[SegmentationSettings, DecompositionUNet]):
     @property
     def masks(self) -> list[str]:
         """Further masks that the network predicts: the galaxy against its neighbours, bar, arms."""
-        names: list[str] = self.context.constants.get("masks", [])
-        return names
+        return list(self.context.constants.get("masks", []))
 
     @property
     def _reference(self) -> int:
