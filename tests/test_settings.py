@@ -63,13 +63,14 @@ OTHERS: dict[str, dict[str, Any]] = {
         "softening": 0.3, "noise_floor": 0.5,
         "reconstruction": "l1", "effective_pixels": 100.0, "classes": "oddity", "properties": {"bt": "bt"},
         "widths": [16, 16], "method": "autoencoder", "free_bits": (9.0, {"method": "variational"}),
-        "nuisances": {"noise": 2.0},
+        "nuisances": {"noise": 2.0}, "view_weight": (5.0, {"method": "anchored"}),
     },
     "outliers": {
         "latent": 5, "autoencoder": 3, "critic": 2, "generator": 2, "penalty": 1.0, "adversarial": 0.5, "moments": 0.5,
         "parts": ["residual", "structure"], "exclude": ["ring"], "target": "class", "widths": [16, 16],
         "critic_widths": [16, 16], "method": "wgan", "spectral_norm": True, "weight_limit": (0.5, {"method": "wgan"}),
         "information": (9.0, {"method": "infogan"}),
+        "representation": ("no-such-model", {"parts": ["features", "representation"]}),
     },
 }  # fmt: skip
 """Task -> setting -> another value, perhaps with settings that let it have an effect."""

@@ -82,12 +82,12 @@ def rerank(
     check_count(n_objects)
     results = Path(results)
     table = results / "outliers" / "reranked.fits" if out is None else Path(out)
-    require_suffix(table, FITS_SUFFIXES)
     html = results / "outliers" / "reranked.html" if page is None else Path(page)
     files = (results / "store.h5", *list_predictions(results, "outliers"), labels)
     for output in (table, html):
         require_other_output(output, *files)
     require_other_output(html, table)
+    require_suffix(table, FITS_SUFFIXES)
     with open_store(results / "store.h5") as reader:
         sources = open_sources(reader, list_predictions(results, "outliers"))
         names = reader.object_id

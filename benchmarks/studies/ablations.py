@@ -65,15 +65,15 @@ def main() -> None:
     os.chdir(options.folder)
     if not Path("store.h5").exists():
         take(store, plan["objects"])
-    lines = []
-    for name, changed in plan["runs"].items():
-        run = measure(name, plan["settings"] | changed)
+    part, lines = plan["parts"]["segmentation-ablations"], []
+    for name, changed in part["runs"].items():
+        run = measure(name, part["settings"] | changed)
         cells = (f"{run['scores'][key]['value']:.3f} ± {run['scores'][key]['error']:.3f}" for key in METRICS)
         lines.append([name, *cells, f"{run['seconds']:.0f}"])
         print(*lines[-1], sep="  ", flush=True)
     about = (
         f"{plan['objects']['train']:,} training and {plan['objects']['test']:,} test galaxies, "
-        f"{plan['settings']['train']['epochs']} epochs, one view, one seed. Errors are bootstrap standard errors over "
+        f"{part['settings']['train']['epochs']} epochs, one view, one seed. Errors are bootstrap standard errors over "
         "the galaxies, the same in all rows; CPU seconds of the training. Written by `python "
         "benchmarks/studies/ablations.py FOLDER STORE --record`."
     )

@@ -140,7 +140,6 @@ def test_an_output_that_is_an_input_is_refused(store: Path, folder: Path, tmp_pa
         lambda out: write_shares("model.safetensors", "store.h5", out),
         lambda out: astrodl.inject("model.safetensors", "store.h5", out),
         lambda out: astrodl.segment("model.safetensors", ["image.fits"], out),
-        lambda out: astrodl.rerank("results", "labels.csv", out=out),
     ],
 )
 def test_a_name_that_promises_another_format_is_refused_before_the_work(write: Callable[[str], Any]) -> None:

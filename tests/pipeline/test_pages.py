@@ -281,3 +281,5 @@ def test_rerank_does_not_replace_its_inputs(results: Path, tmp_path: Path) -> No
     for options in ({"out": labels}, {"page": results / "store.h5"}, {"out": tmp_path / "x", "page": tmp_path / "x"}):
         with pytest.raises(AstrodlError, match="is an input"):
             astrodl.rerank(results, labels, **options)
+    with pytest.raises(AstrodlError, match=r"order\.csv: must end in \.fits"):
+        astrodl.rerank(results, labels, out=tmp_path / "order.csv")
