@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import hashlib
-import io
 import json
 import math
 import os
@@ -16,10 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import h5py
+from typing import Any
 
 __all__ = [
     "FilePath",
@@ -28,7 +24,6 @@ __all__ = [
     "exclusive_lock",
     "final_name",
     "replacing",
-    "replacing_hdf5",
     "require_regular",
     "write_json",
     "write_text",
@@ -40,7 +35,6 @@ FilePath = str | os.PathLike[str]
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-)?[0-9a-f]{32}\.tmp")
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-_LARGE_WRITE = 2**16  # bytes; HDF5 collects its own records in smaller blocks
 _LONGEST_WRITE = 24 * 3600.0  # seconds after which a temporary file of an unknown process counts as left over
 
 
@@ -165,79 +159,6 @@ def _machine() -> str:
     except OSError:
         place = socket.gethostname()
     return hashlib.sha256(place.encode()).hexdigest()[:8]
-
-
-@contextmanager
-def replacing_hdf5(path: FilePath) -> Iterator["h5py.File"]:
-    """Write an HDF5 file as `replacing` does; a full disk raises an `OSError`.
-
-    HDF5 cannot close a file that it cannot write, and then crashes at the end of the process.
-
-    Yields
-    ------
-    h5py.File
-        The new, empty file.
-    """
-    import h5py
-
-    with replacing(path) as temporary, _ClosableFile(temporary, "w+") as raw:
-        try:
-            # a fixed format (1.10), so that other versions of the library write the same bytes
-            with h5py.File(raw, "w", libver=("v110", "v110")) as file:
-                yield file
-        finally:
-            if raw.failure is not None:
-                raise raw.failure  # also instead of an error that follows from it
-
-
-class _ClosableFile(io.FileIO):
-    """File that notes the first error of writing, and then keeps in memory what is written.
-
-    The error is raised at once where much is written, so that a verb does not go on in vain. HDF5 could not flush its
-    own, small records if each of them raised an error, and crashes if it reads other bytes than it has written.
-    """
-
-    failure: OSError | None = None
-
-    def __init__(self, path: FilePath, mode: str) -> None:
-        super().__init__(path, mode)
-        self._kept: list[tuple[int, bytes]] = []
-
-    def write(self, data: Any, /) -> int:
-        left, start = memoryview(data).cast("B"), self.tell()
-        length = len(left)
-        if self.failure is None:
-            try:
-                while left:
-                    left = left[super().write(left) :]
-                return length
-            except OSError as error:
-                self.failure = error
-                if length > _LARGE_WRITE:
-                    raise
-        self._kept.append((start, bytes(data)))
-        self.seek(start + length)
-        return length
-
-    def readinto(self, buffer: Any, /) -> int:
-        read, start = memoryview(buffer).cast("B"), self.tell()
-        n_read = super().readinto(read)
-        read[n_read:] = bytes(len(read) - n_read)
-        for offset, data in self._kept:
-            first, last = max(start, offset), min(start + len(read), offset + len(data))
-            if first < last:
-                read[first - start : last - start] = data[first - offset : last - offset]
-                n_read = max(n_read, last - start)
-        self.seek(start + n_read)
-        return n_read
-
-    def truncate(self, size: int | None = None, /) -> int:
-        try:
-            if self.failure is None:
-                return super().truncate(size)
-        except OSError as error:
-            self.failure = error
-        return size or 0
 
 
 def write_text(path: FilePath, text: str) -> None:

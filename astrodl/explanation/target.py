@@ -113,6 +113,11 @@ class Inputs:
         return len(self.image)
 
     @property
+    def is_empty(self) -> Tensor:
+        """Whether an object has no pixel with data, (B,) bool."""
+        return ~self.sky.known.flatten(1).any(1)
+
+    @property
     def batch(self) -> dict[str, Tensor]:
         """All inputs of the network."""
         return {"image": self.image, **self.others}

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrodl.fits import MAX_BYTES, MissingExtensionError, UnreadableError
+from astrodl.hdf5 import guarded_hdf5
 
 __all__ = ["ArrayEntry", "ArrayFile"]
 
@@ -108,8 +109,20 @@ class ArrayFile:
         return pixels
 
     def texts(self, *names: str) -> tuple[str, ...]:
-        """Return the first short list of texts with one of these names, array or attribute; empty if there is none."""
-        with h5py.File(self.path, "r", locking=False) if not self._is_npz else np.load(self.path) as file:
+        """Return the first short list of texts with one of these names, array or attribute; empty if there is none.
+
+        Raises
+        ------
+        UnreadableError
+            If the file is damaged.
+        """
+        try:
+            return self._find_texts(names)
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
+            raise UnreadableError(f"its texts cannot be read ({_first_line(error)})") from None
+
+    def _find_texts(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        with guarded_hdf5(self.path) if not self._is_npz else np.load(self.path) as file:
             for name in names:
                 values: Any = ()
                 if self._is_npz and name in file.files:

@@ -3,11 +3,11 @@
 import os
 from typing import Any, Protocol, runtime_checkable
 
-import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astrodl.errors import DataError, StoreError
+from astrodl.hdf5 import guarded_hdf5
 
 __all__ = ["Ensemble", "Floats", "Pdf", "select_usable"]
 
@@ -73,7 +73,7 @@ def _compute_densities(pdf: Pdf, edges: ArrayLike | None) -> tuple[Floats, Float
 def _read_histogram(path: str | os.PathLike[str]) -> tuple[Floats, Floats] | None:
     """Read a file of histograms without checks of the densities; None for another parameterisation."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with guarded_hdf5(path) as file:
             if bytes(file["meta/pdf_name"][0]) != b"hist":
                 return None
             return np.asarray(file["data/pdfs"], np.float64), np.asarray(file["meta/bins"], np.float64).reshape(-1)

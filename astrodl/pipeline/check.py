@@ -91,12 +91,13 @@ def _hdf5(path: Path) -> list[str]:
     import h5py
 
     from astrodl import store
+    from astrodl.hdf5 import guarded_hdf5
     from astrodl.pipeline.survey_problems import identifier_problems
 
     if not h5py.is_hdf5(path):
         return [f"{path}: not an HDF5 file; write it again"]
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with guarded_hdf5(path) as file:
             pdfs = "meta" in file and "data" in file
             predictions = file.attrs.get("format") == "astrodl-predictions"
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:

@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from astrodl.atomic import FilePath, replacing_hdf5
+from astrodl.atomic import FilePath
 from astrodl.data.batches import Cutouts
 from astrodl.errors import ConfigError, DataError
 from astrodl.explanation.methods import METHODS, Options, allowed
 from astrodl.explanation.target import Explained, Inputs
+from astrodl.hdf5 import replacing_hdf5
 from astrodl.pipeline.explanation import (
     Explanation,
     attribute_objects,
     compare_with_shuffled,
     half_light_radius,
     share_columns,
+    warn_of_empty,
 )
 from astrodl.pipeline.objects import labelled
 from astrodl.pipeline.suitability import check_models
@@ -173,6 +175,7 @@ def _explain(
 ) -> Explanation:
     """Explain objects, and test the method with shuffled weights."""
     made = attribute_objects(model, explained, inputs, object_id, radius, method, options)
+    warn_of_empty(model, np.isnan(made.value))
     made = compare_with_shuffled(model, explained, inputs, made, options)
     if made.warning:
         print(f"astrodl: warning: {method}: {made.warning}; choose another method", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Attributions of a predicted number of some objects, with the shares of bands and annuli."""
 
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,14 @@ from astrodl.store import Reader
 from astrodl.tasks.explained import n_orientations
 from astrodl.tasks.model import Model
 
-__all__ = ["Explanation", "attribute_objects", "compare_with_shuffled", "half_light_radius", "share_columns"]
+__all__ = [
+    "Explanation",
+    "attribute_objects",
+    "compare_with_shuffled",
+    "half_light_radius",
+    "share_columns",
+    "warn_of_empty",
+]
 
 N_RANDOMIZED = 16
 """Most objects on which a method is compared with that of networks of shuffled weights."""
@@ -45,6 +53,10 @@ class Explanation:
     similarity : float
         Mean structural similarity of the maps to those of networks with shuffled weights; NaN where it was not
         measured, or for a method whose maps have no structure.
+
+    Notes
+    -----
+    An object without any pixel with data has NaN throughout.
     """
 
     task: str
@@ -87,9 +99,12 @@ def attribute_objects(
     method: str,
     options: Options,
 ) -> Explanation:
-    """Attribute a predicted number of objects, without the test with shuffled weights."""
+    """Attribute a predicted number of objects, without the test with shuffled weights; NaN for those without data."""
     fixed, names = explained.fix(inputs), explained.quantity.names
     found = attribute(explained, inputs, method, options=options, orientations=n_orientations(model.task), fixed=fixed)
+    empty = inputs.is_empty.cpu().numpy()
+    for values in (found.maps, found.value, found.change, found.residual):
+        values[empty] = np.nan
     knows_bands = found.maps.shape[1] == len(model.bands)
     return Explanation(
         model.task.name,
@@ -104,8 +119,23 @@ def attribute_objects(
         found.residual,
         band_share(found.maps) if knows_bands else np.full((len(found.maps), len(model.bands)), np.nan),
         radius_share(found.maps, radius_pixels),
-        np.array([names[int(number)] if names else "" for number in fixed.reshape(len(fixed), -1)[:, 0]]),
+        np.array(
+            [
+                names[int(number)] if names and not missing else ""
+                for number, missing in zip(fixed.reshape(len(fixed), -1)[:, 0], empty, strict=True)
+            ]
+        ),
     )
+
+
+def warn_of_empty(model: Model, is_empty: np.ndarray) -> None:
+    """Print how many objects have no data, and hence no attributions."""
+    if n_empty := int(is_empty.sum()):
+        print(
+            f"astrodl: warning: {model.task.name}: {n_empty} of {len(is_empty)} objects have no pixel with data, and "
+            "get no attributions",
+            file=sys.stderr,
+        )
 
 
 def compare_with_shuffled(

@@ -13,10 +13,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from astrodl import tasks
-from astrodl.atomic import replacing_hdf5
 from astrodl.calibration.training_range import INPUT_FLAGS
 from astrodl.config import parse
 from astrodl.errors import AstrodlError, StoreError
+from astrodl.hdf5 import has_sound_texts, open_hdf5, replacing_hdf5
 from astrodl.store import Reader
 from astrodl.store.layout import content_bytes, dataset_digest, row_ranges
 from astrodl.tasks.base import AnyTask, Arrays
@@ -92,7 +92,7 @@ class Predictions:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        with self._open() as file:
+        with self._open(check=True) as file:
             if file.attrs.get("format") != FORMAT:
                 raise StoreError(f"{self.path}: not a predictions file; give one written by 'astrodl predict'")
             if "unseen" not in file:
@@ -108,11 +108,11 @@ class Predictions:
         return self._n_objects
 
     @contextmanager
-    def _open(self) -> Iterator[h5py.File]:
+    def _open(self, *, check: bool = False) -> Iterator[h5py.File]:
         if not self.path.exists():
             raise StoreError(f"{self.path}: no such file; run 'astrodl predict' first")
         try:
-            with h5py.File(self.path, "r", locking=False) as file:
+            with open_hdf5(self.path) if check else h5py.File(self.path, "r", locking=False) as file:
                 yield file
         except (OSError, RuntimeError, KeyError, TypeError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())[:120]
@@ -137,6 +137,8 @@ class Predictions:
             is_text = h5py.check_string_dtype(item.dtype) is not None
             if item.ndim == 0 or (is_text if name != "object_id" else not is_text or item.ndim != 1):
                 self._refuse(f"'{name}' has type {item.dtype} and shape {item.shape}")
+            if is_text and (item.chunks is not None or not has_sound_texts(item)):
+                self._refuse(f"a text of '{name}' is damaged")
             if not is_text and item.dtype.kind not in "fiub":
                 self._refuse(f"'{name}' has type {item.dtype}")
         if "object_id" not in file:

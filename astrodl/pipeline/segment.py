@@ -68,9 +68,9 @@ def segment(
         converted to microjansky by the zero point of their header.
     out : path, optional
         FITS file to write: extensions CLUMP (probability), CENTRE (of clumps), SEGMENT, BAR and ARM (if the network
-        was trained for them), BULGE_b, DISK_b and CLUMP_b (fluxes in
-        each band b of the labels, in the unit of the network: their sum is the image), and a table CLUMPS. Without it,
-        the maps are returned.
+        was trained for them), BULGE_b, DISK_b and CLUMP_b (fluxes in each band b of the labels, in the unit of the
+        network: their sum is the image), and a table CLUMPS. Without it, the maps are returned. Pixels without data in
+        all bands are NaN.
     psf : (bands, k, k) array, optional
         Point-spread function, for networks that take it.
     tile : int
@@ -213,7 +213,7 @@ def _predict_tiles(
 
 @torch.no_grad()
 def _predict_tile(model: Model, mosaic: Mosaic, tiled: Tile, psf: torch.Tensor | None) -> Arrays:
-    """Predict the maps of a tile; beyond the image there is no data."""
+    """Predict the maps of a tile, NaN where no band has data; beyond the image there is none."""
     task = _task_of(model)
     rows, columns = tiled.rows, tiled.columns
     pixels = mosaic.read(
@@ -228,7 +228,12 @@ def _predict_tile(model: Model, mosaic: Mosaic, tiled: Tile, psf: torch.Tensor |
     condition = None if psf is None else psf.to(model.device)
     network: DecompositionUNet = model.predictor  # type: ignore[assignment]
     maps = task.predict_maps(network, batch, condition)
-    return {name: values[0].cpu().numpy() for name, values in maps.items() if name != "light"}
+    empty = np.isnan(pixels).all(0)
+    return {
+        name: np.where(empty, np.float32(np.nan), values[0].cpu().numpy())
+        for name, values in maps.items()
+        if name != "light"
+    }
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 from astrodl.atomic import FilePath
 from astrodl.errors import StoreError
 from astrodl.explanation.methods import Options
-from astrodl.pipeline.explanation import attribute_objects, half_light_radius, share_columns
+from astrodl.pipeline.explanation import attribute_objects, half_light_radius, share_columns, warn_of_empty
 from astrodl.pipeline.suitability import check_models, require_other_output
 from astrodl.products import FITS_SUFFIXES, Column, read_catalog, require_suffix, stream_catalog
 from astrodl.progress import progress_bar
@@ -76,7 +76,7 @@ def write_shares(
             "SURVEY": reader.survey, "STORE": reader.fingerprint[:32], "TASK": model.task.name,
             "TARGET": explained.quantity.name, "METHOD": method,
         }  # fmt: skip
-        widths = {"object_id": reader.identifier_width}
+        widths, empty = {"object_id": reader.identifier_width}, np.zeros(len(reader), bool)
         with (
             stream_catalog(Path(out), len(reader), header, widths=widths) as table,
             progress_bar(f"explain {model.task.name}", len(reader), progress) as show,
@@ -86,8 +86,11 @@ def write_shares(
                 cutouts = model.task.read(reader, np.arange(start, stop))
                 inputs, radius = prepare_inputs(model, cutouts), half_light_radius(cutouts, reader)
                 names = reader.block("object_id", start, stop)
-                table.write(share_columns(attribute_objects(model, explained, inputs, names, radius, method, options)))
+                made = attribute_objects(model, explained, inputs, names, radius, method, options)
+                table.write(share_columns(made))
+                empty[start:stop] = np.isnan(made.value)
                 show(stop, "")
+    warn_of_empty(model, empty)
     return Path(out)
 
 

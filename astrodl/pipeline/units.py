@@ -9,6 +9,7 @@ from torch import Tensor
 
 from astrodl.atomic import FilePath
 from astrodl.data.views import canonicalize
+from astrodl.errors import DataError
 from astrodl.explanation.features import (
     Number,
     exemplars,
@@ -72,6 +73,10 @@ def draw_units(model: Model | FilePath, store: FilePath, out: FilePath, *, devic
     with open_store(store) as reader:
         rows = find_objects(model, reader, None, N_OBJECTS)
         inputs = prepare_inputs(model, model.task.read(reader, rows))
+        with_data = torch.nonzero(~inputs.is_empty).flatten()
+        if not len(with_data):
+            raise DataError(f"{reader.path}: the test objects have no pixel with data; give another store")
+        rows, inputs = rows[with_data.cpu().numpy()], inputs.rows(with_data)
         rgb = colour(reader, rows)
         figures = {"filters": _filters(model), **_objects(model, explained, inputs, rgb)}
         if inputs.image.shape[-1] == model.task.context.size:

@@ -57,7 +57,7 @@ def attribution_sheet(
         Colour images.
     maps : array of shape (n, bands, y, x), or (n, 1, y, x) for a method that does not know bands
         Attributions. The map is their sum over the bands, smoothed by a pixel; its colours end at the 99.5 % quantile
-        of the modulus of each object.
+        of the modulus of each object. NaN for an object without data.
     bands : sequence of str
     titles : sequence of n str
     unit : str
@@ -74,12 +74,16 @@ def attribution_sheet(
     panels = figure.subplots(n, 4, squeeze=False, gridspec_kw={"width_ratios": (1, 1, 1, 1.25)})
     shown = gaussian_filter(values.sum(1), (0, _SMOOTHING, _SMOOTHING))
     for row, image, one, each, title in zip(panels, colours, shown, values, titles, strict=True):
-        limit = max(float(np.quantile(np.abs(one), 0.995)), 1e-30)
+        limit = np.maximum(np.quantile(np.abs(one), 0.995), 1e-30)  # NaN without data
         norm = Normalize(-limit, limit)
         for axes in row[:3]:
             axes.set_axis_off()
         row[0].imshow(np.clip(image, 0, 1), origin="lower")
         row[0].set_title(title, fontsize=8)
+        if not np.isfinite(limit):
+            row[1].set_title("no data", fontsize=8, color=MUTED)
+            row[3].set_axis_off()
+            continue
         row[1].imshow(one, origin="lower", cmap=DIVERGING, norm=norm)
         row[1].set_title(f"±{limit:.2g} {unit} per pixel", fontsize=8, color=MUTED)
         _draw_overlay(row[2], image, one, norm)

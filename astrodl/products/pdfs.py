@@ -16,8 +16,9 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astrodl.atomic import error_reason, replacing_hdf5
+from astrodl.atomic import error_reason
 from astrodl.errors import StoreError
+from astrodl.hdf5 import guarded_hdf5, replacing_hdf5
 from astrodl.metrics.pdf import check_pdf
 from astrodl.products.columns import encode_text, text_width
 
@@ -135,7 +136,7 @@ def read_pdfs(path: str | os.PathLike[str]) -> tuple[NDArray[np.str_], NDArray[n
         raise StoreError(f"{source}: no such file; make it with `astrodl product photoz`")
     again = "run `astrodl product photoz` again"
     try:
-        with h5py.File(source, "r", locking=False) as file:
+        with guarded_hdf5(source) as file:
             format_name = bytes(file["meta/pdf_name"][0])
             edges, density = np.asarray(file["meta/bins"]).reshape(-1), np.asarray(file["data/pdfs"])
             names = np.asarray(file["ancil/object_id"]).astype(str)

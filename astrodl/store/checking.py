@@ -43,6 +43,7 @@ def _content_problems(reader: Reader) -> list[str]:
     problems = []
     for name, dataset in list_datasets(reader._file):
         with explain_damage(reader.path, name):
+            reader._check_texts(name)
             if dataset_digest(dataset) != dataset.attrs.get("sha256"):
                 problems.append(f"{name}: content differs from its checksum")
             if dataset.dtype.kind == "f" and not name.startswith(_MAY_BE_INFINITE) and _holds_infinity(dataset):

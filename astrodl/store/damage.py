@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 
+from astrodl import hdf5
 from astrodl.errors import StoreError
 from astrodl.store.layout import FORMAT, SchemaError
 
@@ -30,7 +31,7 @@ def open_hdf5(path: Path) -> h5py.File:
         raise StoreError(f"{path}: cannot be read (not a file); give a file made by `astrodl ingest`")
     try:
         with open(path, "rb"):
-            return h5py.File(path, "r", locking=False)
+            return hdf5.open_hdf5(path)
     except PermissionError:
         raise StoreError(f"{path}: cannot be read (not permitted); correct its permissions") from None
     except _DAMAGED as error:
@@ -43,12 +44,12 @@ def may_be_replaced(path: Path) -> bool:
     """Return whether a file is a store, damaged or not, and no catalogue or image that a user gave by mistake."""
     if not path.is_file():
         return False
-    with open(path, "rb") as file:
-        if file.read(len(_SIGNATURE)) != _SIGNATURE:
+    with open(path, "rb") as start:
+        if start.read(len(_SIGNATURE)) != _SIGNATURE:
             return path.stat().st_size == 0
     try:
-        with h5py.File(path, "r", locking=False) as hdf5:
-            return bool(hdf5.attrs.get("format") == FORMAT)
+        with hdf5.guarded_hdf5(path) as file:
+            return bool(file.attrs.get("format") == FORMAT)
     except _DAMAGED:
         return True
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astrodl.errors import StoreError
+from astrodl.hdf5 import has_sound_texts
 from astrodl.store.columns import ColumnDescription
 from astrodl.store.damage import explain_damage, open_hdf5, unknown_name
 from astrodl.store.indices import check_indices
-from astrodl.store.layout import FORMAT_VERSION, SPLITS, decode_text, list_datasets
+from astrodl.store.layout import FORMAT_VERSION, SPLITS, SchemaError, decode_text, list_datasets
 from astrodl.store.schema import check_schema, check_values
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Reader:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._file = open_hdf5(self.path)
+        self._checked: set[str] = set()
         try:
             self._read_attributes()
         except BaseException:
@@ -90,10 +92,19 @@ class Reader:
         if not self._file:
             raise StoreError(f"{self.path}: is closed; open it again")
         with explain_damage(self.path, name):
+            self._check_texts(name)
             values = self._file[name][rows]
             values = decode_text(values) if values.dtype == object else values
             check_values(name, values)
         return values
+
+    def _check_texts(self, name: str) -> None:
+        """Check the texts of a dataset, once, before HDF5 reads them."""
+        if name in self._checked or self._file[name].dtype != object:
+            return
+        if not has_sound_texts(self._file[name]):
+            raise SchemaError(f"{name}: a text is damaged")
+        self._checked.add(name)
 
     def __enter__(self) -> Self:
         return self

@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from astrodl.hdf5 import has_sound_texts
 from astrodl.store.layout import (
     FORMAT,
     FORMAT_VERSION,
@@ -43,9 +43,6 @@ _DATASETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 _TEXT_ATTRIBUTES = ("unit", "survey", "version", "source_checksum", "settings")
 _COLUMN_ATTRIBUTES = ("sha256", "source", "type", "unit", "description")
-_REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
-"""A reference to a text of any length in HDF5."""
-_REFERENCE_ROWS = 1 << 20
 _MAX_FOLDS = np.iinfo(np.int16).max
 _UNITS = ("uJy", "relative")
 
@@ -134,7 +131,7 @@ def _check_dataset(name: str, dataset: h5py.Dataset, lengths: dict[str, int]) ->
         raise SchemaError(f"{name}: type {kind}, expected {' or '.join(types)}")
     if dataset.is_virtual or dataset.external:
         raise SchemaError(f"{name}: its data are in other files; copy them into the store")
-    if not _is_complete(dataset) or (kind == "text" and not _has_sane_texts(dataset)):
+    if not _is_complete(dataset) or (kind == "text" and not has_sound_texts(dataset, heaps=False)):
         raise SchemaError(f"{name}: a part of its data is missing")
     for attribute in _COLUMN_ATTRIBUTES:
         if not isinstance(dataset.attrs.get(attribute, ""), str):
@@ -152,29 +149,6 @@ def _is_complete(dataset: h5py.Dataset) -> bool:
     offset = dataset.id.get_offset()
     is_inside = offset is None or offset + n_bytes <= dataset.file.id.get_filesize()
     return bool(dataset.id.get_storage_size() >= n_bytes and is_inside)
-
-
-def _has_sane_texts(dataset: h5py.Dataset) -> bool:
-    """Return whether the references to texts lead into the file, whose texts are not longer than the file.
-
-    HDF5 takes memory for the length that a reference states, before it looks for the text.
-    """
-    offset, n_rows = dataset.id.get_offset(), dataset.shape[0]
-    if offset is None:
-        return False
-    total = 0
-    with open(dataset.file.filename, "rb") as file:
-        length = os.fstat(file.fileno()).st_size
-        for start in range(0, n_rows, _REFERENCE_ROWS):
-            n_read = min(_REFERENCE_ROWS, n_rows - start)
-            data = os.pread(file.fileno(), n_read * _REFERENCE.itemsize, offset + start * _REFERENCE.itemsize)
-            if len(data) < n_read * _REFERENCE.itemsize:
-                return False
-            references = np.frombuffer(data, _REFERENCE)
-            total += int(references["length"].sum(dtype=np.int64))
-            if total > length or (references["address"] > length).any():
-                return False
-    return True
 
 
 def _check_attributes(attributes: h5py.AttributeManager, n_bands: int) -> None:

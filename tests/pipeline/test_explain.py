@@ -195,6 +195,22 @@ def test_images_in_memory_give_the_maps_of_the_store(store: Path, trained_model:
     np.testing.assert_allclose(made.maps, expected.maps, atol=1e-5 * np.abs(expected.maps).max())
 
 
+def test_images_without_data_have_no_attributions(
+    store: Path, trained_model: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = load_model(trained_model("photoz") / "model.safetensors", device="cpu")
+    with astrodl.open_store(store) as reader:
+        images, sky = reader.images(np.arange(3)), reader.sky_sigma[:3]
+    images[1] = np.nan
+    made = astrodl.explain(model, images, tmp_path, method="gradient", sky_sigma=sky, draws=1)
+    for values in (made.maps, made.value, made.change, made.residual, made.band_share, made.radius_share):
+        assert np.isnan(values[1]).all()
+    assert np.isfinite(made.maps[[0, 2]]).all()
+    assert np.isfinite(made.value[[0, 2]]).all()
+    assert "1 of 3 objects have no pixel with data, and get no attributions" in capsys.readouterr().err
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_what_is_not_known_is_refused(
     store: Path, trained_model: Callable[[str], Path], capsys: pytest.CaptureFixture
 ) -> None:

@@ -110,6 +110,9 @@ def test_files_are_segmented_with_flux_conserved_and_the_wcs_kept(
         ]
         np.testing.assert_allclose(*skies)
         file.verify("exception")
+        for name in ("CLUMP", "CENTRE"):  # where there is no data, nothing is known
+            np.testing.assert_array_equal(np.isnan(file[name].data), np.isnan(mosaic).all(0))
+    np.testing.assert_array_equal(np.isnan(maps["fraction"]).all((0, 1)), np.isnan(mosaic).all(0))
     table = Table.read(out, hdu="CLUMPS")
     assert len(table)
     world = WCS(fits.getheader(paths[0])).pixel_to_world_values(table["x"], table["y"])
