@@ -2,8 +2,8 @@
 
     python benchmarks/studies/ablations.py FOLDER STORE
 
-STORE is that of `clumps.py`, of which some galaxies are taken. Five CPU minutes; a run that is there is not repeated.
-`--record` copies the table into docs/.
+STORE is that of `clumps.py`, of which some galaxies are taken. A quarter of an hour of CPU time; a training that is
+there is not repeated. `--record` copies the table into docs/.
 """
 
 import argparse
@@ -35,21 +35,23 @@ def take(store: Path, objects: dict[str, int]) -> None:
     copy_objects(store, rows, Path("store.h5"))
 
 
-def measure(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Train a network, and score it on the test galaxies."""
-    folder = Path(name.replace(" ", "_"))
+def measure(name: str, settings: dict[str, Any], seed: int) -> study.Metrics:
+    """Train a network, and return its scores on the test galaxies and the CPU `seconds` of the training."""
+    folder = Path(name.replace(" ", "_"), f"seed{seed}")
     kept = folder / "scores.json"
     if kept.exists():
         return study.read_json(kept)
     start = time.process_time()
-    path = astrodl.train("segmentation", "store.h5", folder, settings=settings, device="cpu", threads=1, progress=False)
+    path = astrodl.train(
+        "segmentation", "store.h5", folder, settings=settings, seed=seed, device="cpu", threads=1, progress=False
+    )
     seconds = time.process_time() - start
     model = load_model(path, device="cpu")
     with open_store("store.h5") as store:
         rows = labelled(type(model.task), model.task.settings, store, "test")
         predicted = model.task.finish(model.raw(model.task.read(store, rows)))
         scores = model.task.score(predicted, model.task.truth(store, rows), {})
-    write_json(kept, {"scores": scores, "seconds": seconds})
+    write_json(kept, {**study.values_of(scores), "seconds": seconds})
     return study.read_json(kept)
 
 
@@ -67,14 +69,13 @@ def main() -> None:
         take(store, plan["objects"])
     part, lines = plan["parts"]["segmentation-ablations"], []
     for name, changed in part["runs"].items():
-        run = measure(name, part["settings"] | changed)
-        cells = (f"{run['scores'][key]['value']:.3f} ± {run['scores'][key]['error']:.3f}" for key in METRICS)
-        lines.append([name, *cells, f"{run['seconds']:.0f}"])
+        runs = [measure(name, part["settings"] | changed, seed) for seed in range(part["seeds"])]
+        lines.append([name, *(study.cell(runs, key, 3) for key in (*METRICS, "seconds"))])
         print(*lines[-1], sep="  ", flush=True)
     about = (
         f"{plan['objects']['train']:,} training and {plan['objects']['test']:,} test galaxies, "
-        f"{part['settings']['train']['epochs']} epochs, one view, one seed. Errors are bootstrap standard errors over "
-        "the galaxies, the same in all rows; CPU seconds of the training. Written by `python "
+        f"{part['settings']['train']['epochs']} epochs, one view; mean and standard deviation over {part['seeds']} "
+        "seeds, and CPU seconds of a training. Written by `python "
         "benchmarks/studies/ablations.py FOLDER STORE --record`."
     )
     table = study.table(["network", *(f"`{key}`" for key in METRICS), "seconds"], lines)
