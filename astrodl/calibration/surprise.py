@@ -1,18 +1,21 @@
 """Surprise of the parts of an outlier score, and the score: what is rare among reference objects.
 
-The parts are the residual, the largest over regions of the image among objects of similar flux and peak, and further
+The parts are residuals, each the largest over regions of the image among objects of similar flux and peak, and further
 numbers such as distances to neighbours. The surprise of a part is minus the logarithm of the fraction of reference
 objects with a larger value; the score is the sum over the parts that count.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fit_ranks", "fit_score", "measure_surprise", "percentile"]
+__all__ = ["Layout", "fit_ranks", "fit_score", "measure_surprise", "percentile"]
 
+Layout = Sequence[Sequence[int]]
+"""The columns of the residuals: for each part the number of columns of each of its regions."""
 _Array = NDArray[np.floating[Any]]
 
 _N_LEVELS = 64
@@ -23,7 +26,7 @@ _N_RANKS = 128
 """Number of quantiles that describe the distribution of the score, and as many again for its tail."""
 
 
-def fit_score(residuals: _Array, light: _Array, others: _Array, *, n_regions: int) -> dict[str, list[Any]]:
+def fit_score(residuals: _Array, light: _Array, others: _Array, *, layout: Layout) -> dict[str, list[Any]]:
     """Fit the distributions that `measure_surprise` compares with, without labels.
 
     The fits clip the outermost 5 %, so that outliers among the reference objects have little effect.
@@ -31,23 +34,25 @@ def fit_score(residuals: _Array, light: _Array, others: _Array, *, n_regions: in
     Parameters
     ----------
     residuals
-        Logarithms of the residual measures of the reference objects, (N, n_regions * n_bands), regions first.
+        Logarithms of the residual measures of the reference objects, (N, R).
     light
         Logarithms of flux and peak in units of the sky noise, (N, 2).
     others
         Further parts, which are larger for rarer objects, (N, Q).
-    n_regions
-        Number of image regions.
+    layout
+        Parts and regions of the columns of the residuals.
 
     Returns
     -------
     dict
-        Lists of numbers: `middle` and `scatter` (6, n_regions * n_bands), polynomials of `light`; `surprise` (L,) and
-        the values `table` (n_regions + Q, L) of each number with that surprise.
+        Lists of numbers: `middle` and `scatter` (6, R), polynomials of `light`; `surprise` (L,) and the values `table`
+        (all regions + Q, L) of each number with that surprise.
     """
-    middle, scatter = _robust_fit(_design(light), residuals)
+    design, ends = _design(light), np.cumsum([sum(regions) for regions in layout])[:-1]
+    fits = [_robust_fit(design, columns) for columns in np.split(residuals, ends, axis=1)]
+    middle, scatter = (np.concatenate(parts, axis=1) for parts in zip(*fits, strict=True))
     constants = {"middle": middle.tolist(), "scatter": scatter.tolist()}
-    numbers = _numbers(residuals, light, others, constants, n_regions)
+    numbers = _numbers(residuals, light, others, constants, layout)
     levels = np.geomspace(1, 1 / len(numbers), _N_LEVELS)
     constants["surprise"] = (-np.log(levels)).tolist()
     constants["table"] = np.quantile(numbers, 1 - levels, axis=0).T.tolist()
@@ -61,7 +66,7 @@ def fit_ranks(
     held_out: NDArray[np.bool_],
     weights: _Array,
     *,
-    n_regions: int,
+    layout: Layout,
 ) -> dict[str, list[float]]:
     """Fit the distribution that `percentile` compares with: scores of objects on which nothing was fitted.
 
@@ -70,12 +75,12 @@ def fit_ranks(
 
     Parameters
     ----------
-    residuals, light, others, n_regions
+    residuals, light, others, layout
         As for `fit_score`.
     held_out
         Objects that the network was not trained on, (N,).
     weights
-        Weights in the score of the columns of `measure_surprise`, (1 + Q,).
+        Weights in the score of the columns of `measure_surprise`, (P + Q,).
 
     Returns
     -------
@@ -88,19 +93,19 @@ def fit_ranks(
         rest = np.ones(len(residuals), bool)
         rest[part] = False
         fitted, judged = ((residuals[chosen], light[chosen], others[chosen]) for chosen in (rest, part))
-        surprise = measure_surprise(*judged, fit_score(*fitted, n_regions=n_regions), n_regions=n_regions)
+        surprise = measure_surprise(*judged, fit_score(*fitted, layout=layout), layout=layout)
         scores.append(surprise @ weights)
     return _rank_table(np.concatenate(scores))
 
 
 def measure_surprise(
-    residuals: _Array, light: _Array, others: _Array, constants: Mapping[str, Any], *, n_regions: int
+    residuals: _Array, light: _Array, others: _Array, constants: Mapping[str, Any], *, layout: Layout
 ) -> _Array:
-    """Measure the surprise of each part in nats: of the residual, the largest over regions, and of the others.
+    """Measure the surprise of each part in nats: of residuals the largest over their regions, and of the others.
 
     Parameters
     ----------
-    residuals, light, others, n_regions
+    residuals, light, others, layout
         As for `fit_score`.
     constants
         Result of `fit_score`.
@@ -108,12 +113,13 @@ def measure_surprise(
     Returns
     -------
     ndarray
-        Surprise, (N, 1 + Q).
+        Surprise, (N, P + Q).
     """
-    numbers = _numbers(residuals, light, others, constants, n_regions)
+    numbers = _numbers(residuals, light, others, constants, layout)
     tables = zip(numbers.T, constants["table"], strict=True)
     surprise = np.stack([_surprise(number, table, constants["surprise"]) for number, table in tables], axis=1)
-    return np.column_stack([surprise[:, :n_regions].max(1), surprise[:, n_regions:]])
+    counts = [len(regions) for regions in layout]
+    return np.column_stack([_largest(surprise[:, : sum(counts)], counts), surprise[:, sum(counts) :]])
 
 
 def percentile(scores: _Array, constants: Mapping[str, Any]) -> _Array:
@@ -126,11 +132,16 @@ def percentile(scores: _Array, constants: Mapping[str, Any]) -> _Array:
     return np.interp(scores, constants["scores"], constants["below"])
 
 
-def _numbers(residuals: _Array, light: _Array, others: _Array, constants: Mapping[str, Any], n_regions: int) -> _Array:
-    """Return the largest standardised residual of each region, and the other parts: (N, n_regions + Q)."""
+def _numbers(residuals: _Array, light: _Array, others: _Array, constants: Mapping[str, Any], layout: Layout) -> _Array:
+    """Return the largest standardised residual of each region, and the other parts: (N, all regions + Q)."""
     design = _design(light)
     standard = (residuals - design @ np.array(constants["middle"])) / np.exp(design @ np.array(constants["scatter"]))
-    return np.column_stack([standard.reshape(len(standard), n_regions, -1).max(2), others])
+    return np.column_stack([_largest(standard, list(chain.from_iterable(layout))), others])
+
+
+def _largest(values: _Array, counts: Sequence[int]) -> _Array:
+    """Return the largest value in each group of neighbouring columns, (N, len(counts))."""
+    return np.maximum.reduceat(values, np.cumsum([0, *counts[:-1]]), axis=1)
 
 
 def _surprise(values: _Array, table: list[float], levels: list[float]) -> _Array:

@@ -71,8 +71,8 @@ class EncoderGAN(nn.Module):
     With a size of zero it is an autoencoder of vectors, (B, in_channels), without critic. `neighbours` measures how far
     an object is from training objects in `n_features` features and in the principal components of `n_structure`
     structure numbers, and `ellipsoid` how far from their mean in features; they are fitted after the training. A
-    network `representation`, whose vectors have `n_vector` numbers, makes one more space; `flow` measures the density
-    of all.
+    network `representation`, whose vectors have `n_vector` numbers, makes one more space, and `flow` measures the
+    density of these together. With images, the last space is that of the codes.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class EncoderGAN(nn.Module):
         self.latent = latent
         n_axes = min(N_COMPONENTS, n_structure)
         spaces = [n_features, *([n_axes] if n_structure else []), *([n_vector] if representation else [])]
-        self.neighbours = NeighbourDistances(n_references, spaces)
+        self.neighbours = NeighbourDistances(n_references, [*spaces, *([latent] if size else [])])
         self.representation = representation
         self.flow = Flow(sum(spaces)) if with_flow else None
         self.ellipsoid = Ellipsoid(n_features)

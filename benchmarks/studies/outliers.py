@@ -1,6 +1,6 @@
 """Tables and figures of the study in docs/tasks/outliers.md; outliers.yaml lists the trainings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -142,10 +142,10 @@ def by_kind(scores: dict[str, Scores], rivals: dict[str, Floats], truth: NDArray
     return study.table(["kind", "n", *scores, "best rival of this kind"], rows)
 
 
-def leave_one_out(predicted: list[Arrays], is_odd: NDArray[np.bool_]) -> str:
-    """Write what is left without each part, and with each other one."""
+def leave_one_out(predicted: list[Arrays], is_odd: NDArray[np.bool_], parts: Sequence[Part] = tuple(PARTS)) -> str:
+    """Write what is left without each of some parts, or with it, if it is none of the default."""
     chosen: dict[str, tuple[str, ...]] = {"score": DEFAULT_PARTS}
-    measured = [part for part in PARTS if part in predicted[0]]
+    measured = [part for part in parts if part in predicted[0]]
     for part in measured:
         if part in DEFAULT_PARTS:
             chosen[f"without {PARTS[part]}"] = tuple(each for each in DEFAULT_PARTS if each != part)
@@ -287,6 +287,12 @@ def other_sums(predicted: list[Arrays], rivals: dict[str, Floats], truth: NDArra
     return study.table(["sum", "AUC", "average precision", "AUC of jellyfish", "AUC of satellite trails"], rows)
 
 
+def spaces() -> str:
+    """Say what the parts find that are measured only if they are asked for."""
+    predicted, truth = study.read_test(Path("spaces/default/seed0"), "main")
+    return leave_one_out([predicted], truth["oddity"] != "", ("representation", "representation_density", "flow"))
+
+
 def mergers() -> str:
     """Say how many mergers are found by a network and references that saw none."""
     predicted, truth = study.read_test(Path("mergers/default/seed0"), "fresh")
@@ -357,4 +363,13 @@ def real() -> str:
 
 
 if __name__ == "__main__":
-    study.main({"outliers": outliers, "fresh": fresh, "mergers": mergers, "family": family, "real": real})
+    study.main(
+        {
+            "outliers": outliers,
+            "fresh": fresh,
+            "spaces": spaces,
+            "mergers": mergers,
+            "family": family,
+            "real": real,
+        }
+    )

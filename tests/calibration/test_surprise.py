@@ -12,6 +12,9 @@ from astrodl.calibration.surprise import (
     percentile,
 )
 
+LAYOUT = ((2, 2),)
+"""One residual of two regions of two bands."""
+
 
 def test_surprise_is_minus_the_logarithm_of_the_tail() -> None:
     values = np.random.default_rng(0).exponential(size=20000)
@@ -55,30 +58,43 @@ def reference_objects(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_surprise_of_the_residual_is_relative_to_objects_of_the_same_flux() -> None:
     residuals, light, others = reference_objects(3000)
-    constants = fit_score(residuals, light, others, n_regions=2)
-    surprise = measure_surprise(residuals, light, others, constants, n_regions=2)
+    constants = fit_score(residuals, light, others, layout=LAYOUT)
+    surprise = measure_surprise(residuals, light, others, constants, layout=LAYOUT)
     assert abs(np.corrcoef(surprise[:, 0], light[:, 0])[0, 1]) < 0.1
     # A residual that is usual for a bright object is an outlier for a faint one.
     faint, bright = np.argmin(light[:, 0]), np.argmax(light[:, 0])
     residuals[faint] = residuals[bright]
-    changed = measure_surprise(residuals, light, others, constants, n_regions=2)
+    changed = measure_surprise(residuals, light, others, constants, layout=LAYOUT)
     assert changed[faint, 0] > surprise[:, 0].max()
     assert (changed[bright] == surprise[bright]).all()
 
 
 def test_surprise_of_another_part_is_its_tail_and_of_the_residual_that_of_the_largest_region() -> None:
     residuals, light, others = reference_objects(3000)
-    constants = fit_score(residuals, light, others, n_regions=2)
-    surprise = measure_surprise(residuals, light, others, constants, n_regions=2)
+    constants = fit_score(residuals, light, others, layout=LAYOUT)
+    surprise = measure_surprise(residuals, light, others, constants, layout=LAYOUT)
     assert surprise.shape == (3000, 2)
     few = others[:, 0] < 4
     # the tail of an exponential is exp(-x); 55 of the objects lie beyond 4, so that its logarithm is known to 0.13
     np.testing.assert_allclose(surprise[few, 1], others[few, 0], atol=0.4)
     one_region = residuals.copy()
     one_region[0, 3] += 9  # of the second region
-    changed = measure_surprise(one_region, light, others, constants, n_regions=2)
+    changed = measure_surprise(one_region, light, others, constants, layout=LAYOUT)
     assert changed[0, 0] > surprise[:, 0].max()
     assert (changed[1:] == surprise[1:]).all()
+
+
+def test_each_residual_is_a_part_with_its_own_regions() -> None:
+    residuals, light, others = reference_objects(500)
+    layout = ((1, 2), (1,))
+    constants = fit_score(residuals, light, others, layout=layout)
+    surprise = measure_surprise(residuals, light, others, constants, layout=layout)
+    assert surprise.shape == (500, 3)
+    for column, part in ((0, 0), (1, 0), (2, 0), (3, 1)):
+        changed = residuals.copy()
+        changed[7, column] += 9
+        moved = measure_surprise(changed, light, others, constants, layout=layout) != surprise
+        assert np.argwhere(moved).tolist() == [[7, part]]
 
 
 def test_percentiles_of_unseen_objects_are_uniform_although_training_residuals_are_smaller() -> None:
@@ -88,13 +104,13 @@ def test_percentiles_of_unseen_objects_are_uniform_although_training_residuals_a
     known = np.arange(len(residuals)) < n_train + n_held_out
     held_out = np.arange(n_train + n_held_out) >= n_train
     measured = (residuals[known], light[known], others[known])
-    constants = fit_score(*measured, n_regions=2)
+    constants = fit_score(*measured, layout=LAYOUT)
 
     def score(*of: np.ndarray) -> np.ndarray:
-        return measure_surprise(*of, constants, n_regions=2).sum(1)
+        return measure_surprise(*of, constants, layout=LAYOUT).sum(1)
 
     scores = score(residuals[~known], light[~known], others[~known])
-    new = percentile(scores, fit_ranks(*measured, held_out, np.ones(2), n_regions=2))
+    new = percentile(scores, fit_ranks(*measured, held_out, np.ones(2), layout=LAYOUT))
     assert np.mean(new > 0.9) == pytest.approx(0.1, abs=0.05)
     assert np.mean(new) == pytest.approx(0.5, abs=0.06)
     among_all = percentile(scores, _rank_table(score(*measured)))

@@ -73,8 +73,9 @@ def test_parts_of_the_outlier_score_are_those_of_the_prediction(
     with astrodl.open_store(store) as reader:
         cutouts = model.task.read(reader, np.arange(4))
     raw, inputs = model.raw(cutouts), prepare_inputs(model, cutouts)
-    for name, values in (("score", raw["score"]), ("residual", raw["parts"][:, 0]), ("structure", raw["parts"][:, 2])):
-        explained = find_quantity(model, name)
+    predicted = {"score": raw["score"], **model.task.finish(raw)}
+    for name in ("score", "residual", "critic", "structure", "code_density"):
+        explained, values = find_quantity(model, name), predicted[name]
         np.testing.assert_allclose(explained.evaluate(inputs, explained.fix(inputs)), values, rtol=1e-3, atol=1e-3)
     assert inputs.expected is not None
     np.testing.assert_allclose(inputs.expected, torch.rot90(inputs.expected, 1, (-2, -1)), atol=1e-5)

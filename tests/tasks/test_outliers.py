@@ -16,6 +16,7 @@ from astrodl.tasks.outliers.adversarial import METHODS, mix_codes
 from astrodl.tasks.outliers.generated import describe_health
 from astrodl.tasks.outliers.health import COLLAPSED, measure_health
 from astrodl.tasks.outliers.representation import describe_model
+from astrodl.tasks.outliers.residual import compare_features
 from astrodl.tasks.outliers.settings import DEFAULT_PARTS, PARTS
 from tests.small_task import make_task, read_cutouts, read_split, small_settings, train_model
 
@@ -27,8 +28,8 @@ def test_pixels_without_data_have_no_residual(store: Path) -> None:
     batch = {name: torch.from_numpy(array) for name, array in task.inputs(cutouts).items()}
     with torch.no_grad():
         residuals, _ = task._residuals(task.build().eval(), batch)
-    # Three regions of three bands each; the logarithm of a zero residual is that of the floor.
-    band_residuals = residuals.reshape(3, 3)[:, 1]
+    # Three regions of three bands each, then the critic; the logarithm of a zero residual is that of the floor.
+    band_residuals = residuals[:, :9].reshape(3, 3)[:, 1]
     assert torch.equal(band_residuals, torch.full((3,), float(np.log(np.float32(1e-4)))))
 
 
@@ -78,6 +79,25 @@ def test_a_trained_model_gives_parts_score_and_reason(store: Path, tmp_path: Pat
 def test_excluded_kinds_that_do_not_exist_are_refused(store: Path) -> None:
     with pytest.raises(ConfigError, match=r"tasks.outliers.exclude"):
         make_task("outliers", store, {**small_settings("outliers"), "exclude": ["nothing"]})
+
+
+def test_the_critic_sees_a_change_of_the_image_and_no_other_noise(store: Path) -> None:
+    task = make_task("outliers", store, small_settings("outliers"))
+    network = task.build().eval()
+    batch = read_split(task, store, "train").batch(torch.arange(4))
+
+    def compare(image: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        return compare_features(network.critic, image, drawn, batch["sky"], task.context.normalization.stretch)
+
+    with torch.no_grad():
+        first = compare(batch["image"], batch["image"])
+        torch.manual_seed(1)
+        torch.testing.assert_close(compare(batch["image"], batch["image"]), first)
+        changed = compare(batch["image"], batch["image"] + 1)
+        without_data = compare(torch.zeros_like(batch["image"]), batch["image"])
+    assert first.shape == (4, 1)
+    assert (changed > first).all()
+    torch.testing.assert_close(without_data, torch.full((4, 1), float(np.log(np.float32(1e-12)))))
 
 
 @pytest.mark.parametrize("method", METHODS)

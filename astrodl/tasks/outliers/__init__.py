@@ -43,9 +43,16 @@ from astrodl.tasks.outliers.pixels import make_quantities, structure_of_images
 from astrodl.tasks.outliers.references import fit_references, measure_distances
 from astrodl.tasks.outliers.report import draw_figures, score_ranking
 from astrodl.tasks.outliers.representation import Representation, describe_model, leave_out_inputs
-from astrodl.tasks.outliers.residual import REGIONS, compare_images, compare_vectors
+from astrodl.tasks.outliers.residual import REGIONS, measure_residuals
 from astrodl.tasks.outliers.rivals import score_features, score_images
-from astrodl.tasks.outliers.settings import IMAGE_SETTINGS, PARTS, PARTS_OF_FEATURES, OutlierSettings, Part
+from astrodl.tasks.outliers.settings import (
+    IMAGE_SETTINGS,
+    PARTS,
+    PARTS_OF_FEATURES,
+    PARTS_OF_IMAGES,
+    OutlierSettings,
+    Part,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +103,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         refuse_augmentation(cls.name, settings)
         refuse_settings(cls.name, settings, IMAGE_SETTINGS)
         given = settings.parts if "parts" in settings.model_fields_set else ()
-        kept = tuple(part for part in given if not part.startswith("structure"))
+        kept = tuple(part for part in given if part not in PARTS_OF_IMAGES)
         return settings.model_copy(update={"parts": kept or PARTS_OF_FEATURES})
 
     @classmethod
@@ -264,7 +271,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         measured_of = [self._measure(network, batch) for batch in batches]
         residuals, light, distances = (np.concatenate(column) for column in zip(*measured_of, strict=True))
         measured = (residuals, light, distances)
-        constants: dict[str, Any] = surprise.fit_score(*measured, n_regions=self._n_regions)
+        constants: dict[str, Any] = surprise.fit_score(*measured, layout=self._layout)
         constants["n_references"] = n_references
         if self.context.size and self.settings.generator:
             held_out = train if validation is None else validation
@@ -276,7 +283,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
                 stacklevel=2,
             )
             return constants
-        return constants | surprise.fit_ranks(*measured, is_held_out, self._weights, n_regions=self._n_regions)
+        return constants | surprise.fit_ranks(*measured, is_held_out, self._weights, layout=self._layout)
 
     def _measure(self, network: EncoderGAN, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Measure residuals, flux and peak, and the distances to neighbours of a batch."""
@@ -288,8 +295,9 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
     def _parts(self) -> tuple[Part, ...]:
         """Parts that are measured."""
         has_vectors, has_flow = self._representation is not None, "flow" in self.settings.parts
-        is_there = {"structure": bool(self.context.size), "representation": has_vectors, "flow": has_flow}
-        return tuple(part for part in PARTS if is_there.get(part.removesuffix("_density"), True))
+        is_there = {"representation": has_vectors, "representation_density": has_vectors, "flow": has_flow}
+        is_there |= dict.fromkeys(PARTS_OF_IMAGES, bool(self.context.size))
+        return tuple(part for part in PARTS if is_there.get(part, True))
 
     @property
     def _weights(self) -> np.ndarray:
@@ -303,7 +311,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         is the fraction of validation objects with a lower score: it depends on no other object that is predicted.
         """
         constants = self.context.constants
-        parts = surprise.measure_surprise(*self._measure(network, batch), constants, n_regions=self._n_regions)
+        parts = surprise.measure_surprise(*self._measure(network, batch), constants, layout=self._layout)
         score = parts @ self._weights
         percentile = surprise.percentile(score, constants)
         found = {"score": score, "percentile": percentile, "parts": parts}
@@ -329,9 +337,7 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
 
         def parts(values: np.ndarray) -> np.ndarray:
             residuals, light, others = np.split(values, (n, n + 2), axis=1)
-            return surprise.measure_surprise(
-                residuals, light, others, self.context.constants, n_regions=self._n_regions
-            )
+            return surprise.measure_surprise(residuals, light, others, self.context.constants, layout=self._layout)
 
         return {"parts": differentiate(parts, torch.cat([numbers, light, distances], dim=1))}
 
@@ -348,15 +354,15 @@ class Outliers(Task[OutlierSettings, EncoderGAN]):
         return make_quantities(self._parts, self._weights)
 
     def _residuals(self, network: EncoderGAN, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Measure the residual image: logarithms of its numbers (B, R), and of flux and peak (B, 2)."""
-        decoded = network(batch["image"]).float()
-        if not self.context.size:
-            return compare_vectors(batch["image"], decoded)
-        return compare_images(batch["image"], decoded, batch["sky"], self.context.normalization.stretch)
+        """Measure the residual image: logarithms of the numbers of `_layout` (B, R), and of flux and peak (B, 2)."""
+        return measure_residuals(network, batch, self.context.normalization.stretch)
 
     @property
-    def _n_regions(self) -> int:
-        return len(REGIONS) if self.context.size else 1
+    def _layout(self) -> surprise.Layout:
+        """Layout of `_residuals`."""
+        if not self.context.size:
+            return [[len(self.context.constants["features"])]]
+        return [[len(self.context.bands)] * len(REGIONS), [1]]
 
     def finish(self, predictions: Arrays) -> Arrays:
         """Return score and percentile, the surprise of each part, and the position of the largest part that counts."""

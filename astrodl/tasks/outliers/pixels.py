@@ -11,7 +11,7 @@ from astrodl.data.normalize import Normalization
 from astrodl.data.structure import measure_structure
 from astrodl.data.views import SOFTENING, canonicalize
 from astrodl.explanation.target import Quantity
-from astrodl.tasks.outliers.settings import PARTS, Part
+from astrodl.tasks.outliers.settings import PARTS, PARTS_OF_IMAGES, Part
 
 __all__ = ["make_quantities", "structure_of_images"]
 
@@ -25,16 +25,16 @@ def structure_of_images(batch: Batch, normalization: Normalization, units: Seque
 
 
 def make_quantities(parts: Sequence[Part], weights: np.ndarray) -> tuple[Quantity, ...]:
-    """Return the parts that depend on the pixels, residual and structure, and the score.
+    """Return the parts that depend on the pixels, and the score.
 
-    The residual is the first: it alone depends on the weights of the network.
+    The residual is the first: it depends on the weights of the network, and is a part of the score by default.
     """
     counted = torch.from_numpy(weights)
 
     def part(i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
         return lambda predicted, fixed: predicted["parts"][:, i]
 
-    seen = {i: name for i, name in enumerate(parts) if name.startswith(("residual", "structure"))}
+    seen = {i: name for i, name in enumerate(parts) if name in ("residual", *PARTS_OF_IMAGES)}
     of_parts = [Quantity(name, "nats", f"surprise of the {PARTS[name]}", part(i)) for i, name in seen.items()]
     if not any(weights[i] for i in seen):
         return tuple(of_parts)  # measurements are no function of the image here

@@ -1,5 +1,7 @@
 """Vectors of ordinary training objects, from which distances are measured."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from astrodl.tasks.outliers.representation import Representation
 
 __all__ = ["fit_references", "measure_distances"]
 
-_SPACES = ("features", "structure", "vector")
+_SPACES = ("features", "structure", "vector", "code")
 
 
 def fit_references(network: EncoderGAN, train: Dataset, n_bands: int, representation: Representation | None) -> int:
@@ -27,20 +29,21 @@ def fit_references(network: EncoderGAN, train: Dataset, n_bands: int, representa
         network.structure_centre.copy_(centre)
         network.structure_axes.copy_(fit_components(structure, centre, scale, N_COMPONENTS))
     spaces = _find_spaces(network, chosen)
-    kept = choose_ordinary(spaces)
-    network.neighbours.fill([vectors[kept] for vectors in spaces])
-    network.ellipsoid.fill(spaces[0][kept])
+    kept = choose_ordinary(_measured(spaces))
+    spaces = {name: vectors[kept] for name, vectors in spaces.items()}
+    network.neighbours.fill(list(spaces.values()))
+    network.ellipsoid.fill(spaces["features"])
     if network.flow is not None:
-        fit_flow(network.flow, torch.cat([vectors[kept] for vectors in spaces], 1))
+        fit_flow(network.flow, torch.cat(_measured(spaces), 1))
     return len(kept)
 
 
 def measure_distances(network: EncoderGAN, batch: Batch, representation: Representation | None) -> Tensor:
     """Measure what follows the residual in `settings.PARTS`, as far as there is a space for it, (B, Q)."""
     spaces = _find_spaces(network, _select(network, batch, representation))
-    measured = [network.neighbours(spaces), network.ellipsoid(spaces[0])]
+    measured = [network.neighbours(list(spaces.values())), network.ellipsoid(spaces["features"])]
     if network.flow is not None:
-        measured.append(-network.flow(torch.cat(spaces, 1))[:, None])
+        measured.append(-network.flow(torch.cat(_measured(spaces), 1))[:, None])
     return torch.cat(measured, dim=1)
 
 
@@ -49,12 +52,19 @@ def _select(network: EncoderGAN, batch: Batch, representation: Representation | 
     if representation is not None:
         assert network.representation is not None
         batch = representation.add_vectors(network.representation, batch)
+    if "structure" in batch:  # there are images
+        batch = {**batch, "code": network.encoder(batch["image"]).float()}
     return {name: batch[name] for name in _SPACES if name in batch}
 
 
-def _find_spaces(network: EncoderGAN, batch: Batch) -> list[Tensor]:
-    """Return the vectors in which neighbours are sought: features, components of the structure, other vectors."""
+def _measured(spaces: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return the vectors of all spaces but that of the code, which has no say in what is ordinary."""
+    return [vectors for name, vectors in spaces.items() if name != "code"]
+
+
+def _find_spaces(network: EncoderGAN, batch: Batch) -> dict[str, Tensor]:
+    """Return the vectors in which neighbours are sought: features, components of the structure, other vectors, code."""
     spaces = dict(batch)
     if "structure" in batch:
         spaces["structure"] = (batch["structure"] - network.structure_centre) @ network.structure_axes
-    return [spaces[name] for name in _SPACES if name in spaces]
+    return {name: spaces[name] for name in _SPACES if name in spaces}

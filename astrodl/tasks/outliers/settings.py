@@ -13,6 +13,7 @@ __all__ = [
     "IMAGE_SETTINGS",
     "PARTS",
     "PARTS_OF_FEATURES",
+    "PARTS_OF_IMAGES",
     "Method",
     "OutlierSettings",
     "OutlierTraining",
@@ -22,23 +23,29 @@ __all__ = [
 Method = Literal["gan", "dcgan", "wgan", "wgan_gp", "infogan"]
 Part = Literal[
     "residual",
+    "critic",
     "features",
     "structure",
     "representation",
+    "code",
     "features_density",
     "structure_density",
     "representation_density",
+    "code_density",
     "mahalanobis",
     "flow",
 ]
 PARTS: Mapping[Part, str] = {
     "residual": "residual image",
+    "critic": "difference of the redrawn image in the features of the critic",
     "features": "distance to neighbours in features",
     "structure": "distance to neighbours in structure",
     "representation": "distance to neighbours in the vectors of another model",
+    "code": "distance to neighbours in the code of the encoder",
     "features_density": "density in features, relative to that of the neighbours",
     "structure_density": "density in structure, relative to that of the neighbours",
     "representation_density": "density in the vectors of another model, relative to that of the neighbours",
+    "code_density": "density in the code of the encoder, relative to that of the neighbours",
     "mahalanobis": "Mahalanobis distance in features",
     "flow": "density of a normalising flow",
 }
@@ -48,6 +55,8 @@ DEFAULT_PARTS: tuple[Part, ...] = ("residual", "features", "structure", "feature
 by a rule on a survey that nothing else was chosen on."""
 PARTS_OF_FEATURES: tuple[Part, ...] = ("features", "features_density")
 """Parts that the score adds up without images."""
+PARTS_OF_IMAGES = ("critic", "structure", "code", "structure_density", "code_density")
+"""Parts that only a survey with images has."""
 
 IMAGE_SETTINGS = (
     "method", "spectral_norm", "critic", "generator", "penalty", "weight_limit", "information", "adversarial", "widths",
