@@ -5,6 +5,7 @@ python explanation.py MODEL STORE --target z_mean --record              # the ta
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -258,7 +259,7 @@ def score(method: str, row: dict[str, tuple[float, float]], target: str) -> floa
     return float(np.exp(np.mean(np.log(np.maximum(factors, 1e-3)))))
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("store", type=Path)
@@ -271,7 +272,7 @@ def main() -> None:
     parser.add_argument("--costly-objects", type=int, default=64, help="number of these objects")
     parser.add_argument("--without", nargs="+", default=[], help="methods to leave out")
     parser.add_argument("--record", action="store_true", help="copy the table into docs/explain.md")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     torch.set_num_threads(1)
     model = load_model(args.model, device="cpu")
     explained = find_quantity(model, args.target)

@@ -4,6 +4,7 @@ python explanation_bands.py MODEL STORE --limits 3500-4900 4700-7200 6900-8600 8
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import copy_to_docs
@@ -31,7 +32,7 @@ N_RANDOMIZED = 16
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("store", type=Path)
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=200)
     parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--record", action="store_true", help="copy table and figure into docs/explain.md")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     torch.set_num_threads(1)
     model = load_model(args.model, device="cpu")
     explained = find_quantity(model, args.target)

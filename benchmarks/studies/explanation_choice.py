@@ -4,6 +4,7 @@ python explanation_choice.py --record    # after explanation.py ... --split vali
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import copy_to_docs
@@ -17,10 +18,10 @@ from astrodl.explanation.methods import METHODS
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="copy the table into docs/explain.md")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     lines = []
     for path in sorted(study.PAGES.glob("explain-*-validation.json")):
         trial = study.read_json(path)

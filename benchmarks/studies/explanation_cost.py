@@ -5,6 +5,7 @@ python explanation_cost.py STORE MODEL... --record
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import copy_to_docs
@@ -35,13 +36,13 @@ def measure(path: Path, store: Path, n_objects: int) -> tuple[str, dict[str, flo
     return f"{model.task.name}, {explained.quantity.name}", seconds
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--objects", type=int, default=16)
     parser.add_argument("--record", action="store_true", help="copy the table into docs/explain.md")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     torch.set_num_threads(1)
     found = dict(measure(path, args.store, args.objects) for path in args.models)
     rows = [

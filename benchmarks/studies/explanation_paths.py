@@ -6,7 +6,7 @@ Objects are those of the validation split with pixels of known truth, for outlie
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import copy_to_docs
@@ -109,14 +109,14 @@ def compare_with(inputs: Inputs, name: str) -> Inputs:
     return Inputs(inputs.batch, inputs.sky, inputs.sky.from_flux(made))
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("store", type=Path)
     parser.add_argument("--target", required=True)
     parser.add_argument("--objects", type=int, default=48)
     parser.add_argument("--record", action="store_true", help="copy the table into docs/explain.md")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     torch.set_num_threads(1)
     model = load_model(args.model, device="cpu")
     explained, orientations = find_quantity(model, args.target), n_orientations(model.task)
