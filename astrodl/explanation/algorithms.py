@@ -1,9 +1,12 @@
 """Attribution algorithms, through Captum: from images and baselines to maps."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -178,7 +181,7 @@ def _repeat(tensor: Tensor, n: int) -> Tensor:
 
 
 def gradient_shap(call: Call) -> Tensor:
-    """Return gradients at random points between sky and image, times their difference."""
+    """Return gradients at random points between sky and image, times their difference; at the same for all objects."""
     from captum.attr import GradientShap
 
     # Captum draws each sample's baseline from all rows: the baselines of one object must be given alone
@@ -186,16 +189,28 @@ def gradient_shap(call: Call) -> Tensor:
     for i in range(len(call.images)):
         arguments = tuple(a[i : i + 1] for a in call.arguments)
         maps.append(torch.zeros_like(call.images[:1]))
-        for start in range(0, call.options.samples, call.options.batch_size):
-            n_samples = min(call.options.batch_size, call.options.samples - start)
-            maps[i] += (n_samples / call.options.samples) * GradientShap(call.explained).attribute(
-                call.images[i : i + 1],
-                call.baselines[i : i + 1],
-                n_samples=n_samples,
-                stdevs=0.0,
-                additional_forward_args=arguments,
-            ).detach()
+        with _numpy_seed(call.options.seed):
+            for start in range(0, call.options.samples, call.options.batch_size):
+                n_samples = min(call.options.batch_size, call.options.samples - start)
+                maps[i] += (n_samples / call.options.samples) * GradientShap(call.explained).attribute(
+                    call.images[i : i + 1],
+                    call.baselines[i : i + 1],
+                    n_samples=n_samples,
+                    stdevs=0.0,
+                    additional_forward_args=arguments,
+                ).detach()
     return torch.cat(maps)
+
+
+@contextmanager
+def _numpy_seed(seed: int) -> Iterator[None]:
+    """Seed the global generator of numpy, from which Captum draws, and restore it."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 def deeplift(call: Call) -> Tensor:

@@ -250,12 +250,25 @@ def test_maps_turn_with_the_image_where_all_orientations_are_averaged() -> None:
 
 def test_the_result_does_not_depend_on_the_batch_size() -> None:
     network = drawn(nn.Sequential(ConvBlock(N_BANDS, 6), Pooling("mean"), nn.Linear(6, 1)))
-    for method in ("integrated_gradients", "occlusion", "gradient"):
+    for method in ("integrated_gradients", "gradient_shap", "occlusion", "gradient"):
         one, other = (
             attribute(explain_network(network), draw_inputs(), method, options=Options(draws=2, batch_size=n)).maps
             for n in (128, 5)
         )
         np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(one).max(), err_msg=method)
+
+
+@pytest.mark.parametrize("method", ["smooth_gradient", "gradient_shap"])
+def test_noise_has_a_seed_and_leaves_other_generators_alone(method: str) -> None:
+    explained = explain_network(drawn(nn.Sequential(ConvBlock(N_BANDS, 6), Pooling("mean"), nn.Linear(6, 1))))
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    first, again, other = (
+        attribute(explained, draw_inputs(), method, options=Options(draws=1, seed=seed)).maps for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(again, first)
+    assert np.abs(other - first).max() > 0
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
 
 
 @pytest.mark.parametrize("method", METHODS)
