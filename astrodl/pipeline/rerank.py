@@ -30,7 +30,10 @@ __all__ = ["choose_next", "learn", "read_score", "rerank"]
 
 _EVERY = 5
 """One object of so many on the next page is shown because it is the least sure, not because of its rank."""
-_NOT_PARTS = ("outliers_percentile", "outliers_artefact")
+_NOT_PARTS = (
+    "outliers_percentile", "outliers_artefact",
+    "outliers_critic", "outliers_code", "outliers_code_density",  # weak alone: few labels learn less with them
+)  # fmt: skip
 
 
 def rerank(

@@ -40,6 +40,7 @@ METRICS = {
 }
 _NEIGHBOURS: tuple[Part, ...] = ("features", "structure", "features_density", "structure_density")
 """The score without the residual of the GAN."""
+_WITH_FLOW: tuple[Part, ...] = ("residual", "features_density", "structure_density", "flow")
 _WITHOUT = "score without the GAN"
 Scores = list[Floats]
 """Scores of the test objects, one array for each seed, or a single one where a seed changes nothing."""
@@ -259,6 +260,38 @@ def fresh() -> str:
     return "\n".join(parts)
 
 
+def second() -> str:
+    """Decide by another survey whether the flow takes the place of both distances to neighbours in the default score.
+
+    It does, if with it the mean AUC of the models rises by more than its error, and the mean average precision does not
+    fall by more than its error; errors are those of the paired bootstrap over test objects.
+    """
+    (runs,) = runs_of("second").values()
+    predicted = [study.read_test(run, "second")[0] for run in runs]
+    truth = study.read_test(runs[0], "second")[1]["oddity"]
+    is_odd, rivals = truth != "", read_rivals("second")
+    scores: dict[str, Scores] = {"with the flow": _sums(predicted, _WITH_FLOW)}
+    scores["with distances to neighbours"] = _sums(predicted, (*_NEIGHBOURS, "residual"))
+    gains = {}
+    for metric in ("AUC", "average precision"):
+        statistic, (new, old) = METRICS[metric], scores.values()
+        pairs = list(zip(new, old, strict=True))
+        error = max(bootstrap(partial(_difference, statistic), *pair, is_odd, n_draws=200)[1] for pair in pairs)
+        gains[metric] = (np.mean([_difference(statistic, *pair, is_odd) for pair in pairs]), error)
+    (auc, auc_error), (precision, precision_error) = gains.values()
+    enters = auc > auc_error and precision > -precision_error
+    text = (
+        f"{len(truth):,} objects with {is_odd.sum()} oddities, {len(runs)} models. With the flow the AUC changes by "
+        f"{auc:+.4f} ± {auc_error:.4f} and the average precision by {precision:+.4f} ± {precision_error:.4f}: it "
+        f"{'takes' if enters else 'does not take'} the place of the distances.\n"
+    )
+    rows = {**scores, **{name: [values] for name, values in rivals.items()}}
+    parts = [text, headline(rows, is_odd), "\n**AUC of each kind**\n", by_kind(scores, rivals, truth)]
+    with open_store("surveys/second/test.h5") as store:
+        parts += ["\n**Rank correlation of the score**\n", correlations(scores, rivals, store)]
+    return "\n".join(parts)
+
+
 def other_sums(predicted: list[Arrays], rivals: dict[str, Floats], truth: NDArray[np.str_]) -> str:
     """Write what other sums of parts, and parts of rivals, give for all oddities and for those that rivals find better.
 
@@ -367,6 +400,7 @@ if __name__ == "__main__":
         {
             "outliers": outliers,
             "fresh": fresh,
+            "second": second,
             "spaces": spaces,
             "mergers": mergers,
             "family": family,
