@@ -38,9 +38,13 @@ METRICS = {
     "precision in top 5 %": lambda s, t: metrics_of.recall_top(s, t, 0.05) * t.sum() / max(1, round(0.05 * len(s))),
     "recall in top 5 %": lambda s, t: metrics_of.recall_top(s, t, 0.05),
 }
+_WITHOUT_GAN: tuple[Part, ...] = tuple(part for part in DEFAULT_PARTS if part != "residual")
 _NEIGHBOURS: tuple[Part, ...] = ("features", "structure", "features_density", "structure_density")
-"""The score without the residual of the GAN."""
-_WITH_FLOW: tuple[Part, ...] = ("residual", "features_density", "structure_density", "flow")
+"""The score before the residual of the GAN was part of it."""
+_WITH_GAN: tuple[Part, ...] = ("residual", *_NEIGHBOURS)
+"""The score before the flow took the place of the distances."""
+_OF_SEEDS = ("residual", "critic", "code", "code_density", "flow")
+"""Parts that are others for each seed."""
 _WITHOUT = "score without the GAN"
 Scores = list[Floats]
 """Scores of the test objects, one array for each seed, or a single one where a seed changes nothing."""
@@ -54,7 +58,7 @@ def outliers() -> str:
     truth = study.read_test(runs[0], "main")[1]["oddity"]
     rivals = read_rivals("outliers")
     scores: dict[str, Scores] = {"score": _sums(predicted, DEFAULT_PARTS)}
-    scores[_WITHOUT] = _sums(predicted, _NEIGHBOURS)
+    scores[_WITHOUT] = _sums(predicted, _WITHOUT_GAN)
     scores["GAN alone"] = _sums(predicted, ("residual",))
     is_odd = truth != ""
     about = (
@@ -79,7 +83,7 @@ def outliers() -> str:
 def _sums(predicted: list[Arrays], parts: tuple[str, ...]) -> Scores:
     """Add up parts of the score, for each seed; only once where they are the same for all seeds."""
     sums = [np.stack([each[part] for part in parts]).astype(np.float64).sum(0) for each in predicted]
-    return sums if "residual" in parts else sums[:1]
+    return sums if any(part in parts for part in _OF_SEEDS) else sums[:1]
 
 
 def read_rivals(part: str) -> dict[str, Floats]:
@@ -113,20 +117,52 @@ def differences(scores: dict[str, Scores], rivals: dict[str, Floats], is_odd: ND
     for metric in ("AUC", "average precision"):
         statistic = METRICS[metric]
         best = max(rivals, key=lambda name: statistic(rivals[name], is_odd))
-        plain, full = scores[_WITHOUT][0], scores["score"]
-        pairs = {f"score minus {best}": (full, rivals[best]), f"score minus {_WITHOUT}": (full, plain)}
-        pairs[f"{_WITHOUT} minus {best}"] = ([plain], rivals[best])
-        for name, (first, second) in pairs.items():
-            values = [statistic(score, is_odd) - statistic(second, is_odd) for score in first]
-            error = bootstrap(partial(_difference, statistic), first[0], second, is_odd, n_draws=200)[1]
+        plain, full, rival = scores[_WITHOUT], scores["score"], [rivals[best]]
+        compared = {f"score minus {best}": (full, rival), f"score minus {_WITHOUT}": (full, plain)}
+        compared[f"{_WITHOUT} minus {best}"] = (plain, rival)
+        for name, (first, second) in compared.items():
+            values = [_difference(statistic, *pair, is_odd) for pair in _pair(first, second)]
+            error = _error_of_difference(statistic, first[:1], second[:1], is_odd)
             spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-            ratio = np.mean([statistic(score, is_odd) for score in first]) / statistic(second, is_odd)
-            rows.append([metric, name, f"{np.mean(values):+.3f} ± {error:.3f}", spread, f"{ratio:.2f}"])
+            means = [np.mean([statistic(score, is_odd) for score in each]) for each in (first, second)]
+            rows.append([metric, name, f"{np.mean(values):+.3f} ± {error:.3f}", spread, f"{means[0] / means[1]:.2f}"])
     return study.table(["metric", "difference", "mean and error", "deviation over seeds", "ratio"], rows)
 
 
 def _difference(statistic: Callable[..., float], first: Floats, second: Floats, is_odd: NDArray[np.bool_]) -> float:
     return statistic(first, is_odd) - statistic(second, is_odd)
+
+
+def _pair(first: Scores, second: Scores) -> list[tuple[Floats, Floats]]:
+    """Pair the scores of each seed; one that a seed does not change goes with all of the other."""
+    n = max(len(first), len(second))
+    return [(first[k % len(first)], second[k % len(second)]) for k in range(n)]
+
+
+def _error_of_difference(
+    statistic: Callable[..., float], first: Scores, second: Scores, is_odd: NDArray[np.bool_]
+) -> float:
+    """Return the error of the difference by the paired bootstrap over objects, the largest over the seeds."""
+    difference = partial(_difference, statistic)
+    return max(bootstrap(difference, *pair, is_odd, n_draws=200)[1] for pair in _pair(first, second))
+
+
+def decide(new: Scores, old: Scores, is_odd: NDArray[np.bool_]) -> tuple[str, bool]:
+    """Return what changes from a score to another, and whether the new one becomes the default.
+
+    It does if the mean AUC rises by more than its error, and the mean average precision does not fall by more than its
+    error.
+    """
+    gains = {}
+    for metric in ("AUC", "average precision"):
+        values = [_difference(METRICS[metric], *pair, is_odd) for pair in _pair(new, old)]
+        gains[metric] = (float(np.mean(values)), _error_of_difference(METRICS[metric], new, old, is_odd))
+    (auc, auc_error), (precision, precision_error) = gains.values()
+    text = (
+        f"the AUC changes by {auc:+.4f} ± {auc_error:.4f} and the average precision by {precision:+.4f} ± "
+        f"{precision_error:.4f}"
+    )
+    return text, auc > auc_error and precision > -precision_error
 
 
 def by_kind(scores: dict[str, Scores], rivals: dict[str, Floats], truth: NDArray[np.str_]) -> str:
@@ -228,28 +264,16 @@ def gallery(store: Reader, run: Path, predicted: Arrays, truth: NDArray[np.str_]
 
 
 def fresh() -> str:
-    """Decide by a survey that nothing was chosen on whether the residual of the GAN is part of the default score.
-
-    It is, if with it the mean AUC of the models rises by more than its error, and the mean average precision does not
-    fall by more than its error; errors are those of the paired bootstrap over test objects.
-    """
+    """Decide by a survey that nothing was chosen on whether the residual of the GAN is part of the default score."""
     (runs,) = runs_of("fresh").values()
     predicted = [study.read_test(run, "fresh")[0] for run in runs]
     truth = study.read_test(runs[0], "fresh")[1]["oddity"]
     is_odd, rivals = truth != "", read_rivals("fresh")
-    scores: dict[str, Scores] = {"score": _sums(predicted, (*_NEIGHBOURS, "residual"))}
-    scores[_WITHOUT] = _sums(predicted, _NEIGHBOURS)
-    gains = {}
-    for metric in ("AUC", "average precision"):
-        statistic, plain, full = METRICS[metric], scores[_WITHOUT][0], scores["score"]
-        error = max(bootstrap(partial(_difference, statistic), s, plain, is_odd, n_draws=200)[1] for s in full)
-        gains[metric] = (np.mean([statistic(s, is_odd) for s in full]) - statistic(plain, is_odd), error)
-    (auc, auc_error), (precision, precision_error) = gains.values()
-    enters = auc > auc_error and precision > -precision_error
+    scores: dict[str, Scores] = {"score": _sums(predicted, _WITH_GAN), _WITHOUT: _sums(predicted, _NEIGHBOURS)}
+    change, enters = decide(*scores.values(), is_odd)
     text = (
-        f"{len(truth):,} objects with {is_odd.sum()} oddities, {len(runs)} models. With the GAN the AUC changes by "
-        f"{auc:+.4f} ± {auc_error:.4f} and the average precision by {precision:+.4f} ± {precision_error:.4f}: its "
-        f"residual {'is part' if enters else 'is not part'} of the score.\n"
+        f"{len(truth):,} objects with {is_odd.sum()} oddities, {len(runs)} models. With the GAN {change}: its residual "
+        f"{'is part' if enters else 'is not part'} of the score.\n"
     )
     rows = {**scores, **{name: [values] for name, values in rivals.items()}}
     parts = [text, headline(rows, is_odd), "\n**Differences**\n", differences(scores, rivals, is_odd)]
@@ -261,34 +285,23 @@ def fresh() -> str:
 
 
 def second() -> str:
-    """Decide by another survey whether the flow takes the place of both distances to neighbours in the default score.
-
-    It does, if with it the mean AUC of the models rises by more than its error, and the mean average precision does not
-    fall by more than its error; errors are those of the paired bootstrap over test objects.
-    """
+    """Decide by another survey whether the flow takes the place of the distances to neighbours in the score."""
     (runs,) = runs_of("second").values()
     predicted = [study.read_test(run, "second")[0] for run in runs]
     truth = study.read_test(runs[0], "second")[1]["oddity"]
     is_odd, rivals = truth != "", read_rivals("second")
-    scores: dict[str, Scores] = {"with the flow": _sums(predicted, _WITH_FLOW)}
-    scores["with distances to neighbours"] = _sums(predicted, (*_NEIGHBOURS, "residual"))
-    gains = {}
-    for metric in ("AUC", "average precision"):
-        statistic, (new, old) = METRICS[metric], scores.values()
-        pairs = list(zip(new, old, strict=True))
-        error = max(bootstrap(partial(_difference, statistic), *pair, is_odd, n_draws=200)[1] for pair in pairs)
-        gains[metric] = (np.mean([_difference(statistic, *pair, is_odd) for pair in pairs]), error)
-    (auc, auc_error), (precision, precision_error) = gains.values()
-    enters = auc > auc_error and precision > -precision_error
+    scores: dict[str, Scores] = {"score": _sums(predicted, DEFAULT_PARTS), _WITHOUT: _sums(predicted, _WITHOUT_GAN)}
+    former: dict[str, Scores] = {"score with distances in place of the flow": _sums(predicted, _WITH_GAN)}
+    change, enters = decide(scores["score"], *former.values(), is_odd)
     text = (
-        f"{len(truth):,} objects with {is_odd.sum()} oddities, {len(runs)} models. With the flow the AUC changes by "
-        f"{auc:+.4f} ± {auc_error:.4f} and the average precision by {precision:+.4f} ± {precision_error:.4f}: it "
+        f"{len(truth):,} objects with {is_odd.sum()} oddities, {len(runs)} models. With the flow {change}: it "
         f"{'takes' if enters else 'does not take'} the place of the distances.\n"
     )
-    rows = {**scores, **{name: [values] for name, values in rivals.items()}}
-    parts = [text, headline(rows, is_odd), "\n**AUC of each kind**\n", by_kind(scores, rivals, truth)]
+    rows = {**scores, **former, **{name: [values] for name, values in rivals.items()}}
+    parts = [text, headline(rows, is_odd), "\n**Differences**\n", differences(scores, rivals, is_odd)]
+    parts += ["\n**AUC of each kind**\n", by_kind({**scores, **former}, rivals, truth)]
     with open_store("surveys/second/test.h5") as store:
-        parts += ["\n**Rank correlation of the score**\n", correlations(scores, rivals, store)]
+        parts += ["\n**Rank correlation of the score**\n", correlations({**scores, **former}, rivals, store)]
     return "\n".join(parts)
 
 
@@ -301,9 +314,9 @@ def other_sums(predicted: list[Arrays], rivals: dict[str, Floats], truth: NDArra
     for name in ("pca residual", "knn whitened"):
         rank = np.argsort(np.argsort(rivals[name]))
         added[name] = -np.log((len(rank) - rank) / len(rank))
-    parts = [np.stack([each[part] for part in DEFAULT_PARTS]).astype(np.float64) for each in predicted]
+    parts = [np.stack([each[part] for part in _WITH_GAN]).astype(np.float64) for each in predicted]
     tried: dict[str, Scores] = {"score": [p.sum(0) for p in parts]}
-    tried["with Mahalanobis distance"] = _sums(predicted, (*DEFAULT_PARTS, "mahalanobis"))
+    tried["with Mahalanobis distance"] = _sums(predicted, (*_WITH_GAN, "mahalanobis"))
     tried["residual twice"] = [p.sum(0) + each["residual"] for p, each in zip(parts, predicted, strict=True)]
     tried["with pca residual"] = [p.sum(0) + added["pca residual"] for p in parts]
     tried["with pca residual and knn whitened"] = [p.sum(0) + sum(added.values()) for p in parts]
@@ -321,9 +334,9 @@ def other_sums(predicted: list[Arrays], rivals: dict[str, Floats], truth: NDArra
 
 
 def spaces() -> str:
-    """Say what the parts find that are measured only if they are asked for."""
+    """Say what the parts find that need another model."""
     predicted, truth = study.read_test(Path("spaces/default/seed0"), "main")
-    return leave_one_out([predicted], truth["oddity"] != "", ("representation", "representation_density", "flow"))
+    return leave_one_out([predicted], truth["oddity"] != "", ("representation", "representation_density"))
 
 
 def mergers() -> str:
@@ -387,7 +400,7 @@ def real() -> str:
     for survey in ("hsc", "zoo"):
         predicted, truth = study.read_test(Path(survey, "default", "seed0"), survey)
         is_odd = truth["oddity"] != ""
-        scores = {"score": _sums([predicted], DEFAULT_PARTS), _WITHOUT: _sums([predicted], _NEIGHBOURS)}
+        scores = {"score": _sums([predicted], DEFAULT_PARTS), _WITHOUT: _sums([predicted], _WITHOUT_GAN)}
         scores |= {name: [values] for name, values in read_rivals(survey).items()}
         for name, values in scores.items():
             cells = [_entry(values, is_odd, metric) for metric in ("AUC", "average precision")]

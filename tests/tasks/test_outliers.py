@@ -70,7 +70,7 @@ def test_a_trained_model_gives_parts_score_and_reason(store: Path, tmp_path: Pat
     np.testing.assert_allclose(found["score"], parts.sum(0), rtol=1e-5)
     columns = {column.name: column.values for column in model.task.columns(found)}
     assert (columns["outliers_reason"] == np.array(DEFAULT_PARTS)[parts.argmax(0)]).all()
-    measured = [part for part in PARTS if not part.startswith(("representation", "flow"))]
+    measured = [part for part in PARTS if not part.startswith("representation")]
     assert {f"outliers_{part}" for part in (*measured, "artefact")} <= columns.keys()
     generated = model.task.context.constants["generated"]
     assert generated["diversity"] > 0

@@ -34,7 +34,7 @@ def make_quantities(parts: Sequence[Part], weights: np.ndarray) -> tuple[Quantit
     def part(i: int) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
         return lambda predicted, fixed: predicted["parts"][:, i]
 
-    seen = {i: name for i, name in enumerate(parts) if name in ("residual", *PARTS_OF_IMAGES)}
+    seen = {i: name for i, name in enumerate(parts) if name in ("residual", "flow", *PARTS_OF_IMAGES)}
     of_parts = [Quantity(name, "nats", f"surprise of the {PARTS[name]}", part(i)) for i, name in seen.items()]
     if not any(weights[i] for i in seen):
         return tuple(of_parts)  # measurements are no function of the image here

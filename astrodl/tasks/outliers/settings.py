@@ -50,9 +50,9 @@ PARTS: Mapping[Part, str] = {
     "flow": "density of a normalising flow",
 }
 """Parts of the score in the order in which they are measured, with what is rare."""
-DEFAULT_PARTS: tuple[Part, ...] = ("residual", "features", "structure", "features_density", "structure_density")
-"""Parts that the score adds up: the last four chosen on training and validation objects of simulated surveys, the first
-by a rule on a survey that nothing else was chosen on."""
+DEFAULT_PARTS: tuple[Part, ...] = ("residual", "features_density", "structure_density", "flow")
+"""Parts that the score adds up: the densities chosen on training and validation objects of simulated surveys, residual
+and flow each by a rule on a survey that nothing else was chosen on."""
 PARTS_OF_FEATURES: tuple[Part, ...] = ("features", "features_density")
 """Parts that the score adds up without images."""
 PARTS_OF_IMAGES = ("critic", "structure", "code", "structure_density", "code_density")
