@@ -23,6 +23,7 @@ from clump_aims import tabulate_aims
 from clump_coverage import compare_calibrations
 from clump_runs import TINY, Plan, Study
 from figures import free_response_curves
+from threadpoolctl import threadpool_limits
 
 from astrodl.atomic import write_text
 from astrodl.metrics.clumps import free_response, match_positions
@@ -350,6 +351,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="try the study in minutes")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    threadpool_limits(1)  # of BLAS, whose waiting threads would count as CPU time of the fits
     options.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(options.folder)
     plan = TINY if options.tiny else Plan(seeds=tuple(range(options.seeds)))
