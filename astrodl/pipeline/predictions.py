@@ -103,6 +103,7 @@ class Predictions:
             self._n_objects = len(file["object_id"])
             self._verify(file, maps=False)
         self._task = self._build_task()
+        self._require_arrays()
 
     def __len__(self) -> int:
         return self._n_objects
@@ -177,6 +178,14 @@ class Predictions:
             self._refuse(str(error))
         except AstrodlError as error:
             raise StoreError(str(error) if str(self.path) in str(error) else f"{self.path}: {error}") from None
+
+    def _require_arrays(self) -> None:
+        """Refuse predictions of another version that lack what the columns are made of."""
+        try:
+            self._task.columns(self.block(0, 1))
+        except KeyError as error:
+            name = error.args[0]
+            raise StoreError(f"{self.path}: has no array '{name}', which this astrodl needs; predict again") from None
 
     def check(self) -> None:
         """Check the maps, too; in files of older versions, which have no checksums, that the values are finite.

@@ -225,6 +225,19 @@ def test_predictions_of_older_versions_open_and_are_checked_for_nan(folder: Path
     ]
 
 
+def test_predictions_of_another_version_without_an_array_are_refused(
+    trained_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(trained_model("outliers") / "predictions.h5", tmp_path))
+    with h5py.File(path, "r+") as file:
+        del file["critic"]
+        arrays = json.loads(file.attrs["arrays"])
+        del arrays["critic"]
+        file.attrs["arrays"] = json.dumps(arrays)
+    with pytest.raises(StoreError, match=r"predictions.h5: has no array 'critic', which this astrodl needs; predict"):
+        Predictions(path)
+
+
 REPORTS = {
     "metrics.json": '{"task": "t", "n_objects": 3, "headline": [], "metrics": {}, "network": 3, "baselines": {}}',
     "baseline.json": '{"task": "photoz", "n_objects": -1}',
