@@ -41,6 +41,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--objects", type=int, default=200)
     parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--split", default="test", help="test, or validation for the choice of a method")
     parser.add_argument("--record", action="store_true", help="copy table and figure into docs/explain.md")
     args = parser.parse_args(words)
     torch.set_num_threads(1)
@@ -48,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> None:
     explained = find_quantity(model, args.target)
     limits = np.array([[float(end) for end in pair.split("-")] for pair in args.limits])
     with open_store(args.store) as store:
-        rows = find_objects(model, store, None, args.objects)
+        rows = find_objects(model, store, None, args.objects, args.split)
         z = store.column(model.task.settings.target, rows)
         inputs = prepare_inputs(model, model.task.read(store, rows))
     place = (break_wavelength(z)[:, None] - limits.mean(1)) / (limits.mean(1)[-1] - limits.mean(1)[0])
@@ -73,14 +74,14 @@ def main(words: Sequence[str] | None = None) -> None:
     maps, order, _ = maps_of_shuffled(explained, inputs, SHUFFLED, options=options, orientations=orientations)
     lines.append([f"{SHUFFLED.replace('_', ' ')}, shuffled weights", *compare(band_share(maps), holds[order])])
     edges = limits / 4000 - 1
-    heading = f"Band that {args.target} comes from, {len(rows)} test galaxies"
+    heading = f"Band that {args.target} comes from, {len(rows)} {args.split} galaxies"
     study.PAGES.mkdir(exist_ok=True)
-    name = f"explain-bands-{args.target}"
+    name = f"explain-bands-{args.target}{'' if args.split == 'test' else f'-{args.split}'}"
     save(band_share_curve(z, shares, model.bands, edges, heading=heading, failed=failed), study.PAGES / f"{name}.png")
     text = study.table(
         ["method", "rank correlation of mean band and band of the break", "band of the break is largest"], lines
     )
-    text = f"{text}\n\n{len(rows)} test galaxies.\n\n![Share of each band](images/{name}.png)"
+    text = f"{text}\n\n{len(rows)} {args.split} galaxies.\n\n![Share of each band](images/{name}.png)"
     write_text(study.PAGES / f"{name}.md", text + "\n")
     print(text)
     if args.record:

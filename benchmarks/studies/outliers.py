@@ -263,17 +263,22 @@ def gallery(store: Reader, run: Path, predicted: Arrays, truth: NDArray[np.str_]
     return study.show("Objects of highest score beside their residuals", "outliers-study-gallery.png", figure)
 
 
+def _read_survey(name: str) -> tuple[list[Arrays], NDArray[np.str_], dict[str, Floats]]:
+    """Read the predictions of each seed, the kinds of oddities, and the rivals' scores of a survey for a decision."""
+    (runs,) = runs_of(name).values()
+    truth = study.read_test(runs[0], name)[1]["oddity"]
+    return [study.read_test(run, name)[0] for run in runs], truth, read_rivals(name)
+
+
 def fresh() -> str:
     """Decide by a survey that nothing was chosen on whether the residual of the GAN is part of the default score."""
-    (runs,) = runs_of("fresh").values()
-    predicted = [study.read_test(run, "fresh")[0] for run in runs]
-    truth = study.read_test(runs[0], "fresh")[1]["oddity"]
-    is_odd, rivals = truth != "", read_rivals("fresh")
+    predicted, truth, rivals = _read_survey("fresh")
+    is_odd = truth != ""
     scores: dict[str, Scores] = {"score": _sums(predicted, _WITH_GAN), _WITHOUT: _sums(predicted, _NEIGHBOURS)}
     change, enters = decide(*scores.values(), is_odd)
     text = (
-        f"{len(truth):,} objects with {is_odd.sum()} oddities, {len(runs)} models. With the GAN {change}: its residual "
-        f"{'is part' if enters else 'is not part'} of the score.\n"
+        f"{len(truth):,} objects with {is_odd.sum()} oddities, {len(predicted)} models. With the GAN {change}: its "
+        f"residual {'is part' if enters else 'is not part'} of the score.\n"
     )
     rows = {**scores, **{name: [values] for name, values in rivals.items()}}
     parts = [text, headline(rows, is_odd), "\n**Differences**\n", differences(scores, rivals, is_odd)]
@@ -286,15 +291,13 @@ def fresh() -> str:
 
 def second() -> str:
     """Decide by another survey whether the flow takes the place of the distances to neighbours in the score."""
-    (runs,) = runs_of("second").values()
-    predicted = [study.read_test(run, "second")[0] for run in runs]
-    truth = study.read_test(runs[0], "second")[1]["oddity"]
-    is_odd, rivals = truth != "", read_rivals("second")
+    predicted, truth, rivals = _read_survey("second")
+    is_odd = truth != ""
     scores: dict[str, Scores] = {"score": _sums(predicted, DEFAULT_PARTS), _WITHOUT: _sums(predicted, _WITHOUT_GAN)}
     former: dict[str, Scores] = {"score with distances in place of the flow": _sums(predicted, _WITH_GAN)}
     change, enters = decide(scores["score"], *former.values(), is_odd)
     text = (
-        f"{len(truth):,} objects with {is_odd.sum()} oddities, {len(runs)} models. With the flow {change}: it "
+        f"{len(truth):,} objects with {is_odd.sum()} oddities, {len(predicted)} models. With the flow {change}: it "
         f"{'takes' if enters else 'does not take'} the place of the distances.\n"
     )
     rows = {**scores, **former, **{name: [values] for name, values in rivals.items()}}
